@@ -1,0 +1,3 @@
+#ifndef CResolve_H
+#define CResolve_H
+#endif

@@ -1,0 +1,3 @@
+#ifndef CRing_H
+#define CRing_H
+#endif

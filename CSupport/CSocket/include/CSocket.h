@@ -1,0 +1,3 @@
+#ifndef CSocket_H
+#define CSocket_H
+#endif
