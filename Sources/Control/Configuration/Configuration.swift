@@ -1,0 +1,128 @@
+// The configuration of a process: one immutable value.
+//
+// Theory of operation. `ConfigurationLoader` folds the layers (default < demonstration < flag < file < environment) into
+// a `Configuration` and refuses the whole when anything in it is wrong. The value is then only read: a snapshot is handed to every
+// shard, and a reload makes a new one. Everything here is plain data in final units (milliseconds, bytes); nothing
+// has to be parsed again behind this point.
+
+import Policy
+
+/// One complete, valid configuration.
+public struct Configuration: Sendable {
+    /// How many shards (threads with a ring of their own) to start.
+    public enum ShardCount: Sendable, Equatable {
+        /// One per core this process may run on.
+        case automatic
+        case exactly(Int)
+    }
+
+    public var shards: ShardCount = .automatic
+    /// At least one. Names are unique, and so are addresses unless the port is 0.
+    public var listeners: [Listener] = [Listener()]
+    /// Where the administration port listens; nil turns it off.
+    public var adminAddress: ListenAddress? = ListenAddress(host: "127.0.0.1", port: 9901)
+    /// Everything the session gateway and the TCP bridge decide by.
+    public var gateway = GatewaySettings()
+    public var demo = Demo()
+    public var log = Log()
+    public var limits = ResourceLimits()
+    /// How long live work may finish after SIGTERM before the process leaves with status 1.
+    public var drainGraceMilliseconds = 10_000
+
+    public init() {}
+}
+
+/// One address that clients connect to.
+public struct Listener: Sendable, Equatable {
+    public var name = "public"
+    public var address = ListenAddress(host: "0.0.0.0", port: 8080)
+    /// Certificates when TLS was asked for. A listener with TLS must never be served in plain text.
+    public var tls: ListenerTLS?
+    /// What is served here; empty means every feature that is configured.
+    public var features: [Feature] = []
+
+    public init() {}
+
+    /// Whether `feature` is served on this listener.
+    public func serves(_ feature: Feature) -> Bool { features.isEmpty || features.contains(feature) }
+}
+
+/// What a listener can serve in this version.
+public enum Feature: String, Sendable, CaseIterable {
+    case sessions, tcp, demo
+}
+
+/// TLS of one listener.
+public struct ListenerTLS: Sendable, Equatable {
+    public struct Certificate: Sendable, Equatable {
+        public var certificatePath: String
+        public var keyPath: String
+    }
+
+    public var certificates: [Certificate]
+}
+
+/// An IP address, as text in its usual spelling, and a port. Port 0 asks the kernel for a free one.
+public struct ListenAddress: Sendable, Hashable, CustomStringConvertible {
+    public var host: String
+    public var port: UInt16
+
+    public init(host: String, port: UInt16) {
+        self.host = host
+        self.port = port
+    }
+
+    /// Whether `host` is an IPv6 address.
+    public var isVersion6: Bool { host.contains(":") }
+
+    /// `host:port`, or `[host]:port` for IPv6.
+    public var description: String { isVersion6 ? "[\(host)]:\(port)" : "\(host):\(port)" }
+}
+
+/// The demonstration page and the service it reaches.
+public struct Demo: Sendable, Equatable {
+    public var enabled = false
+    /// Where the small demonstration service listens; the demonstration permits exactly this private target.
+    public var serviceAddress = ListenAddress(host: "127.0.0.1", port: 8081)
+
+    public init() {}
+}
+
+/// What is logged, and how it looks.
+public struct Log: Sendable, Equatable {
+    /// The shape of a record.
+    public enum Format: String, Sendable, CaseIterable {
+        /// One JSON object per line.
+        case json
+        /// `time LEVEL message key=value …`, for people.
+        case text
+    }
+
+    public var level: LogLevel = .info
+    public var format: Format = .json
+
+    public init() {}
+}
+
+/// How much memory and how many descriptors a shard may take. Everything is allotted at start-up.
+public struct ResourceLimits: Sendable, Equatable {
+    /// Connections of one shard, both ends counted; also the number of slots. The descriptor limit is checked against it.
+    public var maximumConnectionsPerShard = 16_384
+    /// Bytes of one ordinary receive buffer: one full TLS record or a dozen segments.
+    public var receiveBufferBytes = 16 << 10
+    /// How many of them one shard has. They are the fixed pool that idle connections do not touch.
+    public var receiveBuffersPerShard = 1024
+    /// Bytes of a receive buffer of a bulk flow: past 128 KiB larger receives no longer save CPU.
+    public var bulkBufferBytes = 128 << 10
+    public var bulkBuffersPerShard = 64
+    /// A stream whose peer has this much unsent stops being read …
+    public var highWatermarkBytes = 512 << 10
+    /// … until this much is left.
+    public var lowWatermarkBytes = 128 << 10
+    /// Requests the kernel queues on a listening socket before it refuses.
+    public var listenBacklog = 4096
+    /// Bytes of the log ring of one shard; records that do not fit are dropped and counted.
+    public var logBufferBytesPerShard = 256 << 10
+
+    public init() {}
+}
