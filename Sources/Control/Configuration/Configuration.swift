@@ -90,16 +90,8 @@ public struct Demo: Sendable, Equatable {
 
 /// What is logged, and how it looks.
 public struct Log: Sendable, Equatable {
-    /// The shape of a record.
-    public enum Format: String, Sendable, CaseIterable {
-        /// One JSON object per line.
-        case json
-        /// `time LEVEL message key=value …`, for people.
-        case text
-    }
-
     public var level: LogLevel = .info
-    public var format: Format = .json
+    public var format: LogFormat = .json
 
     public init() {}
 }

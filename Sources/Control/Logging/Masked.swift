@@ -1,0 +1,12 @@
+/// A secret. It prints as `***` wherever it is printed, interpolated, dumped or logged; only `revealed` tells it.
+public struct Masked: Sendable, Hashable, CustomStringConvertible, CustomDebugStringConvertible, CustomReflectable {
+    /// The secret itself. Never pass it on to a log, a message or a metric.
+    public let revealed: String
+
+    public init(_ secret: String) { revealed = secret }
+
+    public var description: String { "***" }
+    public var debugDescription: String { "***" }
+    /// No children: `dump` and the debugger's mirror see nothing.
+    public var customMirror: Mirror { Mirror(self, children: EmptyCollection<Mirror.Child>()) }
+}
