@@ -1,0 +1,138 @@
+import CRing
+import CSocket
+import Ring
+
+/// A buffer of a shard's pool: its class in bit 16 up, its number below.
+public struct BufferIndex: Equatable, Sendable {
+    /// class << 16 | number, or `UInt32.max` for none.
+    public let raw: UInt32
+    /// Wraps a raw index.
+    @inline(__always) public init(_ raw: UInt32) { self.raw = raw }
+    /// No buffer.
+    public static let none = BufferIndex(.max)
+    /// The class this buffer is of.
+    @inline(__always) public var bufferClass: BufferClass { BufferClass(rawValue: UInt8(truncatingIfNeeded: raw &>> 16)).unsafelyUnwrapped }
+    @inline(__always) var number: Int { Int(raw & 0xFFFF) }
+}
+
+/// The sizes buffers come in.
+public enum BufferClass: UInt8, Sendable {
+    case small = 0
+    case bulk = 1
+}
+
+/// Who has a buffer. At any time exactly one of these.
+enum BufferHolder: UInt8 {
+    case pool = 0
+    case kernel
+    case owner
+    case queue
+}
+
+/// Book-keeping of one buffer, 16 bytes, apart from the buffer itself so that walking a queue touches no payload.
+struct BufferRecord {
+    var next: UInt32  // BufferIndex of the next in its queue
+    var start: UInt32  // first byte to send, from the buffer's base
+    var count: UInt32  // bytes to send
+    var holder: BufferHolder
+}
+
+/// One size class: a mapping that is touched only where used, a stack of free buffers, and the ring from which the
+/// kernel takes them.
+///
+/// ```
+/// base + number × stride
+/// ┌──────────────┬──────────────────────────────┬────────────┐
+/// │ headroom 64  │ payload (capacity)           │ tailroom 32│
+/// └──────────────┴──────────────────────────────┴────────────┘
+///                ▲ registered with the kernel
+/// ```
+/// The kernel takes buffers in ring order, so everything that is offered gets touched. Only as many as are likely to
+/// be filled are offered; behind them the stack hands out the most recently used, which is still in the cache.
+struct BufferClassPool {
+    let base: UnsafeMutableRawPointer
+    let stride: Int
+    let capacity: UInt32
+    let count: Int
+    let records: UnsafeMutablePointer<BufferRecord>
+    let free: UnsafeMutablePointer<UInt16>
+    var freeCount: Int
+    let ring: UnsafeMutablePointer<io_uring_buf_ring>
+    let ringMask: UInt32
+    let group: UInt16
+    var offered: Int  // with the kernel now
+    var offeredTarget: Int
+    let offeredMaximum: Int
+    let reserve: Int
+
+    /// Maps the class's memory and hands its ring to the kernel. `entries` is a power of two.
+    init(bufferClass: BufferClass, payloadBytes: Int, count: Int, entries: Int, reserve: Int, ring owner: Ring) throws(EngineError) {
+        precondition(count <= 1 << 16 && entries & (entries - 1) == 0)
+        let raw = EngineLimits.headroomBytes + payloadBytes + EngineLimits.tailroomBytes
+        stride = (raw + 63) & ~63
+        capacity = UInt32(payloadBytes)
+        self.count = count
+        group = UInt16(bufferClass.rawValue)
+        guard let base = memory_map(stride * count), let ringMemory = memory_map(entries * MemoryLayout<io_uring_buf>.stride),
+            let recordMemory = memory_map(count * MemoryLayout<BufferRecord>.stride), let freeMemory = memory_map(count * 2)
+        else { throw .outOfMemory("\(stride * count) bytes of receive buffers") }
+        self.base = base
+        records = recordMemory.bindMemory(to: BufferRecord.self, capacity: count)
+        free = freeMemory.bindMemory(to: UInt16.self, capacity: count)
+        ring = ringMemory.bindMemory(to: io_uring_buf_ring.self, capacity: 1)
+        ringMask = UInt32(entries - 1)
+        offered = 0
+        offeredMaximum = min(entries, max(1, count - reserve))
+        offeredTarget = 0
+        self.reserve = reserve
+        freeCount = count
+        // Numbers descend so that the stack's top, handed out first, is buffer 0.
+        for index in 0..<count { free[index] = UInt16(count - 1 - index) }
+        let result = ring_register_buffers(owner.pointer, Int32(group), ring, UInt32(entries))
+        guard result == 0 else { throw .kernel("registering a buffer ring", -result) }
+    }
+
+    func unmap() {
+        memory_unmap(base, stride * count)
+        memory_unmap(records, count * MemoryLayout<BufferRecord>.stride)
+        memory_unmap(free, count * 2)
+        memory_unmap(ring, (Int(ringMask) + 1) * MemoryLayout<io_uring_buf>.stride)
+    }
+
+    /// Address of the first payload byte.
+    @inline(__always)
+    func payload(_ number: Int) -> UnsafeMutableRawPointer { base + (number &* stride &+ EngineLimits.headroomBytes) }
+
+    @inline(__always)
+    mutating func take(for holder: BufferHolder) -> Int {
+        precondition(freeCount > 0)
+        freeCount &-= 1
+        let number = Int(free[freeCount])
+        precondition(records[number].holder == .pool)
+        records[number].holder = holder
+        return number
+    }
+
+    @inline(__always)
+    mutating func put(_ number: Int, from holder: BufferHolder) {
+        precondition(records[number].holder == holder, "a buffer has exactly one owner")
+        records[number].holder = .pool
+        free[freeCount] = UInt16(truncatingIfNeeded: number)
+        freeCount &+= 1
+    }
+
+    /// Offers buffers up to the target; one store publishes them all.
+    @inline(__always)
+    mutating func refill() {
+        var wanted = offeredTarget &- offered
+        if wanted <= 0 { return }
+        wanted = min(wanted, freeCount &- reserve)
+        if wanted <= 0 { return }
+        for offset in 0..<wanted {
+            let number = take(for: .kernel)
+            ring_buffers_put(ring, payload(number), capacity, UInt16(truncatingIfNeeded: number), ringMask, UInt32(offset))
+        }
+        ring_buffers_publish(ring, UInt32(wanted))
+        offered &+= wanted
+    }
+}

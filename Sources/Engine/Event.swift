@@ -1,0 +1,46 @@
+/// What happened, as the layer above sees it. Plain values: no reference is held, nothing is allocated.
+public struct Event {
+    /// What happened.
+    public enum Kind: UInt8, Sendable {
+        /// A listener accepted `slot`. `detail` is the listener's tag.
+        case accepted
+        /// A connect succeeded.
+        case connected
+        /// `buffer` holds `count` received bytes at `bytes`. The owner now has the buffer and sends or releases it.
+        case received
+        /// The peer will send no more.
+        case ended
+        /// The stream broke: `result` is the errno. Nothing more will come; the owner calls `close`.
+        case failed
+        /// Output fell below the low watermark after `notifyWhenDrained`.
+        case drained
+        /// The slot's timer fired.
+        case timer
+        /// A shard timer fired: `detail` is its number.
+        case shardTimer
+        /// A name look-up ended: `detail` is the look-up, `result` 0 or the resolver's error.
+        case resolved
+        /// The inbox has messages.
+        case inbox
+    }
+
+    /// What happened.
+    public internal(set) var kind: Kind = .inbox
+    /// Who has to deal with it.
+    public internal(set) var owner = Owner.engine
+    /// The stream, or `.none`.
+    public internal(set) var slot = SlotIndex.none
+    /// The owner's index of the stream.
+    public internal(set) var context: UInt32 = 0
+    /// An errno, or 0.
+    public internal(set) var result: Int32 = 0
+    /// The received buffer.
+    public internal(set) var buffer = BufferIndex.none
+    /// Number of received bytes.
+    public internal(set) var count = 0
+    /// See `Kind`.
+    public internal(set) var detail: UInt32 = 0
+
+    /// An empty event, to be filled by `Shard.next`.
+    public init() {}
+}

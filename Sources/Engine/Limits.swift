@@ -1,0 +1,68 @@
+/// Every size and time the engine is bound by, with its reason.
+public enum EngineLimits {
+    /// Submission queue. One turn of 1,000 busy streams prepares about 2,000 entries; a full queue only means one more
+    /// kernel entry.
+    public static let submissionEntries: UInt32 = 4096
+    /// Completion queue, eight times the submissions: multishot requests complete without being submitted again.
+    public static let completionEntries: UInt32 = 32768
+    /// Slots a token can name (24 bits).
+    public static let slotsMaximum = 1 << 24
+    /// Completions handled before output is flushed, so that the first answers of a large batch do not wait for its last.
+    public static let completionsPerFlush = 512
+
+    /// Payload of a small receive buffer: a page holds what interactive traffic sends at once.
+    public static let smallBufferBytes = 4096
+    /// Payload of a bulk receive buffer. Forwarding with 16 KiB costs twice the CPU of 128 KiB; beyond 256 KiB the
+    /// second-level cache is left.
+    public static let bulkBufferBytes = 128 * 1024
+    /// Room in front of every payload: the largest frame header any feature writes (14 for WebSocket, 28 plus control
+    /// data for datagrams), kept to one cache line.
+    public static let headroomBytes = 64
+    /// Room behind every payload: the largest trailer (a TLS record's tag and padding).
+    public static let tailroomBytes = 32
+    /// Small buffers offered to the kernel at first; doubled when it ran out, because unused offers cost cache misses.
+    public static let smallBuffersOffered = 256
+    /// Most small buffers offered: the buffer ring's length.
+    public static let smallBuffersOfferedMaximum = 4096
+    /// Most bulk buffers offered.
+    public static let bulkBuffersOfferedMaximum = 256
+    /// Buffers only the engine's own output may take: Close and Pong frames, error answers. Receives never get them.
+    public static let buffersReserved = 64
+
+    /// Buffers one stream may hold queued before its source is no longer read: 64 KiB of small ones.
+    public static let queuedBuffersHigh: UInt16 = 16
+    /// Below this many queued buffers the source is read again.
+    public static let queuedBuffersLow: UInt16 = 4
+    /// Capacity one stream may hold queued: two bulk buffers, one being sent and one being filled.
+    public static let queuedCapacityHigh: UInt32 = UInt32(2 * bulkBufferBytes)
+    /// Below this the source is read again.
+    public static let queuedCapacityLow: UInt32 = UInt32(bulkBufferBytes)
+    /// Parts of one vectored send; as many as a stream may hold.
+    public static let vectorParts = 32
+    /// Vectored sends prepared in one turn before they must be submitted.
+    public static let vectorsPerTurn = 256
+
+    /// Full reads in a row after which a stream is bulk.
+    public static let fullReadsToGrow: UInt8 = 2
+    /// Reads in a row that a small buffer would have held, after which it is no longer.
+    public static let smallReadsToShrink: UInt8 = 8
+
+    /// Pause after accept failed for want of descriptors, unless one is closed first.
+    public static let acceptRetryMilliseconds: UInt32 = 100
+    /// Pending connections a listener holds; the kernel caps it at net.core.somaxconn.
+    public static let listenBacklog: Int32 = 4096
+    /// Listeners of one shard.
+    public static let listenersMaximum = 64
+    /// Messages an inbox holds; a sender finds it full and keeps its message.
+    public static let inboxMessages = 1024
+    /// Name look-ups under way on one shard; more wait in a queue of this length, then fail.
+    public static let lookupsMaximum = 1024
+    /// A look-up's time, all attempts together.
+    public static let lookupTimeoutMilliseconds: Int32 = 5000
+    /// Addresses kept of one name.
+    public static let addressesPerName = 16
+    /// After a half-close, how long the peer may take to close its side.
+    public static let lingerMilliseconds: UInt32 = 2000
+    /// Longest sleep of a shard without any event: bounds the staleness of the readings other threads take.
+    public static let turnMilliseconds: UInt64 = 1000
+}

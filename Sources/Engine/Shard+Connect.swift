@@ -1,0 +1,165 @@
+import CRing
+import Glibc
+import Ring
+
+/// A listening socket of this shard.
+struct ListenerState {
+    var descriptor: Int32
+    var owner: UInt8
+    var tag: UInt32
+    var armed: Bool
+    var closing: Bool
+}
+
+extension Shard {
+    /// Accepts from a listening descriptor, for which `accepted` events go to `owner` with `tag` as detail. The shard
+    /// owns the descriptor from now on.
+    public func listen(_ descriptor: Int32, owner: Owner, tag: UInt32) {
+        precondition(state.pointee.listenerCount < EngineLimits.listenersMaximum)
+        let number = state.pointee.listenerCount
+        state.pointee.listeners[number] = ListenerState(descriptor: descriptor, owner: owner.raw, tag: tag, armed: false, closing: false)
+        state.pointee.listenerCount &+= 1
+        armAccept(number)
+    }
+
+    /// Stops accepting on every listener and closes them.
+    public func closeListeners() {
+        for number in 0..<state.pointee.listenerCount where !state.pointee.listeners[number].closing {
+            state.pointee.listeners[number].closing = true
+            if state.pointee.listeners[number].armed {
+                let target = Token(.accept, slot: UInt32(number)).packed
+                ring_prepare_cancel(state.pointee.ring.entry(), target, Token(.ignored, slot: 0).packed)
+            } else {
+                closeListener(number)
+            }
+        }
+    }
+
+    private func closeListener(_ number: Int) {
+        ring_close_descriptor(state.pointee.ring.pointer, state.pointee.listeners[number].descriptor)
+        state.pointee.listeners[number].descriptor = -1
+    }
+
+    /// Whether every listener is closed.
+    public var listenersClosed: Bool {
+        (0..<state.pointee.listenerCount).allSatisfy { state.pointee.listeners[$0].descriptor < 0 }
+    }
+
+    private func armAccept(_ number: Int) {
+        state.pointee.listeners[number].armed = true
+        ring_prepare_accept(
+            state.pointee.ring.entry(), state.pointee.listeners[number].descriptor, Token(.accept, slot: UInt32(number)).packed)
+    }
+
+    func resumeAccepting() {
+        state.pointee.acceptPaused = false
+        for number in 0..<state.pointee.listenerCount {
+            let listener = state.pointee.listeners[number]
+            if !listener.armed, !listener.closing { armAccept(number) }
+        }
+    }
+
+    func accepted(_ completion: ring_completion, _ event: inout Event) -> Bool {
+        let number = Int(Token(packed: completion.token).slot)
+        let listener = state.pointee.listeners[number]
+        if completion.flags & UInt32(IORING_CQE_F_MORE) == 0 { acceptEnded(number, completion.result) }
+        guard completion.result >= 0 else { return false }
+        if listener.closing {
+            ring_close_descriptor(state.pointee.ring.pointer, completion.result)
+            return false
+        }
+        let slot = openSlot(completion.result, owner: Owner(listener.owner), context: 0)
+        guard slot != .none else {
+            state.pointee.statistics.add(.refusedNoSlot)
+            ring_close_descriptor(state.pointee.ring.pointer, completion.result)
+            return false
+        }
+        state.pointee.statistics.add(.accepted)
+        // Multishot accept brings no address (io_uring_prep_accept(3)).
+        let address = state.pointee.addresses + Int(slot.raw)
+        address.pointee.address = SocketAddress()
+        _ = ring_peer_address(state.pointee.ring.pointer, completion.result, &address.pointee.address.storage)
+        fill(&event, .accepted, slot)
+        event.detail = listener.tag
+        return true
+    }
+
+    @inline(never)
+    private func acceptEnded(_ number: Int, _ result: Int32) {
+        state.pointee.listeners[number].armed = false
+        if state.pointee.listeners[number].closing {
+            closeListener(number)
+            return
+        }
+        switch -result {
+        case EMFILE, ENFILE, ENOBUFS, ENOMEM:
+            // Nothing to take the connection with: it waits in the backlog until a descriptor is closed or time has passed.
+            state.pointee.statistics.add(.acceptFailed)
+            state.pointee.acceptPaused = true
+            setShardTimer(.acceptRetry, afterMilliseconds: UInt64(EngineLimits.acceptRetryMilliseconds))
+        default:
+            armAccept(number)
+        }
+    }
+
+    /// Dials an address. `connected` or `failed` follows. `.none` when no slot or descriptor is left; `error` then holds
+    /// the errno.
+    public func connect(to address: SocketAddress, owner: Owner, context: UInt32, error: inout Int32) -> SlotIndex {
+        let descriptor = ring_open_stream_socket(state.pointee.ring.pointer, address.family)
+        guard descriptor >= 0 else {
+            error = -descriptor
+            return .none
+        }
+        let slot = openSlot(descriptor, owner: owner, context: context)
+        guard slot != .none else {
+            state.pointee.statistics.add(.refusedNoSlot)
+            ring_close_descriptor(state.pointee.ring.pointer, descriptor)
+            error = ENOBUFS
+            return .none
+        }
+        state.pointee.statistics.add(.connects)
+        let record = state.pointee.slots + Int(slot.raw)
+        record.pointee.flags.insert(.connecting)
+        record.pointee.inFlight &+= 1
+        // The cold record keeps the address in place while the kernel reads it.
+        let place = state.pointee.addresses + Int(slot.raw)
+        place.pointee.address = address
+        UnsafeMutableRawPointer(place).withMemoryRebound(to: sockaddr.self, capacity: 1) { raw in
+            ring_prepare_connect(state.pointee.ring.entry(), descriptor, raw, address.byteCount, token(.connect, slot))
+        }
+        return slot
+    }
+
+    func connectCompleted(_ slot: SlotIndex, _ result: Int32, _ event: inout Event) -> Bool {
+        let record = state.pointee.slots + Int(slot.raw)
+        record.pointee.inFlight &-= 1
+        record.pointee.flags.remove(.connecting)
+        if record.pointee.flags.contains(.closing) {
+            closeStep(slot)
+            return false
+        }
+        guard result == 0 else {
+            state.pointee.statistics.add(.connectFailed)
+            return fail(slot, -result, &event)
+        }
+        if record.pointee.queuedBuffers > 0 || record.pointee.flags.contains(.finishWanted) { markDirty(slot) }
+        if record.pointee.flags.contains(.receiveWanted) { armReceive(slot) }
+        if record.pointee.owner == Owner.engine.raw { return false }
+        fill(&event, .connected, slot)
+        return true
+    }
+
+    /// Marks the stream broken and tells its owner, once; a lingering stream is closed.
+    func fail(_ slot: SlotIndex, _ error: Int32, _ event: inout Event) -> Bool {
+        let record = state.pointee.slots + Int(slot.raw)
+        if record.pointee.flags.contains(.failed) { return false }
+        record.pointee.flags.insert(.failed)
+        if record.pointee.owner == Owner.engine.raw {
+            close(slot)
+            return false
+        }
+        fill(&event, .failed, slot)
+        event.result = error
+        return true
+    }
+}

@@ -1,0 +1,232 @@
+import CRing
+import Glibc
+import Ring
+
+/// Sending.
+///
+/// Theory of operation
+/// - `send` appends a buffer to the stream's queue and marks the stream dirty; the flush at the end of the turn makes one
+///   request of all that is queued: a plain send of one buffer, a vectored send of several.
+/// - One request per stream is under way at a time: two could be executed in the wrong order.
+/// - The first try does not wait (MSG_DONTWAIT): it completes inside the entry that submits it. Only what did not fit
+///   is submitted again as a request that waits in the kernel (MSG_WAITALL: one completion for all of it).
+extension Shard {
+    /// Queues bytes of a buffer that the caller has; ownership passes to the stream.
+    ///
+    /// - Parameters:
+    ///   - start: offset from the buffer's first payload byte; negative for bytes in the headroom.
+    ///   - count: bytes to send. None returns the buffer at once.
+    @inline(__always)
+    public func send(_ slot: SlotIndex, _ buffer: BufferIndex, start: Int, count: Int) {
+        let stream = state.pointee.slots + Int(slot.raw)
+        let entry = record(buffer)
+        precondition(entry.pointee.holder == .owner)
+        if count == 0 || !stream.pointee.flags.isDisjoint(with: [.closing, .failed, .finishWanted]) {
+            release(buffer)
+            return
+        }
+        assert(start >= -EngineLimits.headroomBytes && start &+ count <= capacity(buffer) &+ EngineLimits.tailroomBytes)
+        entry.pointee = BufferRecord(
+            next: BufferIndex.none.raw, start: UInt32(truncatingIfNeeded: start &+ EngineLimits.headroomBytes),
+            count: UInt32(truncatingIfNeeded: count), holder: .queue)
+        if stream.pointee.queueTail == BufferIndex.none.raw {
+            stream.pointee.queueHead = buffer.raw
+        } else {
+            record(BufferIndex(stream.pointee.queueTail)).pointee.next = buffer.raw
+        }
+        stream.pointee.queueTail = buffer.raw
+        stream.pointee.queuedBuffers &+= 1
+        stream.pointee.queuedBytes &+= UInt32(truncatingIfNeeded: count)
+        stream.pointee.queuedCapacity &+= UInt32(truncatingIfNeeded: capacity(buffer))
+        markDirty(slot)
+    }
+
+    @inline(__always)
+    func markDirty(_ slot: SlotIndex) {
+        let stream = state.pointee.slots + Int(slot.raw)
+        if stream.pointee.flags.contains(.dirty) { return }
+        stream.pointee.flags.insert(.dirty)
+        stream.pointee.nextInList = state.pointee.dirty
+        state.pointee.dirty = slot.raw
+    }
+
+    /// Whether the stream holds as much output as it may: its source should be paused, and `notifyWhenDrained` called.
+    @inline(__always)
+    public func isCongested(_ slot: SlotIndex) -> Bool {
+        let stream = state.pointee.slots + Int(slot.raw)
+        return stream.pointee.queuedBuffers >= queuedBuffersAllowed || stream.pointee.queuedCapacity >= EngineLimits.queuedCapacityHigh
+    }
+
+    /// Asks for one `drained` event when output falls below the low watermark.
+    @inline(__always)
+    public func notifyWhenDrained(_ slot: SlotIndex) { state.pointee.slots[Int(slot.raw)].flags.insert(.drainedWanted) }
+
+    /// Bytes queued and not yet taken by the kernel.
+    @inline(__always)
+    public func queuedBytes(_ slot: SlotIndex) -> Int { Int(state.pointee.slots[Int(slot.raw)].queuedBytes) }
+
+    /// Sends FIN when the queue is empty. Nothing can be sent afterwards.
+    public func finish(_ slot: SlotIndex) {
+        let stream = state.pointee.slots + Int(slot.raw)
+        if stream.pointee.flags.contains(.finishWanted) { return }
+        stream.pointee.flags.insert(.finishWanted)
+        markDirty(slot)
+    }
+
+    /// Turns every dirty stream's queue into one request.
+    func flush() {
+        var index = state.pointee.dirty
+        state.pointee.dirty = SlotIndex.none.raw
+        while index != SlotIndex.none.raw {
+            let stream = state.pointee.slots + Int(index)
+            let next = stream.pointee.nextInList
+            stream.pointee.nextInList = SlotIndex.none.raw
+            stream.pointee.flags.remove(.dirty)
+            flush(SlotIndex(index), stream)
+            index = next
+        }
+    }
+
+    @inline(__always)
+    private func flush(_ slot: SlotIndex, _ stream: UnsafeMutablePointer<Slot>) {
+        if !stream.pointee.flags.isDisjoint(with: [.sendInFlight, .connecting, .closing, .failed]) { return }
+        if stream.pointee.queuedBuffers == 0 {
+            if stream.pointee.flags.contains(.finishWanted), !stream.pointee.flags.contains(.finished) { submitFinish(slot) }
+            return
+        }
+        submitSend(slot, stream)
+    }
+
+    @inline(__always)
+    private func submitSend(_ slot: SlotIndex, _ stream: UnsafeMutablePointer<Slot>) {
+        let waiting = stream.pointee.flags.contains(.sendWaiting)
+        let flags = Int32(MSG_NOSIGNAL) | Int32(waiting ? MSG_WAITALL : MSG_DONTWAIT)
+        stream.pointee.flags.insert(.sendInFlight)
+        stream.pointee.inFlight &+= 1
+        if waiting { state.pointee.statistics.add(.sendsWaiting) } else { state.pointee.sendsExpected &+= 1 }
+        let head = BufferIndex(stream.pointee.queueHead)
+        if stream.pointee.queuedBuffers == 1 {
+            let part = record(head).pointee
+            stream.pointee.sendingBuffers = 1
+            let address = bytes(head) - EngineLimits.headroomBytes + Int(part.start)
+            ring_prepare_send(state.pointee.ring.entry(), stream.pointee.descriptor, address, part.count, flags, token(.send, slot))
+        } else {
+            submitVector(slot, stream, flags)
+        }
+    }
+
+    private func submitVector(_ slot: SlotIndex, _ stream: UnsafeMutablePointer<Slot>, _ flags: Int32) {
+        if state.pointee.vectorsUsed == EngineLimits.vectorsPerTurn {
+            // Vectors are read when a request is submitted: submit, and their places are free again.
+            _ = state.pointee.ring.enter(waitingFor: 0, timeoutNanoseconds: 0)
+            state.pointee.vectorsUsed = 0
+        }
+        let number = state.pointee.vectorsUsed
+        state.pointee.vectorsUsed &+= 1
+        let vector = state.pointee.vectors + number &* EngineLimits.vectorParts
+        var buffer = BufferIndex(stream.pointee.queueHead)
+        var parts = 0
+        while buffer != .none, parts < EngineLimits.vectorParts {
+            let part = record(buffer).pointee
+            vector[parts] = iovec(
+                iov_base: bytes(buffer) - EngineLimits.headroomBytes + Int(part.start), iov_len: Int(part.count))
+            parts &+= 1
+            buffer = BufferIndex(part.next)
+        }
+        stream.pointee.sendingBuffers = UInt16(truncatingIfNeeded: parts)
+        let header = state.pointee.headers + number
+        header.initialize(to: msghdr())
+        header.pointee.msg_iov = vector
+        header.pointee.msg_iovlen = parts
+        state.pointee.statistics.add(.vectoredSends)
+        ring_prepare_send_vector(state.pointee.ring.entry(), stream.pointee.descriptor, header, flags, token(.send, slot))
+    }
+
+    @inline(__always)
+    func sent(_ slot: SlotIndex, _ result: Int32, _ event: inout Event) -> Bool {
+        let stream = state.pointee.slots + Int(slot.raw)
+        stream.pointee.flags.remove(.sendInFlight)
+        stream.pointee.inFlight &-= 1
+        if stream.pointee.flags.contains(.closing) {
+            stream.pointee.sendingBuffers = 0
+            closeStep(slot)
+            return false
+        }
+        guard result > 0 else { return sendFailed(slot, result, &event) }
+        state.pointee.statistics.add(.sends)
+        state.pointee.statistics.add(.sentBytes, UInt64(result))
+        stream.pointee.sentBytes &+= UInt64(result)
+        let complete = retire(stream, UInt32(result))
+        // A send that took less than it was given has filled the socket: the rest waits in the kernel for room.
+        if complete { stream.pointee.flags.remove(.sendWaiting) } else { stream.pointee.flags.insert(.sendWaiting) }
+        if stream.pointee.queuedBuffers > 0 || stream.pointee.flags.contains(.finishWanted) { markDirty(slot) }
+        if stream.pointee.flags.contains(.lingering) { setTimer(slot, afterMilliseconds: UInt64(stream.pointee.lingerMilliseconds)) }
+        return drainedIfLow(slot, stream, &event)
+    }
+
+    @inline(__always)
+    private func drainedIfLow(_ slot: SlotIndex, _ stream: UnsafeMutablePointer<Slot>, _ event: inout Event) -> Bool {
+        guard stream.pointee.flags.contains(.drainedWanted), stream.pointee.queuedBuffers <= EngineLimits.queuedBuffersLow,
+            stream.pointee.queuedCapacity <= EngineLimits.queuedCapacityLow,
+            stream.pointee.queuedBuffers < queuedBuffersAllowed
+        else { return false }
+        stream.pointee.flags.remove(.drainedWanted)
+        if stream.pointee.owner == Owner.engine.raw { return false }
+        fill(&event, .drained, slot)
+        return true
+    }
+
+    /// Takes `count` sent bytes off the queue and returns their buffers. True when all that was with the kernel is sent.
+    @inline(__always)
+    private func retire(_ stream: UnsafeMutablePointer<Slot>, _ count: UInt32) -> Bool {
+        var left = count
+        stream.pointee.queuedBytes &-= count
+        while stream.pointee.sendingBuffers > 0 {
+            let buffer = BufferIndex(stream.pointee.queueHead)
+            let entry = record(buffer)
+            if entry.pointee.count > left {
+                entry.pointee.start &+= left
+                entry.pointee.count &-= left
+                stream.pointee.sendingBuffers = 0
+                return false
+            }
+            left &-= entry.pointee.count
+            stream.pointee.queueHead = entry.pointee.next
+            stream.pointee.queuedBuffers &-= 1
+            stream.pointee.sendingBuffers &-= 1
+            stream.pointee.queuedCapacity &-= UInt32(truncatingIfNeeded: capacity(buffer))
+            put(buffer, from: .queue)
+        }
+        if stream.pointee.queueHead == BufferIndex.none.raw { stream.pointee.queueTail = BufferIndex.none.raw }
+        precondition(left == 0)
+        return true
+    }
+
+    @inline(never)
+    private func sendFailed(_ slot: SlotIndex, _ result: Int32, _ event: inout Event) -> Bool {
+        let stream = state.pointee.slots + Int(slot.raw)
+        stream.pointee.sendingBuffers = 0
+        switch -result {
+        case EAGAIN, EINTR, ENOBUFS:
+            stream.pointee.flags.insert(.sendWaiting)
+            markDirty(slot)
+            return false
+        default:
+            return fail(slot, result == 0 ? EPIPE : -result, &event)
+        }
+    }
+
+    private func submitFinish(_ slot: SlotIndex) {
+        let stream = state.pointee.slots + Int(slot.raw)
+        stream.pointee.flags.insert(.finished)
+        stream.pointee.inFlight &+= 1
+        ring_prepare_shutdown(state.pointee.ring.entry(), stream.pointee.descriptor, Int32(SHUT_WR), token(.shutdown, slot))
+    }
+
+    func shutdownCompleted(_ slot: SlotIndex) {
+        let stream = state.pointee.slots + Int(slot.raw)
+        stream.pointee.inFlight &-= 1
+        stream.pointee.flags.insert(.finishDone)
+        if stream.pointee.flags.contains(.closing) { closeStep(slot) } else { finishCompleted(slot) }
+    }
+}

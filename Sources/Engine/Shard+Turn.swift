@@ -1,0 +1,184 @@
+import CRing
+import CSocket
+import Glibc
+import Ring
+
+extension Shard {
+    /// One turn: flush output, submit everything, wait for something to happen.
+    ///
+    /// - Parameter wait: false only looks, for tests and simulation.
+    public func turn(wait: Bool = true) {
+        flush()
+        recycle()
+        let state = state
+        let timeout = wait ? waitNanoseconds() : 0
+        // Sends tried without waiting complete while they are submitted: ask for one completion more than those.
+        let expected = state.pointee.sendsExpected
+        state.pointee.sendsExpected = 0
+        state.pointee.vectorsUsed = 0
+        state.pointee.statistics.add(.submissions, UInt64(ring_prepared(state.pointee.ring.pointer)))
+        let result = state.pointee.ring.enter(waitingFor: expected &+ 1, timeoutNanoseconds: timeout)
+        state.pointee.statistics.add(.turns)
+        if result < 0 { enterFailed(result) }
+        let now = ring_now_nanoseconds(state.pointee.ring.pointer)
+        state.pointee.nowNanoseconds = now
+        state.pointee.nowMilliseconds = (now &- state.pointee.startNanoseconds) / 1_000_000
+        if state.pointee.timers.count > 0 { state.pointee.timers.advance(toMilliseconds: state.pointee.nowMilliseconds) }
+    }
+
+    @inline(never)
+    private func enterFailed(_ result: Int32) {
+        switch -result {
+        case ETIME, EINTR: break
+        case EBUSY, EAGAIN:
+            // The completion queue is full, or the kernel is short of memory: reap what is there and come again.
+            state.pointee.statistics.add(.enterBusy)
+        default:
+            preconditionFailure("io_uring_enter failed with errno \(-result)")
+        }
+        if ring_overflowed(state.pointee.ring.pointer) { state.pointee.statistics.add(.completionOverflows) }
+    }
+
+    private func waitNanoseconds() -> UInt64 {
+        var milliseconds = EngineLimits.turnMilliseconds
+        if state.pointee.timers.count > 0, let deadline = state.pointee.timers.nextDeadline() {
+            let now = state.pointee.nowMilliseconds
+            milliseconds = min(milliseconds, deadline > now ? deadline &- now : 0)
+        }
+        if state.pointee.inboxPending || state.pointee.resolver.pointee.hasFinished { milliseconds = 0 }
+        return milliseconds &* 1_000_000
+    }
+
+    /// The next event of this turn, or false when there is none left.
+    public func next(_ event: inout Event) -> Bool {
+        var completion = ring_completion()
+        while state.pointee.ring.next(&completion) {
+            if dispatch(completion, &event) { return true }
+        }
+        state.pointee.ring.consumed()
+        return nextWithoutCompletion(&event)
+    }
+
+    @inline(never)
+    private func nextWithoutCompletion(_ event: inout Event) -> Bool {
+        while let timer = state.pointee.timers.takeDue() {
+            state.pointee.statistics.add(.timersFired)
+            if timerFired(timer, &event) { return true }
+        }
+        if let lookup = state.pointee.resolver.pointee.takeFinished() {
+            event.kind = .resolved
+            event.owner = lookup.owner
+            event.context = lookup.context
+            event.detail = lookup.identifier
+            event.result = lookup.status
+            event.slot = .none
+            return true
+        }
+        if state.pointee.inboxPending {
+            state.pointee.inboxPending = false
+            event.kind = .inbox
+            event.owner = .engine
+            event.slot = .none
+            return true
+        }
+        return false
+    }
+
+    private func timerFired(_ timer: UInt32, _ event: inout Event) -> Bool {
+        guard Int(timer) >= state.pointee.slotCapacity else { return slotTimerFired(SlotIndex(timer), &event) }
+        let number = timer &- UInt32(state.pointee.slotCapacity)
+        switch ShardTimer(rawValue: number) {
+        case .acceptRetry:
+            resumeAccepting()
+            return false
+        case .resolver:
+            state.pointee.resolver.pointee.timePassed(self)
+            return false
+        default:
+            event.kind = .shardTimer
+            event.owner = .engine
+            event.slot = .none
+            event.detail = number &- ShardTimer.feature0.rawValue
+            return true
+        }
+    }
+
+    private func slotTimerFired(_ slot: SlotIndex, _ event: inout Event) -> Bool {
+        let record = state.pointee.slots + Int(slot.raw)
+        guard record.pointee.flags.contains(.used), !record.pointee.flags.contains(.closing) else { return false }
+        if record.pointee.owner == Owner.engine.raw {
+            close(slot)  // the time for a polite end is over
+            return false
+        }
+        fill(&event, .timer, slot)
+        return true
+    }
+
+    /// Sets one of the shard timers of the layer above (0 to 3), in milliseconds from now.
+    public func setShardTimer(_ number: UInt32, afterMilliseconds: UInt64) {
+        precondition(number < 4)
+        let timer = UInt32(state.pointee.slotCapacity) &+ ShardTimer.feature0.rawValue &+ number
+        state.pointee.timers.set(timer, atMilliseconds: now &+ afterMilliseconds)
+    }
+
+    func setShardTimer(_ timer: ShardTimer, afterMilliseconds: UInt64) {
+        state.pointee.timers.set(UInt32(state.pointee.slotCapacity) &+ timer.rawValue, atMilliseconds: now &+ afterMilliseconds)
+    }
+
+    /// Sets the stream's one timer, in milliseconds from now.
+    public func setTimer(_ slot: SlotIndex, afterMilliseconds: UInt64) {
+        state.pointee.timers.set(slot.raw, atMilliseconds: now &+ afterMilliseconds)
+    }
+
+    /// Clears the stream's timer.
+    public func clearTimer(_ slot: SlotIndex) { state.pointee.timers.clear(slot.raw) }
+
+    @inline(__always)
+    func fill(_ event: inout Event, _ kind: Event.Kind, _ slot: SlotIndex) {
+        let record = state.pointee.slots + Int(slot.raw)
+        event.kind = kind
+        event.slot = slot
+        event.owner = Owner(record.pointee.owner)
+        event.context = record.pointee.context
+    }
+
+    /// Offers freed buffers to the kernel again and arms the receives that found none.
+    @inline(__always)
+    private func recycle() {
+        state.pointee.small.refill()
+        let wanted = min(state.pointee.bulkArmed &+ 2, state.pointee.bulk.offeredMaximum)
+        if state.pointee.bulkArmed > 0 {
+            state.pointee.bulk.offeredTarget = wanted
+            state.pointee.bulk.refill()
+        }
+        if state.pointee.starvedHead != SlotIndex.none.raw { armStarved() }
+        publishGauges()
+    }
+
+    @inline(__always)
+    private func publishGauges() {
+        let statistics = state.pointee.statistics
+        let small = UInt64(state.pointee.small.count &- state.pointee.small.freeCount &- state.pointee.small.offered)
+        let bulk = UInt64(state.pointee.bulk.count &- state.pointee.bulk.freeCount &- state.pointee.bulk.offered)
+        statistics.set(.buffersSmallUsed, small)
+        statistics.set(.buffersBulkUsed, bulk)
+        if small > statistics.read(.buffersSmallPeak) { statistics.set(.buffersSmallPeak, small) }
+        if bulk > statistics.read(.buffersBulkPeak) { statistics.set(.buffersBulkPeak, bulk) }
+    }
+
+    @inline(never)
+    private func armStarved() {
+        // Each armed receive takes at most one buffer before this runs again.
+        var budget = state.pointee.small.offered
+        while budget > 0, state.pointee.starvedHead != SlotIndex.none.raw {
+            let index = state.pointee.starvedHead
+            let record = state.pointee.slots + Int(index)
+            state.pointee.starvedHead = record.pointee.nextStarved
+            if state.pointee.starvedHead == SlotIndex.none.raw { state.pointee.starvedTail = SlotIndex.none.raw }
+            record.pointee.flags.remove(.starved)
+            record.pointee.nextStarved = SlotIndex.none.raw
+            if record.pointee.flags.contains(.used), !record.pointee.flags.contains(.closing) { armReceive(SlotIndex(index)) }
+            budget &-= 1
+        }
+    }
+}

@@ -1,0 +1,161 @@
+import CRing
+import CSocket
+import Glibc
+import Ring
+
+/// One core, one thread, one ring: everything a connection needs from accept to close.
+///
+/// Theory of operation
+///
+/// ```
+///            ┌────────────────────────── turn ───────────────────────────┐
+///  submit ─► │ one io_uring_enter: send, re-arm, cancel, close … and wait │ ─► completions
+///            └────────────────────────────────────────────────────────────┘
+///     ▲                                                                           │
+///     │ flush: one send per stream that has output,      next(): one switch on    │
+///     └ buffers offered again, starved streams armed  ◄─ the token's operation  ◄─┘ ─► event to its owner
+/// ```
+///
+/// - The layer above drives: `turn()`, then `next(&event)` until it answers false. Events go up as plain values, calls
+///   come down (`send`, `pauseReceive`, `close`); the engine knows nobody above it.
+/// - A stream is a slot. Its state is the set of requests under way and of things that happened (`Slot.Flags`).
+/// - Output of one turn leaves together: `send` queues a buffer, the flush makes one request per stream. Sends are first
+///   tried without waiting, so they complete inside the entry that submits them; the wait then asks for one completion
+///   more than that, and a turn is not ended by its own output.
+/// - Close joins: stop, cancel, wait until the kernel holds no request of the slot, close, free; the generation then
+///   changes, and a late completion finds nobody.
+/// - Exhaustion is a normal state: no buffer parks a receive, no slot refuses an accept, a full queue is submitted.
+///
+/// A `Shard` is a handle to memory of its own: copying it costs nothing and counts no reference. Only its thread may use
+/// it, except `post`, `statistics` and `wake`.
+public struct Shard {
+    /// The shard's memory.
+    @usableFromInline let state: UnsafeMutablePointer<ShardState>
+
+    /// Number of this shard, from 0.
+    public var index: Int { state.pointee.index }
+    /// Time of the present turn in milliseconds since the shard's start.
+    public var now: UInt64 { state.pointee.nowMilliseconds }
+    /// Counters, readable from any thread.
+    public var statistics: Statistics { state.pointee.statistics }
+    /// Where other threads leave messages.
+    public var inbox: Inbox { state.pointee.inbox }
+    /// Slots in use.
+    public var slotsUsed: Int { state.pointee.slotsUsed }
+}
+
+/// What a shard is made of; see `Shard`.
+@usableFromInline
+struct ShardState {
+    let ring: Ring
+    let index: Int
+    let slots: UnsafeMutablePointer<Slot>
+    let addresses: UnsafeMutablePointer<SlotAddress>
+    let slotCapacity: Int
+    var slotsTouched = 0  // slots below were used at least once; above, memory is untouched
+    var slotsUsed = 0
+    var freeSlots = SlotIndex.none.raw
+    var dirty = SlotIndex.none.raw
+    var starvedHead = SlotIndex.none.raw
+    var starvedTail = SlotIndex.none.raw
+    var small: BufferClassPool
+    var bulk: BufferClassPool
+    var bulkArmed = 0
+    var timers: TimerWheel
+    let startNanoseconds: UInt64
+    var nowMilliseconds: UInt64 = 0
+    var nowNanoseconds: UInt64 = 0
+    var sendsExpected: UInt32 = 0  // sends submitted this turn that complete inside the entry
+    var completionsSinceFlush = 0
+    let headers: UnsafeMutablePointer<msghdr>
+    let vectors: UnsafeMutablePointer<iovec>
+    var vectorsUsed = 0
+    let statistics: Statistics
+    let inbox: Inbox
+    var inboxPending = false
+    let listeners: UnsafeMutablePointer<ListenerState>
+    var listenerCount = 0
+    let resolver: UnsafeMutablePointer<Resolver>
+    var acceptPaused = false
+}
+
+/// How large a shard is.
+public struct ShardSizes: Sendable {
+    /// Streams, each a client's or a target's connection.
+    public var slots = 65536
+    /// Small buffers: 4 KiB each, memory only for those ever used at once.
+    public var smallBuffers = 32768
+    /// Bulk buffers: 128 KiB each, likewise.
+    public var bulkBuffers = 1024
+    /// The defaults.
+    public init() {}
+}
+
+extension Shard {
+    /// Timers of the shard itself, behind the slots' in the wheel.
+    enum ShardTimer: UInt32, CaseIterable {
+        case acceptRetry, resolver
+        case feature0, feature1, feature2, feature3
+    }
+
+    /// Builds a shard on a ring that the calling thread opened.
+    public init(index: Int, ring: Ring, sizes: ShardSizes = ShardSizes()) throws(EngineError) {
+        precondition(sizes.slots > 0 && sizes.slots < EngineLimits.slotsMaximum)
+        let small = try BufferClassPool(
+            bufferClass: .small, payloadBytes: EngineLimits.smallBufferBytes, count: sizes.smallBuffers,
+            entries: EngineLimits.smallBuffersOfferedMaximum, reserve: min(EngineLimits.buffersReserved, sizes.smallBuffers / 2),
+            ring: ring)
+        let bulk = try BufferClassPool(
+            bufferClass: .bulk, payloadBytes: EngineLimits.bulkBufferBytes, count: sizes.bulkBuffers,
+            entries: EngineLimits.bulkBuffersOfferedMaximum, reserve: 0, ring: ring)
+        let slotBytes = sizes.slots * MemoryLayout<Slot>.stride
+        let addressBytes = sizes.slots * MemoryLayout<SlotAddress>.stride
+        guard let slotMemory = memory_map(slotBytes), let addressMemory = memory_map(addressBytes),
+            let timers = TimerWheel(capacity: sizes.slots + ShardTimer.allCases.count)
+        else { throw .outOfMemory("\(sizes.slots) slots") }
+        let wake = wake_open()
+        guard wake >= 0 else { throw .kernel("opening an eventfd", -wake) }
+        state = .allocate(capacity: 1)
+        let vectorCount = EngineLimits.vectorsPerTurn
+        let started = ring_now_nanoseconds(ring.pointer)
+        state.initialize(
+            to: ShardState(
+                ring: ring, index: index, slots: slotMemory.bindMemory(to: Slot.self, capacity: sizes.slots),
+                addresses: addressMemory.bindMemory(to: SlotAddress.self, capacity: sizes.slots), slotCapacity: sizes.slots,
+                small: small, bulk: bulk, timers: timers, startNanoseconds: started,
+                headers: .allocate(capacity: vectorCount),
+                vectors: .allocate(capacity: vectorCount * EngineLimits.vectorParts), statistics: Statistics(),
+                inbox: Inbox(wake: wake, capacity: EngineLimits.inboxMessages),
+                listeners: .allocate(capacity: EngineLimits.listenersMaximum), resolver: .allocate(capacity: 1)))
+        state.pointee.nowNanoseconds = started
+        state.pointee.small.offeredTarget = min(EngineLimits.smallBuffersOffered, state.pointee.small.offeredMaximum)
+        state.pointee.small.refill()
+        state.pointee.resolver.initialize(to: Resolver())
+        armWake()
+    }
+
+    /// Frees the shard's memory and ring. Every slot must be free.
+    public func destroy() {
+        state.pointee.resolver.pointee.close()
+        state.pointee.resolver.deinitialize(count: 1)
+        state.pointee.ring.destroy()
+        state.pointee.small.unmap()
+        state.pointee.bulk.unmap()
+        memory_unmap(state.pointee.slots, state.pointee.slotCapacity * MemoryLayout<Slot>.stride)
+        memory_unmap(state.pointee.addresses, state.pointee.slotCapacity * MemoryLayout<SlotAddress>.stride)
+        state.pointee.timers.unmap()
+        state.pointee.headers.deallocate()
+        state.pointee.vectors.deallocate()
+        state.pointee.listeners.deallocate()
+        state.pointee.resolver.deallocate()
+        state.deinitialize(count: 1)
+        state.deallocate()
+    }
+
+    func armWake() {
+        // A simulated kernel has no eventfd; its harness posts messages and sets the flag itself.
+        guard state.pointee.ring.pointer.pointee.kernel == nil else { return }
+        let entry = state.pointee.ring.entry()
+        ring_prepare_poll(entry, state.pointee.inbox.wakeDescriptor, UInt32(POLLIN), true, Token(.wake, slot: 0).packed)
+    }
+}

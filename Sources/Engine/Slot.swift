@@ -1,0 +1,75 @@
+/// Index of a slot in its shard.
+public struct SlotIndex: Equatable, Hashable, Sendable {
+    /// 0 ..< capacity, or `UInt32.max` for none.
+    public let raw: UInt32
+    /// Wraps a raw index.
+    @inline(__always) public init(_ raw: UInt32) { self.raw = raw }
+    /// No slot.
+    public static let none = SlotIndex(.max)
+}
+
+/// Who gets a slot's events: a number the layer above assigns. 0 is the engine itself.
+public struct Owner: Equatable, Sendable {
+    /// The number.
+    public let raw: UInt8
+    /// Wraps a number from 1 up.
+    @inline(__always) public init(_ raw: UInt8) { self.raw = raw }
+    /// The engine: streams being closed politely.
+    public static let engine = Owner(0)
+}
+
+/// The hot record of one stream: 64 bytes, one cache line.
+///
+/// A stream's state is the set of things that have happened to it and of requests under way, not one enumeration:
+/// half-close falls out by itself.
+struct Slot {
+    struct Flags: OptionSet {
+        let rawValue: UInt32
+        static let used = Flags(rawValue: 1 << 0)
+        static let connecting = Flags(rawValue: 1 << 1)
+        static let receiveWanted = Flags(rawValue: 1 << 2)
+        static let receiveArmed = Flags(rawValue: 1 << 3)
+        static let receiveMultishot = Flags(rawValue: 1 << 4)
+        static let receiveCancelling = Flags(rawValue: 1 << 5)
+        static let receiveEnded = Flags(rawValue: 1 << 6)
+        static let starved = Flags(rawValue: 1 << 7)
+        static let sendInFlight = Flags(rawValue: 1 << 8)
+        static let sendWaiting = Flags(rawValue: 1 << 9)  // the kernel waits for room: not to be expected inline
+        static let dirty = Flags(rawValue: 1 << 10)
+        static let drainedWanted = Flags(rawValue: 1 << 11)
+        static let finishWanted = Flags(rawValue: 1 << 12)
+        static let finished = Flags(rawValue: 1 << 13)
+        static let lingering = Flags(rawValue: 1 << 14)
+        static let closing = Flags(rawValue: 1 << 15)
+        static let cancelSent = Flags(rawValue: 1 << 16)
+        static let closeSent = Flags(rawValue: 1 << 17)
+        static let bulk = Flags(rawValue: 1 << 18)
+        static let failed = Flags(rawValue: 1 << 19)
+        static let finishDone = Flags(rawValue: 1 << 20)
+    }
+
+    var descriptor: Int32  // 4
+    var flags: Flags  // 8
+    var generation: UInt16  // 10
+    var owner: UInt8  // 11
+    var inFlight: UInt8  // 12: requests the kernel still holds
+    var context: UInt32  // 16: the owner's own index
+    var queueHead: UInt32  // 20: BufferIndex of the oldest queued buffer
+    var queueTail: UInt32  // 24
+    var queuedBytes: UInt32  // 28
+    var queuedCapacity: UInt32  // 32: what the queued buffers hold away from others
+    var queuedBuffers: UInt16  // 34
+    var sendingBuffers: UInt16  // 36: how many of the queue's head are with the kernel
+    var nextInList: UInt32  // 40: dirty list
+    var nextStarved: UInt32  // 44: starved list, and the free list
+    var readScore: UInt8  // 45: full reads in a row, or small reads while bulk
+    var reserved: UInt8  // 46
+    var lingerMilliseconds: UInt16  // 48
+    var receivedBytes: UInt64  // 56
+    var sentBytes: UInt64  // 64
+}
+
+/// A slot's cold record: where the peer is, and where a connect is going while the kernel reads it.
+struct SlotAddress {
+    var address: SocketAddress  // 28 bytes and padding
+}
