@@ -29,6 +29,13 @@ public struct Configuration: Sendable {
     /// How long live work may finish after SIGTERM before the process leaves with status 1.
     public var drainGraceMilliseconds = 10_000
 
+    /// The public base URL follows from the port (`bound(port:)`).
+    var derivesBaseURL = true
+    /// The origin allowlist follows from the public base URL.
+    var derivesOrigins = true
+    /// The session secret was made here. Pass it to the loader on a reload, so that sessions survive.
+    public internal(set) var generatesSessionSecret = false
+
     public init() {}
 }
 
@@ -93,7 +100,10 @@ public struct Log: Sendable, Equatable {
     public var level: LogLevel = .info
     public var format: LogFormat = .json
 
-    public init() {}
+    public init(level: LogLevel = .info, format: LogFormat = .json) {
+        self.level = level
+        self.format = format
+    }
 }
 
 /// How much memory and how many descriptors a shard may take. Everything is allotted at start-up.

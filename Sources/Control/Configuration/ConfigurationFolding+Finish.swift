@@ -1,0 +1,225 @@
+// The last step of loading: values that are right on their own become a configuration that is right as a whole.
+
+import Glibc
+import Policy
+
+extension ConfigurationFolding {
+    /// The configuration, or every fault.
+    mutating func finish(fallbackSecret: [UInt8]?, environment: [String: String]) throws(ConfigurationFaults) -> LoadedConfiguration {
+        var warnings: [String] = []
+        var configuration = draft.configuration
+        configuration.shards = draft.shards == 0 ? .automatic : .exactly(draft.shards)
+        configuration.adminAddress = draft.adminAddress == "off" ? nil : ListenAddress(draft.adminAddress)
+        configuration.log = Log(level: LogLevel(name: draft.logLevel) ?? .info, format: LogFormat(rawValue: draft.logFormat) ?? .json)
+        if let address = ListenAddress(draft.demoAddress) { configuration.demo.serviceAddress = address }
+        finishListeners(&configuration)
+        finishLimits(configuration.limits)
+        finishHTTP(&configuration)
+        finishSession(&configuration, fallbackSecret, &warnings)
+        finishTCP(&configuration, &warnings)
+        finishRelay(&configuration)
+        finishAdvertised(&configuration)
+        configuration.gateway.dns.upstreams = draft.dnsUpstreams.compactMap { PolicyText.upstream($0) }
+        if !Quantity.trimmed(environment["REDIS_URL"] ?? "").isEmpty {
+            warnings.append("REDIS_URL is set, but state shared between instances is not available in this version; every limit holds per instance")
+        }
+        guard faults.isEmpty else { throw ConfigurationFaults(faults: faults) }
+        let text = EffectiveConfiguration(schema: schema, draft: draft, configuration: configuration).text
+        return LoadedConfiguration(configuration: configuration, warnings: warnings, effectiveText: text)
+    }
+
+    private mutating func fault(_ key: String, _ message: String) { refuse(draft.sources[key], key, message) }
+
+    // MARK: Listeners
+
+    private mutating func finishListeners(_ configuration: inout Configuration) {
+        applyFirstListenerVariables()
+        var listeners: [Listener] = []
+        for (index, draftListener) in draft.listeners.enumerated() {
+            var listener = Listener()
+            listener.name = draftListener.name
+            guard let address = ListenAddress(draftListener.address) else { continue }  // refused when it was set
+            listener.address = address
+            listener.features = draftListener.features.compactMap { Feature(rawValue: $0) }
+            if let certificates = draftListener.certificates {
+                listener.tls = ListenerTLS(certificates: certificates.map {
+                    ListenerTLS.Certificate(certificatePath: $0.certificatePath, keyPath: $0.keyPath)
+                })
+                refuseTLS(certificates, key: "listeners[\(index)].tls")
+            }
+            if listeners.contains(where: { $0.name == listener.name }) {
+                fault("listeners", "two listeners are named `\(listener.name)`")
+            }
+            if address.port != 0, listeners.contains(where: { $0.address == address }) {
+                fault("listeners", "two listeners have the address \(address)")
+            }
+            listeners.append(listener)
+        }
+        if !listeners.isEmpty { configuration.listeners = listeners }
+        if let admin = configuration.adminAddress, admin.port != 0, listeners.contains(where: { $0.address == admin }) {
+            fault("admin.address", "\(admin) is the address of a listener too")
+        }
+    }
+
+    private mutating func applyFirstListenerVariables() {
+        guard var address = ListenAddress(draft.listeners[0].address) else { return }
+        if let host = ListenAddress.numericHost(draft.host) {
+            address.host = host
+            draft.sources["listeners"] = draft.sources["host"]
+        }
+        if draft.port >= 0, let port = UInt16(exactly: draft.port) {
+            address.port = port
+            draft.sources["listeners"] = draft.sources["port"]
+        }
+        draft.listeners[0].address = "\(address)"
+        guard draft.tlsEnabled else { return }
+        if draft.tlsCertificatePath.isEmpty { refuse(draft.sources["tls_enabled"], "tls_cert_path", "TLS_CERT_PATH is required when TLS_ENABLED=1") }
+        if draft.tlsKeyPath.isEmpty { refuse(draft.sources["tls_enabled"], "tls_key_path", "TLS_KEY_PATH is required when TLS_ENABLED=1") }
+        draft.listeners[0].certificates = [
+            ListenerDraft.Certificate(certificatePath: draft.tlsCertificatePath, keyPath: draft.tlsKeyPath)
+        ]
+    }
+
+    /// Says what is wrong with the files first, so that they are right when TLS arrives; then refuses all the same.
+    /// A listener that was meant to be encrypted must never answer in plain text.
+    private mutating func refuseTLS(_ certificates: [ListenerDraft.Certificate], key: String) {
+        let source = key == "listeners[0].tls" && draft.tlsEnabled ? draft.sources["tls_enabled"] : draft.sources["listeners"]
+        var sound = true
+        for certificate in certificates where !certificate.certificatePath.isEmpty && !certificate.keyPath.isEmpty {
+            for problem in CertificatePair.problems(certificatePath: certificate.certificatePath, keyPath: certificate.keyPath) {
+                refuse(source, key, problem)
+                sound = false
+            }
+        }
+        if sound {
+            refuse(source, key, "TLS listeners are not available in this version; end TLS in front of Sluice and remove this setting")
+        }
+    }
+
+    private mutating func finishLimits(_ limits: ResourceLimits) {
+        if limits.lowWatermarkBytes >= limits.highWatermarkBytes {
+            fault("limits.low_watermark", "\(Quantity.size(limits.lowWatermarkBytes)) is not below limits.high_watermark"
+                + " (\(Quantity.size(limits.highWatermarkBytes)))")
+        }
+        if limits.bulkBufferBytes < limits.receiveBufferBytes {
+            fault("limits.bulk_buffer", "\(Quantity.size(limits.bulkBufferBytes)) is less than limits.receive_buffer"
+                + " (\(Quantity.size(limits.receiveBufferBytes)))")
+        }
+    }
+
+    // MARK: Gateway
+
+    private mutating func finishHTTP(_ configuration: inout Configuration) {
+        let first = configuration.listeners[0]
+        configuration.gateway.http.bindHost = first.address.host
+        configuration.gateway.http.shutdownGraceMilliseconds = configuration.drainGraceMilliseconds
+        configuration.gateway.http.logLevel = GatewaySettings.LogLevel(rawValue: draft.logLevel) ?? .info
+        configuration.derivesBaseURL = draft.publicBaseURL.isEmpty
+        configuration.derivesOrigins = draft.allowedOrigins.isEmpty
+        if let base = BaseURL(draft.publicBaseURL) {
+            configuration.gateway.http.publicBaseURL = base.text
+            configuration.gateway.http.basePath = base.path
+        }
+        if !draft.allowedOrigins.isEmpty {
+            let origins = draft.allowedOrigins.compactMap { $0 == "null" ? $0 : PolicyText.normalizedOrigin($0) }
+            configuration.gateway.origins = OriginAllowlist(anyOrigin: draft.allowedOrigins.contains("*"), origins: origins)
+        }
+        configuration = configuration.bound(port: first.address.port)
+    }
+
+    private mutating func finishSession(_ configuration: inout Configuration, _ fallbackSecret: [UInt8]?, _ warnings: inout [String]) {
+        let secret = Array(Quantity.trimmed(draft.sessionSecret).utf8)
+        if secret.isEmpty {
+            configuration.gateway.session.secret = fallbackSecret ?? Self.randomBytes(32)
+            configuration.generatesSessionSecret = true
+            warnings.append("no session secret is configured; a random one is used, so sessions end with this process and no other instance accepts them")
+        } else {
+            configuration.gateway.session.secret = secret
+        }
+        switch draft.sameSite {
+        case "Strict": configuration.gateway.session.sameSite = .strict
+        case "None": configuration.gateway.session.sameSite = .none
+        default: configuration.gateway.session.sameSite = .lax
+        }
+    }
+
+    private static func randomBytes(_ count: Int) -> [UInt8] {
+        var generator = SystemRandomNumberGenerator()  // getrandom(2)
+        return (0..<count).map { _ in UInt8.random(in: .min ... .max, using: &generator) }
+    }
+
+    private mutating func finishTCP(_ configuration: inout Configuration, _ warnings: inout [String]) {
+        confineDemonstration(&configuration)
+        configuration.gateway.tcp.allowedHosts = draft.allowedHosts.compactMap { PolicyText.hostPattern($0) }
+        configuration.gateway.tcp.blockedHosts = draft.blockedHosts.compactMap { PolicyText.hostPattern($0) }
+        configuration.gateway.tcp.allowedPorts = draft.allowedPorts.compactMap { UInt16(Quantity.trimmed($0)) }
+        configuration.gateway.tcp.blockedClients = draft.blockedClients.compactMap { IPAddress($0)?.normalized }
+        if configuration.gateway.tcp.allowPrivateAddresses, draft.allowedHosts.isEmpty {
+            warnings.append("tcp.allow_private_ips is on and tcp.allowed_hosts is empty: clients reach loopback and every private network")
+        }
+    }
+
+    /// The demonstration needs a private target. Unless the operator wrote egress rules, it is permitted that one and no other target.
+    private mutating func confineDemonstration(_ configuration: inout Configuration) {
+        let egress = ["tcp.allow_private_ips", "tcp.allowed_hosts", "tcp.allowed_ports"]
+        guard configuration.demo.enabled, egress.allSatisfy({ draft.sources[$0] == nil }) else { return }
+        configuration.gateway.tcp.allowPrivateAddresses = true
+        draft.configuration.gateway.tcp.allowPrivateAddresses = true
+        draft.allowedHosts = [configuration.demo.serviceAddress.host]
+        draft.allowedPorts = ["\(configuration.demo.serviceAddress.port)"]
+        for key in egress { draft.sources[key] = .demonstration }
+    }
+
+    private mutating func finishRelay(_ configuration: inout Configuration) {
+        guard let base = RelayURL(draft.relayBaseURL) else { return }
+        var relay = GatewaySettings.RelaySettings(baseURL: base.text)
+        switch draft.relayAuthentication {
+        case "api_key":
+            if draft.relayKey.isEmpty {
+                fault("udp_relay_auth_mode", "UDP_RELAY_API_KEY is required when UDP_RELAY_AUTH_MODE=api_key")
+            }
+            relay.authentication = .apiKey(draft.relayKey)
+        case "jwt":
+            if draft.relaySecret.isEmpty {
+                fault("udp_relay_auth_mode", "UDP_RELAY_JWT_SECRET is required when UDP_RELAY_AUTH_MODE=jwt")
+            }
+            relay.authentication = .jwt(secret: Array(draft.relaySecret.utf8))
+        default: break
+        }
+        relay.tokenLifetimeSeconds = draft.relayLifetimeSeconds
+        relay.audience = draft.relayAudience
+        relay.issuer = draft.relayIssuer
+        configuration.gateway.relay = relay
+    }
+
+    private func finishAdvertised(_ configuration: inout Configuration) {
+        let frame = draft.l2FramePayloadBytes > 0 ? draft.l2FramePayloadBytes : draft.l2LegacyFramePayloadBytes
+        if frame > 0 { configuration.gateway.l2.maxFramePayloadBytes = frame }
+        if draft.l2ControlPayloadBytes > 0 { configuration.gateway.l2.maxControlPayloadBytes = draft.l2ControlPayloadBytes }
+        let version = configuration.gateway.version.version
+        configuration.gateway.version.gitRevision = draft.gitRevision.isEmpty ? version : draft.gitRevision
+    }
+}
+
+extension Configuration {
+    /// The same configuration for the port the first listener really got. What is derived from the port follows: the public
+    /// base URL and the origin allowlist, unless they were configured.
+    public func bound(port: UInt16) -> Configuration {
+        var result = self
+        result.gateway.http.port = port
+        let scheme = listeners[0].tls == nil ? "http" : "https"
+        let standard: UInt16 = scheme == "http" ? 80 : 443
+        let suffix = port == standard ? "" : ":\(port)"
+        if derivesBaseURL {
+            result.gateway.http.publicBaseURL = "\(scheme)://localhost\(suffix)"
+            result.gateway.http.basePath = ""
+        }
+        if derivesOrigins {
+            var origins = [BaseURL(result.gateway.http.publicBaseURL)?.origin ?? "\(scheme)://localhost\(suffix)"]
+            // The demonstration is opened under the address that its start prints.
+            if demo.enabled { origins.append("\(scheme)://127.0.0.1\(suffix)") }
+            result.gateway.origins = OriginAllowlist(anyOrigin: false, origins: origins)
+        }
+        return result
+    }
+}

@@ -1,0 +1,102 @@
+// One key of the configuration, declared once: what it is called in a file and in the environment, what it accepts, where
+// it is stored, and what it means. Loading, messages, the effective configuration and the reference all read this.
+
+/// A key whose value is stored somewhere in `Root`.
+struct ConfigurationKey<Root> {
+    /// Dotted path from the top of the file (or of a list item).
+    var path: String
+    var type: ConfigurationType
+    /// Environment variables; the first that is not blank counts.
+    var variables: [String]
+    /// False when only the environment sets it.
+    var inFile: Bool
+    var documentation: String
+    /// A set but empty variable is a value (an empty list) rather than absent.
+    var blankIsValue = false
+    var read: (Root) -> ConfigurationValue
+    var store: (inout Root, ConfigurationValue) throws(ValueRefusal) -> Void
+
+    private init(_ path: String, _ type: ConfigurationType, _ variables: [String], _ documentation: String,
+                 read: @escaping (Root) -> ConfigurationValue,
+                 store: @escaping (inout Root, ConfigurationValue) throws(ValueRefusal) -> Void) {
+        self.path = path
+        self.type = type
+        self.variables = variables
+        self.documentation = documentation
+        self.read = read
+        self.store = store
+        inFile = true
+    }
+
+    /// A key kept as an integer: integers, durations, sizes.
+    static func amount(_ path: String, _ type: ConfigurationType, _ variables: String..., at place: WritableKeyPath<Root, Int>,
+                       check: ((Int) -> String?)? = nil, _ documentation: String) -> Self {
+        Self(path, type, variables, documentation, read: { .integer($0[keyPath: place]) },
+             store: { (root, value) throws(ValueRefusal) in
+                 guard case .integer(let amount) = value else { throw ValueRefusal(": not an amount") }
+                 if let problem = check?(amount) { throw ValueRefusal(": \(problem)") }
+                 root[keyPath: place] = amount
+             })
+    }
+
+    static func number(_ path: String, _ range: ClosedRange<Double>, _ variables: String...,
+                       at place: WritableKeyPath<Root, Double>, _ documentation: String) -> Self {
+        Self(path, .number(range), variables, documentation, read: { .number($0[keyPath: place]) },
+             store: { (root, value) throws(ValueRefusal) in
+                 guard case .number(let number) = value else { throw ValueRefusal(": not a number") }
+                 root[keyPath: place] = number
+             })
+    }
+
+    static func flag(_ path: String, _ style: ConfigurationType.FlagStyle, _ variables: String...,
+                     at place: WritableKeyPath<Root, Bool>, _ documentation: String) -> Self {
+        Self(path, .flag(style), variables, documentation, read: { .flag($0[keyPath: place]) },
+             store: { (root, value) throws(ValueRefusal) in
+                 guard case .flag(let flag) = value else { throw ValueRefusal(": neither true nor false") }
+                 root[keyPath: place] = flag
+             })
+    }
+
+    /// A key kept as text: text, secrets, choices. `check` returns a refusal's words.
+    static func text(_ path: String, _ type: ConfigurationType = .text, _ variables: String..., at place: WritableKeyPath<Root, String>,
+                     check: ((String) -> String?)? = nil, _ documentation: String) -> Self {
+        Self(path, type, variables, documentation, read: { .text($0[keyPath: place]) },
+             store: { (root, value) throws(ValueRefusal) in
+                 guard case .text(let text) = value else { throw ValueRefusal(": not a text") }
+                 if let problem = check?(text) { throw ValueRefusal(": \(problem)") }
+                 root[keyPath: place] = text
+             })
+    }
+
+    /// A key kept as texts. `check` sees each item and returns what follows the variable's name, such as `` entry `x`: …``.
+    static func list(_ path: String, of item: String, _ variables: String..., at place: WritableKeyPath<Root, [String]>,
+                     check: @escaping (String) -> String?, _ documentation: String) -> Self {
+        Self(path, .list(item), variables, documentation, read: { .list($0[keyPath: place]) },
+             store: { (root, value) throws(ValueRefusal) in
+                 guard case .list(let items) = value else { throw ValueRefusal(": not a list") }
+                 for text in items {
+                     if let problem = check(text) { throw ValueRefusal(problem) }
+                 }
+                 root[keyPath: place] = items
+             })
+    }
+
+    /// Only the environment sets it.
+    func environmentOnly() -> Self {
+        var key = self
+        key.inFile = false
+        return key
+    }
+
+    /// An empty variable means an empty list.
+    func acceptingBlank() -> Self {
+        var key = self
+        key.blankIsValue = true
+        return key
+    }
+
+    var isSecret: Bool {
+        if case .secret = type { return true }
+        return false
+    }
+}

@@ -1,0 +1,323 @@
+// From layers to a configuration.
+//
+// Theory of operation. The layers are applied to one `ConfigurationDraft` in the order of their precedence, so that a later one overrides:
+//
+//     defaults < demonstration < flags < file < environment
+//
+// The first three after the defaults are the same shape, a tree of YAML nodes: a flag `--set a.b=c` is the tree {a: {b: c}}. Every
+// fault is collected and loading goes on with the value left out, so that one run shows everything that is wrong; a
+// configuration comes out only when there was none.
+
+import Policy
+
+/// Reads and checks configurations.
+public struct ConfigurationLoader {
+    /// A `--set key=value` of the command line.
+    public struct Assignment: Sendable, Equatable {
+        public var key: String
+        /// YAML: `8080`, `[80, 443]`, `"text"`.
+        public var value: String
+        /// What the user typed, for messages.
+        public var flag: String
+
+        public init(key: String, value: String, flag: String) {
+            self.key = key
+            self.value = value
+            self.flag = flag
+        }
+    }
+
+    /// The file to read; nil when there is none.
+    public var filePath: String?
+    public var assignments: [Assignment] = []
+    /// The port of `--port`, for the first listener.
+    public var port: UInt16?
+    public var environment: [String: String] = [:]
+    /// Start from the demonstration instead of from the plain defaults.
+    public var demonstration = false
+    /// Used when no session secret is configured: pass the present one on a reload, so that sessions survive it.
+    public var fallbackSecret: [UInt8]?
+
+    let schema = ConfigurationSchema()
+
+    public init() {}
+
+    /// The configuration of all layers.
+    public func load() throws(ConfigurationFaults) -> LoadedConfiguration {
+        var folding = ConfigurationFolding(schema: schema)
+        if demonstration { folding.apply(text: Self.demonstrationText) { _ in .demonstration } }
+        for assignment in assignments { folding.apply(assignment) }
+        if let port { folding.apply(firstListenerPort: port, .flag("--port")) }
+        if let filePath { folding.applyFile(filePath) }
+        folding.apply(environment: environment)
+        return try folding.finish(fallbackSecret: fallbackSecret, environment: environment)
+    }
+
+    /// What `sluice serve --demo` starts from. `demo.enabled` permits the demonstration service and nothing else.
+    static let demonstrationText = """
+        listeners: [{ name: public, address: "127.0.0.1:8080" }]
+        demo: { enabled: true }
+        log: { format: text }
+        """
+}
+
+/// A valid configuration with what should be said about it.
+public struct LoadedConfiguration: Sendable {
+    public var configuration: Configuration
+    /// Lines worth a warning in the log: valid, but probably not meant.
+    public var warnings: [String]
+    /// The effective configuration as YAML, secrets masked, with the source of every value that is not a default.
+    public var effectiveText: String
+}
+
+/// The fold: a draft and the faults so far.
+struct ConfigurationFolding {
+    let schema: ConfigurationSchema
+    var draft = ConfigurationDraft()
+    var faults: [ConfigurationFault] = []
+
+    init(schema: ConfigurationSchema) { self.schema = schema }
+
+    typealias SourceOf = (TextPosition) -> ConfigurationSource
+
+    // MARK: Trees
+
+    mutating func applyFile(_ path: String) {
+        do {
+            let bytes = try SmallFile.read(path, limit: YAMLLimits().bytes)
+            apply(bytes: bytes) { .file(path, $0) }
+        } catch {
+            faults.append(ConfigurationFault(source: nil, key: "", message: error.message))
+        }
+    }
+
+    mutating func apply(text: String, _ source: SourceOf) { apply(bytes: Array(text.utf8), source) }
+
+    private mutating func apply(bytes: [UInt8], _ source: SourceOf) {
+        do {
+            guard let root = try YAMLDocument.parse(bytes) else { return }
+            apply(root: root, source)
+        } catch {
+            faults.append(ConfigurationFault(source: source(error.position), key: "", message: error.message))
+        }
+    }
+
+    mutating func apply(_ assignment: ConfigurationLoader.Assignment) {
+        let source = ConfigurationSource.flag(assignment.flag)
+        do {
+            guard var node = try YAMLDocument.parse(assignment.value) else { return }
+            for name in assignment.key.split(separator: ".", omittingEmptySubsequences: false).reversed() {
+                node = YAMLNode(content: .mapping([YAMLEntry(key: String(name), position: node.position, value: node)]),
+                                position: node.position)
+            }
+            apply(root: node) { _ in source }
+        } catch {
+            faults.append(ConfigurationFault(source: source, key: assignment.key, message: error.message))
+        }
+    }
+
+    mutating func apply(firstListenerPort port: UInt16, _ source: ConfigurationSource) {
+        guard var address = ListenAddress(draft.listeners[0].address) else { return }
+        address.port = port
+        draft.listeners[0].address = "\(address)"
+        draft.sources["listeners"] = source
+    }
+
+    private mutating func apply(root: YAMLNode, _ source: SourceOf) {
+        guard case .mapping(let entries) = root.content else {
+            if root.isNull { return }
+            faults.append(ConfigurationFault(source: source(root.position), key: "",
+                                             message: "\(root.shape) where the sections of a configuration belong"))
+            return
+        }
+        apply(entries, prefix: "", source)
+    }
+
+    /// Applies the entries of one section. `prefix` is empty or ends in a point.
+    private mutating func apply(_ entries: [YAMLEntry], prefix: String, _ source: SourceOf) {
+        for entry in entries {
+            let path = prefix + entry.key
+            if prefix.isEmpty, ConfigurationSchema.unavailableSections.contains(entry.key) {
+                refuse(source(entry.position), path, "section `\(entry.key)` is not available in this version")
+            } else if path == "listeners" {
+                apply(listeners: entry.value, source)
+            } else if let key = schema.keys.first(where: { $0.inFile && $0.path == path }) {
+                if entry.value.isNull { continue }
+                set(key, of: entry.value, path: path, source(entry.value.position))
+            } else if let key = schema.keys.first(where: { $0.inFile && $0.isSecret && $0.path + "_file" == path }) {
+                applySecretFile(key, entry.value, path: path, source(entry.value.position))
+            } else if schema.keys.contains(where: { $0.inFile && $0.path.hasPrefix(path + ".") }) {
+                if entry.value.isNull { continue }
+                guard case .mapping(let inner) = entry.value.content else {
+                    refuse(source(entry.value.position), path, "\(entry.value.shape) where the keys of section `\(path)` belong")
+                    continue
+                }
+                apply(inner, prefix: path + ".", source)
+            } else {
+                refuse(source(entry.position), path, unknown(entry.key, prefix: prefix))
+            }
+        }
+    }
+
+    private func unknown(_ name: String, prefix: String) -> String {
+        var known = schema.keys.filter(\.inFile).flatMap { $0.isSecret ? [$0.path, $0.path + "_file"] : [$0.path] }
+        known.append("listeners")
+        let siblings = known.filter { $0.hasPrefix(prefix) }.map { path in
+            String(path.dropFirst(prefix.count).prefix { $0 != "." })
+        }
+        if let near = NearestName.find(name, among: siblings) { return "unknown key; did you mean `\(prefix)\(near)`?" }
+        if let elsewhere = known.first(where: { $0.split(separator: ".").last.map(String.init) == name }) {
+            return "unknown key; did you mean `\(elsewhere)`?"
+        }
+        if let near = NearestName.find(prefix + name, among: known) { return "unknown key; did you mean `\(near)`?" }
+        return "unknown key; known here: \(Set(siblings).sorted().joined(separator: ", "))"
+    }
+
+    private mutating func set(_ key: ConfigurationSchema.Key, of node: YAMLNode, path: String, _ source: ConfigurationSource) {
+        do {
+            try key.store(&draft, try key.type.value(of: node))
+            draft.sources[key.path] = source
+        } catch {
+            refuse(source, path, Self.words(error))
+        }
+    }
+
+    private mutating func applySecretFile(_ key: ConfigurationSchema.Key, _ node: YAMLNode, path: String, _ source: ConfigurationSource) {
+        if node.isNull { return }
+        guard case .scalar(let filePath, _) = node.content else {
+            refuse(source, path, "\(node.shape) where the path of a file belongs")
+            return
+        }
+        do {
+            try store(key, Quantity.trimmed(try Self.read(filePath)))
+            draft.sources[key.path] = source
+        } catch {
+            refuse(source, path, Self.words(error))
+        }
+    }
+
+    private mutating func store(_ key: ConfigurationSchema.Key, _ text: String) throws(ValueRefusal) {
+        try key.store(&draft, .text(text))
+    }
+
+    private static func read(_ path: String) throws(ValueRefusal) -> String {
+        do { return try SmallFile.text(path) } catch { throw ValueRefusal(": \(error.message)") }
+    }
+
+    /// A refusal's words without the separator that follows a variable's name.
+    static func words(_ refusal: ValueRefusal) -> String {
+        var message = Substring(refusal.message)
+        while let first = message.first, first == ":" || first == " " { message.removeFirst() }
+        return String(message)
+    }
+
+    mutating func refuse(_ source: ConfigurationSource?, _ key: String, _ message: String) {
+        faults.append(ConfigurationFault(source: source, key: key, message: message))
+    }
+
+    // MARK: Listeners
+
+    private mutating func apply(listeners node: YAMLNode, _ source: SourceOf) {
+        if node.isNull { return }
+        guard case .sequence(let items) = node.content, !items.isEmpty else {
+            refuse(source(node.position), "listeners", "a list of at least one listener belongs here, for example [{ address: \"0.0.0.0:8080\" }]")
+            return
+        }
+        var listeners: [ListenerDraft] = []
+        for (index, item) in items.enumerated() {
+            var listener = ListenerDraft()
+            listener.name = index == 0 ? "public" : "listener-\(index + 1)"
+            let path = "listeners[\(index)]"
+            guard case .mapping(let entries) = item.content else {
+                refuse(source(item.position), path, "\(item.shape) where the keys of a listener belong")
+                continue
+            }
+            for entry in entries where !entry.value.isNull || entry.key == "tls" {
+                if entry.key == "tls" {
+                    apply(tls: entry.value, to: &listener, path: path + ".tls", source)
+                } else {
+                    setItem(schema.listenerKeys, alsoKnown: ["tls"], entry, of: &listener, path: path, source)
+                }
+            }
+            listeners.append(listener)
+        }
+        guard !listeners.isEmpty else { return }
+        draft.listeners = listeners
+        draft.sources["listeners"] = source(node.position)
+    }
+
+    private mutating func apply(tls node: YAMLNode, to listener: inout ListenerDraft, path: String, _ source: SourceOf) {
+        listener.certificates = []  // asked for, even if what follows is wrong: never plain text instead
+        guard case .mapping(let entries) = node.content, let certificates = entries.first(where: { $0.key == "certificates" }),
+            case .sequence(let items) = certificates.value.content, !items.isEmpty
+        else {
+            refuse(source(node.position), path, "certificates are missing; write tls: { certificates: [{ cert: FILE, key: FILE }] }")
+            return
+        }
+        for entry in entries where entry.key != "certificates" {
+            refuse(source(entry.position), "\(path).\(entry.key)", "unknown key; known here: certificates")
+        }
+        for (index, item) in items.enumerated() {
+            let itemPath = "\(path).certificates[\(index)]"
+            var certificate = ListenerDraft.Certificate()
+            guard case .mapping(let entries) = item.content else {
+                refuse(source(item.position), itemPath, "\(item.shape) where `cert` and `key` belong")
+                continue
+            }
+            for entry in entries { setItem(schema.certificateKeys, alsoKnown: [], entry, of: &certificate, path: itemPath, source) }
+            if certificate.certificatePath.isEmpty { refuse(source(item.position), itemPath, "`cert` is missing") }
+            if certificate.keyPath.isEmpty { refuse(source(item.position), itemPath, "`key` is missing") }
+            listener.certificates?.append(certificate)
+        }
+    }
+
+    private mutating func setItem<Root>(_ keys: [ConfigurationKey<Root>], alsoKnown: [String], _ entry: YAMLEntry, of root: inout Root,
+                                        path: String, _ source: SourceOf) {
+        guard let key = keys.first(where: { $0.path == entry.key }) else {
+            let names = keys.map(\.path) + alsoKnown
+            let hint = NearestName.find(entry.key, among: names).map { "did you mean `\($0)`?" } ?? "known here: \(names.joined(separator: ", "))"
+            refuse(source(entry.position), "\(path).\(entry.key)", "unknown key; \(hint)")
+            return
+        }
+        do {
+            try key.store(&root, try key.type.value(of: entry.value))
+        } catch {
+            refuse(source(entry.value.position), "\(path).\(entry.key)", Self.words(error))
+        }
+    }
+
+    // MARK: Environment
+
+    /// Applies every variable of the schema; others are none of our business.
+    mutating func apply(environment: [String: String]) {
+        for key in schema.keys {
+            for variable in key.variables {
+                if apply(variable, of: key, in: environment) { break }
+            }
+        }
+    }
+
+    /// - Returns: whether the variable decided the key.
+    private mutating func apply(_ variable: String, of key: ConfigurationSchema.Key, in environment: [String: String]) -> Bool {
+        let path = environment[variable + "_FILE"].map { Quantity.trimmed($0) } ?? ""
+        var source = ConfigurationSource.environment(variable)
+        var value = environment[variable]
+        do throws(ValueRefusal) {
+            if !path.isEmpty {
+                source = .environmentFile(variable, path: path)
+                if let value, !Quantity.trimmed(value).isEmpty { throw ValueRefusal(": \(variable) and \(variable)_FILE are both set") }
+                value = try Self.read(path)
+            }
+            guard let value else { return false }
+            let text = Quantity.trimmed(value)
+            if text.isEmpty {
+                guard key.blankIsValue, case .list = key.type else { return false }
+            }
+            try key.store(&draft, try key.type.value(ofVariable: text))
+            draft.sources[key.path] = source
+        } catch {
+            refuse(source, key.path, "Invalid \(variable)\(error.message)")
+        }
+        return true
+    }
+}

@@ -1,0 +1,98 @@
+// The configuration as text: what is in force and why (`sluice check`), and what could be (`sluice help configuration`).
+
+/// The effective configuration as YAML that can be loaded again, secrets masked.
+struct EffectiveConfiguration {
+    let schema: ConfigurationSchema
+    let draft: ConfigurationDraft
+    let configuration: Configuration
+
+    var text: String {
+        var lines: [String] = []
+        var written: Set<String> = []
+        for key in schema.keys where key.inFile {
+            let section = key.path.split(separator: ".").first.map(String.init) ?? key.path
+            guard written.insert(section).inserted else { continue }
+            if section == key.path { lines.append(line(key, name: key.path, indent: "")) } else {
+                lines.append("\(section):")
+                for member in schema.keys where member.inFile && member.path.hasPrefix(section + ".") {
+                    lines.append(line(member, name: String(member.path.dropFirst(section.count + 1)), indent: "  "))
+                }
+            }
+            if section == "shards" { lines += listenerLines }
+        }
+        lines.append("# Set by the environment only:")
+        for key in schema.keys where !key.inFile && !Self.listenerVariables.contains(key.path) {
+            let value = key.type.fileText(key.read(draft))
+            lines.append("#   \(key.variables[0]): \(value)\(comment(key.path))")
+        }
+        return lines.joined(separator: "\n") + "\n"
+    }
+
+    /// These are part of the listeners that are printed.
+    private static let listenerVariables: Set<String> = ["host", "port", "tls_enabled", "tls_cert_path", "tls_key_path"]
+
+    private func line(_ key: ConfigurationSchema.Key, name: String, indent: String) -> String {
+        var value = key.type.fileText(key.read(draft))
+        // What is derived is shown as it came out.
+        if key.path == "gateway.public_base_url", draft.publicBaseURL.isEmpty { value = "~  # derived: \(configuration.gateway.http.publicBaseURL)" }
+        if key.path == "gateway.allowed_origins", draft.allowedOrigins.isEmpty {
+            value = "~  # derived: \(configuration.gateway.origins.origins.sorted().joined(separator: ", "))"
+        }
+        if key.isSecret, value == "\"\"" { value = "~  # random at every start" }
+        if key.isSecret, value != "~  # random at every start" { return "\(indent)# \(name): \(value)\(comment(key.path))" }
+        return "\(indent)\(name): \(value)\(comment(key.path))"
+    }
+
+    private func comment(_ path: String) -> String {
+        draft.sources[path].map { "  # \($0.summary)" } ?? ""
+    }
+
+    private var listenerLines: [String] {
+        var lines = ["listeners:\(comment("listeners"))"]
+        for listener in configuration.listeners {
+            lines.append("  - name: \(Quantity.quoted(listener.name))")
+            lines.append("    address: \(Quantity.quoted("\(listener.address)"))")
+            if !listener.features.isEmpty { lines.append("    features: [\(listener.features.map(\.rawValue).joined(separator: ", "))]") }
+        }
+        return lines
+    }
+}
+
+/// Every key with what it accepts.
+public enum ConfigurationReference {
+    /// The reference as plain text.
+    public static var text: String {
+        let schema = ConfigurationSchema()
+        let draft = ConfigurationDraft()
+        var lines = [
+            "Configuration of sluice",
+            "",
+            "One YAML file, given by --config FILE. Every value has a default; an empty file is valid.",
+            "Later layers win: default, flag, file, environment. Every variable X may instead be given as X_FILE,",
+            "the path of a file that holds the value (a mounted secret).",
+            "",
+            "listeners",
+            "    A list of addresses to listen on. One listener on 0.0.0.0:8080 unless set.",
+        ]
+        for key in schema.listenerKeys {
+            lines.append("    - \(key.path): \(key.type.allowed). \(key.documentation)")
+        }
+        lines.append("    - tls: { certificates: [{ cert: FILE, key: FILE }] }. Not available in this version; refused.")
+        for key in schema.keys where key.inFile {
+            lines += ["", key.path]
+            lines.append("    \(key.documentation)")
+            lines.append("    Accepts: \(key.type.allowed)")
+            let value = key.type.fileText(key.read(draft))
+            lines.append("    Default: \(value == "\"\"" ? "empty" : value)")
+            if !key.variables.isEmpty {
+                lines.append("    Environment: \(key.variables.joined(separator: ", ")) (\(key.type.allowedInEnvironment))")
+            }
+        }
+        lines += ["", "Environment only"]
+        for key in schema.keys where !key.inFile {
+            lines.append("    \(key.variables.joined(separator: ", ")): \(key.documentation) Accepts \(key.type.allowedInEnvironment).")
+        }
+        lines += ["", "Not available in this version: " + ConfigurationSchema.unavailableSections.map { "`\($0)`" }.joined(separator: ", ")]
+        return lines.joined(separator: "\n") + "\n"
+    }
+}
