@@ -44,6 +44,14 @@ public struct UTF8Validator: Sendable {
         return true
     }
 
+    /// Takes one byte.
+    mutating func validate(_ byte: UInt8) -> Bool {
+        unsafe withUnsafeBytes(of: byte) { one in
+            guard let base = one.baseAddress else { return false }
+            return unsafe validate(base, count: 1)
+        }
+    }
+
     private mutating func fail() -> Bool {
         failed = true
         return false

@@ -1,0 +1,47 @@
+/// A JSON value (RFC 8259). Numbers are doubles, as in the scripts at the other end; a number too large for one is
+/// infinite.
+public indirect enum JSONValue: Sendable, Equatable {
+    case null
+    case boolean(Bool)
+    case number(Double)
+    case string(String)
+    case array([JSONValue])
+    /// Members in text order, repeated names included.
+    case object([JSONMember])
+
+    /// The member of an object; the last one when the name is repeated. Nil for anything but an object.
+    public subscript(name: String) -> JSONValue? {
+        guard case .object(let members) = self else { return nil }
+        return members.last { $0.name == name }?.value
+    }
+
+    /// The text of a string.
+    public var string: String? {
+        if case .string(let string) = self { return string }
+        return nil
+    }
+
+    /// The value of a number.
+    public var number: Double? {
+        if case .number(let number) = self { return number }
+        return nil
+    }
+
+    /// The value of `true` or `false`.
+    public var boolean: Bool? {
+        if case .boolean(let boolean) = self { return boolean }
+        return nil
+    }
+}
+
+/// A member of a JSON object.
+public struct JSONMember: Sendable, Equatable {
+    public var name: String
+    public var value: JSONValue
+
+    /// A member `"name": value`.
+    public init(name: String, value: JSONValue) {
+        self.name = name
+        self.value = value
+    }
+}
