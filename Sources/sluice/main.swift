@@ -1,1 +1,4 @@
-print("sluice")
+import Control
+import Glibc
+
+exit(Program.main())

@@ -31,8 +31,7 @@ extension ConfigurationSchema {
     }
 
     static func checkHostPattern(_ text: String) -> String? {
-        PolicyText.hostPattern(text) == nil
-            ? " entry `\(Quantity.excerpt(text))`: not a host pattern; allowed: name, *.name or an IP address" : nil
+        PolicyText.hostPatternProblem(text).map { " entry \(Quantity.excerpt($0))" }
     }
 
     static func checkPort(_ text: String) -> String? {

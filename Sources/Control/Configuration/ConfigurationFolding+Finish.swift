@@ -1,6 +1,5 @@
 // The last step of loading: values that are right on their own become a configuration that is right as a whole.
 
-import Glibc
 import Policy
 
 extension ConfigurationFolding {
@@ -122,7 +121,7 @@ extension ConfigurationFolding {
         }
         if !draft.allowedOrigins.isEmpty {
             let origins = draft.allowedOrigins.compactMap { $0 == "null" ? $0 : PolicyText.normalizedOrigin($0) }
-            configuration.gateway.origins = OriginAllowlist(anyOrigin: draft.allowedOrigins.contains("*"), origins: origins)
+            configuration.gateway.origins = OriginAllowlist(anyOrigin: draft.allowedOrigins.contains("*"), origins: Set(origins))
         }
         configuration = configuration.bound(port: first.address.port)
     }
@@ -130,22 +129,19 @@ extension ConfigurationFolding {
     private mutating func finishSession(_ configuration: inout Configuration, _ fallbackSecret: [UInt8]?, _ warnings: inout [String]) {
         let secret = Array(Quantity.trimmed(draft.sessionSecret).utf8)
         if secret.isEmpty {
-            configuration.gateway.session.secret = fallbackSecret ?? Self.randomBytes(32)
+            configuration.gateway.session.secret = fallbackSecret ?? Self.randomSecret()
             configuration.generatesSessionSecret = true
             warnings.append("no session secret is configured; a random one is used, so sessions end with this process and no other instance accepts them")
         } else {
             configuration.gateway.session.secret = secret
         }
-        switch draft.sameSite {
-        case "Strict": configuration.gateway.session.sameSite = .strict
-        case "None": configuration.gateway.session.sameSite = .none
-        default: configuration.gateway.session.sameSite = .lax
-        }
+        if let sameSite = SessionCookie.SameSite(rawValue: draft.sameSite) { configuration.gateway.session.sameSite = sameSite }
     }
 
-    private static func randomBytes(_ count: Int) -> [UInt8] {
-        var generator = SystemRandomNumberGenerator()  // getrandom(2)
-        return (0..<count).map { _ in UInt8.random(in: .min ... .max, using: &generator) }
+    /// 256 bits from getrandom(2): as strong as the MAC they key.
+    private static func randomSecret() -> [UInt8] {
+        var generator = SystemRandomNumberGenerator()
+        return (0..<32).map { _ in UInt8.random(in: .min ... .max, using: &generator) }
     }
 
     private mutating func finishTCP(_ configuration: inout Configuration, _ warnings: inout [String]) {
@@ -215,9 +211,9 @@ extension Configuration {
             result.gateway.http.basePath = ""
         }
         if derivesOrigins {
-            var origins = [BaseURL(result.gateway.http.publicBaseURL)?.origin ?? "\(scheme)://localhost\(suffix)"]
+            var origins: Set = [BaseURL(result.gateway.http.publicBaseURL)?.origin ?? "\(scheme)://localhost\(suffix)"]
             // The demonstration is opened under the address that its start prints.
-            if demo.enabled { origins.append("\(scheme)://127.0.0.1\(suffix)") }
+            if demo.enabled { origins.insert("\(scheme)://127.0.0.1\(suffix)") }
             result.gateway.origins = OriginAllowlist(anyOrigin: false, origins: origins)
         }
         return result

@@ -57,7 +57,6 @@ public struct ConfigurationLoader {
     static let demonstrationText = """
         listeners: [{ name: public, address: "127.0.0.1:8080" }]
         demo: { enabled: true }
-        log: { format: text }
         """
 }
 

@@ -1,5 +1,7 @@
 // Every key this version knows. Defaults are not repeated here: they are what an untouched `ConfigurationDraft` holds.
 
+import Policy
+
 /// The keys of the configuration file and of the environment.
 struct ConfigurationSchema {
     typealias Key = ConfigurationKey<ConfigurationDraft>
@@ -71,7 +73,7 @@ struct ConfigurationSchema {
                   "Key of the session cookie. Empty: random at every start, so sessions do not outlive the process."),
             .amount("sessions.lifetime", .duration(1...longestLifetimeSeconds, .seconds), "SESSION_TTL_SECONDS",
                     at: \.configuration.gateway.session.lifetimeSeconds, "Lifetime of a session and Max-Age of its cookie."),
-            .text("sessions.cookie_same_site", .choice(["Lax", "Strict", "None"]), "SESSION_COOKIE_SAMESITE", at: \.sameSite,
+            .text("sessions.cookie_same_site", .choice(SessionCookie.SameSite.allCases.map(\.rawValue)), "SESSION_COOKIE_SAMESITE", at: \.sameSite,
                   "The SameSite attribute of the cookie."),
         ]
     }

@@ -1,0 +1,91 @@
+/// What `--help` prints: enough to get going without another page.
+enum HelpText {
+    static func text(_ command: CommandName?) -> String {
+        switch command {
+        case nil, .help?: overview
+        case .serve?: serve
+        case .check?: check
+        case .doctor?: doctor
+        case .version?: version
+        }
+    }
+
+    private static let overview = """
+        Sluice: an edge gateway on io_uring. Browsers reach TCP services over WebSocket through it.
+
+        Usage: sluice COMMAND [FLAGS]
+
+        Commands
+          serve     run the gateway
+          check     validate the configuration and print what is in force
+          doctor    say what this kernel, container and user allow, and the remedy for what they do not
+          version   print the version
+          help      help on a command, or `help configuration` for every key
+
+        Get going
+          sluice serve --demo              a demonstration on http://127.0.0.1:8080/demo, no network needed
+          sluice serve                     the gateway on 0.0.0.0:8080 with safe egress rules
+          sluice serve --config FILE       with a configuration
+          sluice check --config FILE       look before you leap
+          sluice COMMAND --help            the flags of a command
+
+        """
+
+    private static let options = """
+          --config FILE      YAML configuration; `sluice help configuration` lists every key
+          --set KEY=VALUE    one value, for example --set log.level=debug --set 'tcp.allowed_ports=[80, 443]';
+                             may be repeated
+          --port PORT        port of the first listener; 0 picks a free one and prints it
+          --demo             start from the demonstration instead of from the defaults
+
+        Precedence: default, then flag, then file, then environment (PORT, SESSION_SECRET, TCP_ALLOWED_HOSTS, …; each
+        also as NAME_FILE, the path of a file that holds the value).
+
+        """
+
+    private static let serve = """
+        Usage: sluice serve [FLAGS]
+
+        Runs the gateway until SIGTERM or SIGINT. Logs go to standard output.
+
+        \(options)
+        Exit status: 0 after a complete drain; 1 when the configuration is wrong, an address cannot be
+        bound, the kernel refuses io_uring, or the drain took longer than drain.grace.
+
+        Examples
+          sluice serve --demo
+          sluice serve --port 9000 --set log.format=text
+          SESSION_SECRET_FILE=/run/secrets/session sluice serve --config sluice.yaml
+
+        """
+
+    private static let check = """
+        Usage: sluice check [FLAGS]
+
+        Reads the same layers as `serve`, reports every fault with file, line, column and key, and prints the
+        configuration in force as YAML. Secrets are masked; a comment tells where a value comes from.
+
+        \(options)  --reference        print every key with type, default and environment variable instead
+
+        Exit status: 0 when valid, 2 when not.
+
+        """
+
+    private static let doctor = """
+        Usage: sluice doctor [FLAGS]
+
+        Asks the kernel for everything the gateway needs and prints one line each: OK, WARN or FAIL, with the remedy.
+        The flags are those of `serve`; the descriptor limit, memory and ports are judged by that configuration.
+
+        \(options)
+        Exit status: 0 when the gateway can run, 1 when something it needs is missing.
+
+        """
+
+    private static let version = """
+        Usage: sluice version
+
+        Prints version, source revision and build time, as /version does.
+
+        """
+}

@@ -1,0 +1,152 @@
+// A command line, understood.
+
+/// What the user asked for.
+public enum Invocation: Equatable {
+    /// What `serve` and `check` take.
+    public struct Options: Equatable {
+        public var configurationPath: String?
+        public var assignments: [ConfigurationLoader.Assignment] = []
+        public var port: UInt16?
+        public var demonstration = false
+
+        public init() {}
+    }
+
+    case serve(Options)
+    case check(Options)
+    /// `check --reference` and `help configuration`.
+    case reference
+    case doctor(Options)
+    case version
+    /// The help of one command, or the overview.
+    case help(CommandName?)
+}
+
+/// The commands of this version.
+public enum CommandName: String, CaseIterable, Sendable {
+    case serve, check, doctor, version, help
+
+    /// Commands of the complete product that this version does not have.
+    static let unavailable = ["controller", "agent", "top"]
+}
+
+/// Why a command line was not understood. One line.
+public struct UsageError: Error, Equatable {
+    public var message: String
+}
+
+extension Invocation {
+    /// Understands the arguments behind the program's name.
+    public static func parse(_ arguments: [String]) throws(UsageError) -> Invocation {
+        guard let first = arguments.first else { return .help(nil) }
+        switch first {
+        case "-h", "--help": return .help(nil)
+        case "-V", "--version": return .version
+        default: break
+        }
+        guard let command = CommandName(rawValue: first) else { throw unknownCommand(first) }
+        var reader = ArgumentReader(command: command, rest: arguments.dropFirst())
+        return try reader.read()
+    }
+
+    private static func unknownCommand(_ name: String) -> UsageError {
+        if CommandName.unavailable.contains(name) { return UsageError(message: "`sluice \(name)` is not available in this version") }
+        if name.hasPrefix("-") { return UsageError(message: "flag `\(name)` before a command; write `sluice COMMAND \(name)`") }
+        let hint = NearestName.find(name, among: CommandName.allCases.map(\.rawValue)).map { "did you mean `sluice \($0)`?" }
+            ?? "commands: \(CommandName.allCases.map(\.rawValue).joined(separator: ", "))"
+        return UsageError(message: "unknown command `\(Quantity.excerpt(name))`; \(hint)")
+    }
+}
+
+/// Reads the flags of one command.
+private struct ArgumentReader {
+    let command: CommandName
+    var rest: ArraySlice<String>
+    var options = Invocation.Options()
+    var wantsReference = false
+
+    init(command: CommandName, rest: ArraySlice<String>) {
+        self.command = command
+        self.rest = rest
+    }
+
+    private var flags: [String] {
+        switch command {
+        case .serve: ["--config", "--set", "--port", "--demo", "--help"]
+        case .check: ["--config", "--set", "--port", "--demo", "--reference", "--help"]
+        case .doctor: ["--config", "--set", "--port", "--demo", "--help"]
+        case .version, .help: ["--help"]
+        }
+    }
+
+    mutating func read() throws(UsageError) -> Invocation {
+        while let argument = rest.popFirst() {
+            if argument == "-h" || argument == "--help" { return .help(command) }
+            guard argument.hasPrefix("-"), argument != "-" else {
+                if command == .help { return try topic(argument) }
+                throw UsageError(message: "`sluice \(command.rawValue)` takes no argument `\(Quantity.excerpt(argument))`; a file is given as --config FILE")
+            }
+            try readFlag(argument)
+        }
+        switch command {
+        case .serve: return .serve(options)
+        case .check: return wantsReference ? .reference : .check(options)
+        case .doctor: return .doctor(options)
+        case .version: return .version
+        case .help: return .help(nil)
+        }
+    }
+
+    private mutating func readFlag(_ argument: String) throws(UsageError) {
+        let equals = argument.firstIndex(of: "=")
+        let name = String(argument[..<(equals ?? argument.endIndex)])
+        guard flags.contains(name) else { throw unknownFlag(name) }
+        switch name {
+        case "--demo", "--reference":
+            if equals != nil { throw UsageError(message: "`\(name)` takes no value") }
+            if name == "--demo" { options.demonstration = true } else { wantsReference = true }
+        default:
+            let value: String
+            if let equals {
+                value = String(argument[argument.index(after: equals)...])
+            } else {
+                guard let next = rest.popFirst() else { throw UsageError(message: "`\(name)` needs a value") }
+                value = next
+            }
+            try set(name, value)
+        }
+    }
+
+    private mutating func set(_ name: String, _ value: String) throws(UsageError) {
+        switch name {
+        case "--config":
+            if value.isEmpty { throw UsageError(message: "`--config` needs the path of a file") }
+            if options.configurationPath != nil { throw UsageError(message: "`--config` is given twice; one file holds the configuration") }
+            options.configurationPath = value
+        case "--port":
+            guard let number = Quantity.integer(value), let port = UInt16(exactly: number) else {
+                throw UsageError(message: "`--port \(Quantity.excerpt(value))`: allowed: an integer from 0 to 65535")
+            }
+            options.port = port
+        default:
+            guard let equals = value.firstIndex(of: "="), equals != value.startIndex else {
+                throw UsageError(message: "`--set \(Quantity.excerpt(value))`: write --set KEY=VALUE, for example --set log.level=debug")
+            }
+            let key = String(value[..<equals])
+            options.assignments.append(.init(key: key, value: String(value[value.index(after: equals)...]), flag: "--set \(key)"))
+        }
+    }
+
+    private func unknownFlag(_ name: String) -> UsageError {
+        let hint = NearestName.find(name, among: flags).map { "did you mean `\($0)`?" } ?? "known: \(flags.joined(separator: ", "))"
+        return UsageError(message: "unknown flag `\(Quantity.excerpt(name))` of `sluice \(command.rawValue)`; \(hint)")
+    }
+
+    private func topic(_ name: String) throws(UsageError) -> Invocation {
+        if name == "configuration" { return .reference }
+        if let command = CommandName(rawValue: name) { return .help(command) }
+        let topics = CommandName.allCases.map(\.rawValue) + ["configuration"]
+        let hint = NearestName.find(name, among: topics).map { "did you mean `\($0)`?" } ?? "topics: \(topics.joined(separator: ", "))"
+        throw UsageError(message: "no help on `\(Quantity.excerpt(name))`; \(hint)")
+    }
+}

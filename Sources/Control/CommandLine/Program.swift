@@ -1,0 +1,125 @@
+// The program behind the command line.
+
+import Foundation
+
+/// Entry of `sluice`.
+public enum Program {
+    /// Where a command prints. Tests collect the text instead.
+    public struct Console {
+        public var output: (String) -> Void
+        public var errors: (String) -> Void
+
+        public init(output: @escaping (String) -> Void, errors: @escaping (String) -> Void) {
+            self.output = output
+            self.errors = errors
+        }
+
+        /// Standard output and standard error.
+        public static var standard: Console {
+            Console(output: { FileHandle.standardOutput.write(Data($0.utf8)) }, errors: { FileHandle.standardError.write(Data($0.utf8)) })
+        }
+    }
+
+    /// Runs the process's own arguments and environment.
+    /// - Returns: the exit status.
+    public static func main() -> Int32 {
+        // A reader of our output that has gone away is an error of a write, not the end of the process.
+        signal(SIGPIPE, SIG_IGN)
+        return run(Array(CommandLine.arguments.dropFirst()), environment: ProcessInfo.processInfo.environment, console: .standard,
+                   serve: { Server.run(configuration: $0) })
+    }
+
+    /// Runs a command.
+    /// - Parameters:
+    ///   - arguments: without the program's name.
+    ///   - serve: starts the data plane and returns its exit status.
+    /// - Returns: the exit status: 0; 1 when serving or the doctor failed; 2 when the command line is not understood or
+    ///   `check` found faults.
+    public static func run(_ arguments: [String], environment: [String: String], console: Console,
+                           serve: (Configuration) -> Int32) -> Int32 {
+        let invocation: Invocation
+        do {
+            invocation = try Invocation.parse(arguments)
+        } catch {
+            console.errors("sluice: \(error.message)\nTry `sluice --help`.\n")
+            return 2
+        }
+        switch invocation {
+        case .help(let command):
+            console.output(HelpText.text(command))
+            return 0
+        case .reference:
+            console.output(ConfigurationReference.text)
+            return 0
+        case .version:
+            console.output(versionLine(environment))
+            return 0
+        case .check(let options): return check(options, environment, console)
+        case .doctor(let options): return doctor(options, environment, console)
+        case .serve(let options): return self.serve(options, environment, console, serve)
+        }
+    }
+
+    private static func loader(_ options: Invocation.Options, _ environment: [String: String]) -> ConfigurationLoader {
+        var loader = ConfigurationLoader()
+        loader.filePath = options.configurationPath
+        loader.assignments = options.assignments
+        loader.port = options.port
+        loader.demonstration = options.demonstration
+        loader.environment = environment
+        return loader
+    }
+
+    private static func serve(_ options: Invocation.Options, _ environment: [String: String], _ console: Console,
+                              _ serve: (Configuration) -> Int32) -> Int32 {
+        do {
+            let loaded = try loader(options, environment).load()
+            let configuration = loaded.configuration
+            let descriptors = DescriptorLimit.raise(for: configuration.limits, shards: Doctor.shardCount(configuration.shards))
+            var warnings = loaded.warnings
+            if descriptors.allowed < descriptors.needed {
+                warnings.append("only \(descriptors.allowed) of \(descriptors.needed) descriptors may be opened; `sluice doctor` tells the remedy")
+            }
+            let logger = Logger(level: configuration.log.level, format: configuration.log.format)
+            for warning in warnings { logger.log(.warn, warning) }
+            return serve(configuration)
+        } catch {
+            for fault in error.faults { console.errors("sluice: Invalid configuration: \(fault)\n") }
+            return 1
+        }
+    }
+
+    private static func check(_ options: Invocation.Options, _ environment: [String: String], _ console: Console) -> Int32 {
+        do {
+            let loaded = try loader(options, environment).load()
+            for warning in loaded.warnings { console.output("# warning: \(warning)\n") }
+            console.output(loaded.effectiveText)
+            return 0
+        } catch {
+            for fault in error.faults { console.errors("\(fault)\n") }
+            return 2
+        }
+    }
+
+    private static func doctor(_ options: Invocation.Options, _ environment: [String: String], _ console: Console) -> Int32 {
+        let configuration: Configuration
+        do {
+            configuration = try loader(options, environment).load().configuration
+        } catch {
+            for fault in error.faults { console.errors("sluice: Invalid configuration: \(fault)\n") }
+            return 1
+        }
+        let findings = Doctor.examine(configuration)
+        for finding in findings { console.output(finding.line + "\n") }
+        return findings.contains { $0.verdict == .fail } ? 1 : 0
+    }
+
+    private static func versionLine(_ environment: [String: String]) -> String {
+        var loader = ConfigurationLoader()
+        let names = ["AERO_GATEWAY_VERSION", "AERO_GATEWAY_GIT_SHA", "GIT_SHA", "AERO_GATEWAY_BUILD_TIMESTAMP", "BUILD_TIMESTAMP"]
+        loader.environment = environment.filter { names.contains($0.key) }
+        guard let version = try? loader.load().configuration.gateway.version else { return "sluice dev\n" }
+        let revision = version.gitRevision == version.version ? "" : " (\(version.gitRevision))"
+        return "sluice \(version.version)\(revision)\(version.builtAt.isEmpty ? "" : " built \(version.builtAt)")\n"
+    }
+}
