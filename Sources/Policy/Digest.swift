@@ -1,0 +1,104 @@
+// The cryptographic functions of the C shim on Swift values. Only this file of the module calls the shim.
+
+import CCrypto
+import Wire
+
+/// Digests, message authentication and randomness.
+public enum Digest {
+    /// Bytes of an HMAC-SHA-256.
+    public static let macBytes = 32
+
+    /// HMAC-SHA-256 (RFC 2104) of `data`. A failing library is a broken installation, so that ends the process.
+    public static func hmacSHA256(key: [UInt8], _ data: [UInt8]) -> [UInt8] {
+        var mac = [UInt8](repeating: 0, count: macBytes)
+        let done = unsafe mac.withUnsafeMutableBufferPointer { output in
+            unsafe crypto_hmac_sha256(key, key.count, data, data.count, output.baseAddress)
+        }
+        precondition(done == 1, "HMAC-SHA-256 is not available")
+        return mac
+    }
+
+    /// SHA-256 of `data`.
+    public static func sha256(_ data: [UInt8]) -> [UInt8] {
+        var digest = [UInt8](repeating: 0, count: 32)
+        let done = unsafe digest.withUnsafeMutableBufferPointer { output in
+            unsafe crypto_sha256(data, data.count, output.baseAddress)
+        }
+        precondition(done == 1, "SHA-256 is not available")
+        return digest
+    }
+
+    /// SHA-1 of `data`; used for nothing but the WebSocket handshake, where it protects nothing.
+    public static func sha1(_ data: [UInt8]) -> [UInt8] {
+        var digest = [UInt8](repeating: 0, count: 20)
+        let done = unsafe digest.withUnsafeMutableBufferPointer { output in
+            unsafe crypto_sha1(data, data.count, output.baseAddress)
+        }
+        precondition(done == 1, "SHA-1 is not available")
+        return digest
+    }
+
+    /// Whether two byte strings are equal, in time that depends on their lengths only.
+    public static func constantTimeEqual(_ left: [UInt8], _ right: [UInt8]) -> Bool {
+        guard left.count == right.count else { return false }
+        return unsafe crypto_equal(left, right, left.count) == 1
+    }
+
+    /// `count` bytes from the library's generator. Without entropy no secret can be made, so that ends the process.
+    public static func random(_ count: Int) -> [UInt8] {
+        var bytes = [UInt8](repeating: 0, count: count)
+        let done = unsafe bytes.withUnsafeMutableBytes { unsafe crypto_random($0.baseAddress, $0.count) }
+        precondition(done == 1, "no entropy")
+        return bytes
+    }
+
+    /// A random UUID, version 4 (RFC 9562 section 5.4), lower-case.
+    public static func uuid() -> String {
+        var bytes = random(16)
+        bytes[6] = bytes[6] & 0x0F | 0x40
+        bytes[8] = bytes[8] & 0x3F | 0x80
+        let digits = Array("0123456789abcdef".utf8)
+        var text: [UInt8] = []
+        for (index, byte) in bytes.enumerated() {
+            if [4, 6, 8, 10].contains(index) { text.append(UInt8(ascii: "-")) }
+            text.append(digits[Int(byte >> 4)])
+            text.append(digits[Int(byte & 15)])
+        }
+        return String(decoding: text, as: UTF8.self)
+    }
+
+    /// `Sec-WebSocket-Accept` for a key already trimmed (RFC 6455 section 4.2.2).
+    public static func webSocketAccept(key: String) -> String {
+        var input = Array(key.utf8)
+        for byte in "\(WebSocketHandshake.guid)".utf8 { input.append(byte) }
+        return TextEncoding.base64(sha1(input))
+    }
+}
+
+/// Base64 text of byte strings, for values that are built once per session or upgrade.
+enum TextEncoding {
+    /// RFC 4648 section 5 without padding.
+    static func base64URL(_ bytes: [UInt8]) -> String {
+        write(capacity: Base64.encodedURLBytes(bytes.count)) { Base64.encodeURL(bytes.span, to: &$0) }
+    }
+
+    /// RFC 4648 section 4 with padding.
+    static func base64(_ bytes: [UInt8]) -> String {
+        write(capacity: Base64.encodedBytes(bytes.count)) { Base64.encode(bytes.span, to: &$0) }
+    }
+
+    /// A JSON string literal.
+    static func json(_ string: String) -> String {
+        // The worst byte becomes six characters, and there are two quotes.
+        write(capacity: string.utf8.count * 6 + 2) { $0.jsonString(string) }
+    }
+
+    private static func write(capacity: Int, _ fill: (inout ByteWriter) -> Bool) -> String {
+        // A writer needs an address even when nothing will be written.
+        unsafe String(unsafeUninitializedCapacity: max(capacity, 1)) { buffer in
+            var writer = unsafe ByteWriter(UnsafeMutableRawBufferPointer(buffer))
+            precondition(fill(&writer), "the capacity covers the longest encoding")
+            return writer.count
+        }
+    }
+}
