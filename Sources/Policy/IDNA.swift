@@ -34,8 +34,9 @@ enum IDNA {
         return output.joined(separator: ".")
     }
 
+    /// Splits at every full stop, also where a combining mark follows and makes a character of both.
     private static func labels(of host: String) -> [Substring] {
-        host.split(separator: ".", omittingEmptySubsequences: false)
+        host.unicodeScalars.split(separator: ".", omittingEmptySubsequences: false).map { Substring($0) }
     }
 
     private static func labelToASCII(_ label: Substring, isBidirectional: Bool) -> String? {

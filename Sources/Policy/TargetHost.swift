@@ -22,8 +22,8 @@ public enum TargetHost: Hashable, Sendable {
     public init(classifying text: String) {
         guard text.utf8.count <= Self.maximumTextBytes else { self = .malformed; return }
         var host = text.trimmingBlanks()
-        if host.hasPrefix("["), host.hasSuffix("]"), host.utf8.count >= 2 {
-            host = String(host.dropFirst().dropLast())
+        if host.utf8.first == UInt8(ascii: "["), host.utf8.last == UInt8(ascii: "]"), host.utf8.count >= 2 {
+            host = String(decoding: host.utf8.dropFirst().dropLast(), as: UTF8.self)
         }
         // Percent signs are escapes nobody should have left in, or IPv6 zones, which name an interface of this machine.
         guard !host.isEmpty, !host.utf8.contains(UInt8(ascii: "%")) else { self = .malformed; return }
