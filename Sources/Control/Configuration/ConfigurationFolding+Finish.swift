@@ -84,7 +84,11 @@ extension ConfigurationFolding {
     private mutating func refuseTLS(_ certificates: [ListenerDraft.Certificate], key: String) {
         let source = key == "listeners[0].tls" && draft.tlsEnabled ? draft.sources["tls_enabled"] : draft.sources["listeners"]
         var sound = true
-        for certificate in certificates where !certificate.certificatePath.isEmpty && !certificate.keyPath.isEmpty {
+        for certificate in certificates {
+            if certificate.certificatePath.isEmpty || certificate.keyPath.isEmpty {
+                sound = false  // said where it was read
+                continue
+            }
             for problem in CertificatePair.problems(certificatePath: certificate.certificatePath, keyPath: certificate.keyPath) {
                 refuse(source, key, problem)
                 sound = false

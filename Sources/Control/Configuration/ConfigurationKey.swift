@@ -11,6 +11,8 @@ struct ConfigurationKey<Root> {
     /// False when only the environment sets it.
     var inFile: Bool
     var documentation: String
+    /// Lists: what is wrong with one item, as it follows the variable's name: `` entry `x`: …``.
+    var checkItem: ((String) -> String?)?
     /// A set but empty variable is a value (an empty list) rather than absent.
     var blankIsValue = false
     var read: (Root) -> ConfigurationValue
@@ -68,17 +70,19 @@ struct ConfigurationKey<Root> {
              })
     }
 
-    /// A key kept as texts. `check` sees each item and returns what follows the variable's name, such as `` entry `x`: …``.
+    /// A key kept as texts. `check` sees each item, see `checkItem`.
     static func list(_ path: String, of item: String, _ variables: String..., at place: WritableKeyPath<Root, [String]>,
                      check: @escaping (String) -> String?, _ documentation: String) -> Self {
-        Self(path, .list(item), variables, documentation, read: { .list($0[keyPath: place]) },
-             store: { (root, value) throws(ValueRefusal) in
-                 guard case .list(let items) = value else { throw ValueRefusal(": not a list") }
-                 for text in items {
-                     if let problem = check(text) { throw ValueRefusal(problem) }
-                 }
-                 root[keyPath: place] = items
-             })
+        var key = Self(path, .list(item), variables, documentation, read: { .list($0[keyPath: place]) },
+                       store: { (root, value) throws(ValueRefusal) in
+                           guard case .list(let items) = value else { throw ValueRefusal(": not a list") }
+                           for text in items {
+                               if let problem = check(text) { throw ValueRefusal(problem) }
+                           }
+                           root[keyPath: place] = items
+                       })
+        key.checkItem = check
+        return key
     }
 
     /// Only the environment sets it.
@@ -93,6 +97,12 @@ struct ConfigurationKey<Root> {
         var key = self
         key.blankIsValue = true
         return key
+    }
+
+    /// Every item of a list that is refused: its index and the words.
+    func refusedItems(_ value: ConfigurationValue) -> [(index: Int, message: String)] {
+        guard let checkItem, case .list(let items) = value else { return [] }
+        return items.enumerated().compactMap { index, item in checkItem(item).map { (index, $0) } }
     }
 
     var isSecret: Bool {

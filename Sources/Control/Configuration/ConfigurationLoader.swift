@@ -142,7 +142,10 @@ struct ConfigurationFolding {
                 apply(listeners: entry.value, source)
             } else if let key = schema.keys.first(where: { $0.inFile && $0.path == path }) {
                 if entry.value.isNull { continue }
-                set(key, of: entry.value, path: path, source(entry.value.position))
+                var changed = draft  // `set` records faults in self, so the draft cannot be lent out of it
+                guard set(key, of: entry.value, in: &changed, path: path, source) else { continue }
+                draft = changed
+                draft.sources[key.path] = source(entry.value.position)
             } else if let key = schema.keys.first(where: { $0.inFile && $0.isSecret && $0.path + "_file" == path }) {
                 applySecretFile(key, entry.value, path: path, source(entry.value.position))
             } else if schema.keys.contains(where: { $0.inFile && $0.path.hasPrefix(path + ".") }) {
@@ -172,12 +175,21 @@ struct ConfigurationFolding {
         return "unknown key; known here: \(Set(siblings).sorted().joined(separator: ", "))"
     }
 
-    private mutating func set(_ key: ConfigurationSchema.Key, of node: YAMLNode, path: String, _ source: ConfigurationSource) {
+    /// Stores the value of a node, or records everything that is wrong with it.
+    private mutating func set<Root>(_ key: ConfigurationKey<Root>, of node: YAMLNode, in root: inout Root, path: String,
+                                    _ source: SourceOf) -> Bool {
         do {
-            try key.store(&draft, try key.type.value(of: node))
-            draft.sources[key.path] = source
+            let value = try key.type.value(of: node)
+            let refused = key.refusedItems(value)
+            if case .sequence(let items) = node.content {
+                for item in refused { refuse(source(items[item.index].position), path, Self.words(ValueRefusal(item.message))) }
+            }
+            guard refused.isEmpty else { return false }
+            try key.store(&root, value)
+            return true
         } catch {
-            refuse(source, path, Self.words(error))
+            refuse(source(node.position), path, Self.words(error))
+            return false
         }
     }
 
@@ -278,11 +290,7 @@ struct ConfigurationFolding {
             refuse(source(entry.position), "\(path).\(entry.key)", "unknown key; \(hint)")
             return
         }
-        do {
-            try key.store(&root, try key.type.value(of: entry.value))
-        } catch {
-            refuse(source(entry.value.position), "\(path).\(entry.key)", Self.words(error))
-        }
+        _ = set(key, of: entry.value, in: &root, path: "\(path).\(entry.key)", source)
     }
 
     // MARK: Environment
@@ -312,7 +320,11 @@ struct ConfigurationFolding {
             if text.isEmpty {
                 guard key.blankIsValue, case .list = key.type else { return false }
             }
-            try key.store(&draft, try key.type.value(ofVariable: text))
+            let parsed = try key.type.value(ofVariable: text)
+            let refused = key.refusedItems(parsed)
+            for item in refused { refuse(source, key.path, "Invalid \(variable)\(item.message)") }
+            guard refused.isEmpty else { return true }
+            try key.store(&draft, parsed)
             draft.sources[key.path] = source
         } catch {
             refuse(source, key.path, "Invalid \(variable)\(error.message)")

@@ -18,7 +18,7 @@ struct ConfigurationSchema {
     static let unavailableSections = ["dns", "l2", "udp", "jwt", "edge", "protect", "tunnel", "redis"]
 
     // Upper bounds. The reference has none; these keep every product and sum of the arithmetic inside 64 bits.
-    static let longestTimerMilliseconds = Int(Int32.max)  // 24 days, what its timers hold too
+    static let longestTimerMilliseconds = 24 * 86_400_000  // what the reference's timers hold too (2^31 ms)
     static let longestLifetimeSeconds = 100 * 365 * 86_400
     static let largestSizeBytes = 1 << 40
     static let largestCount = 1_000_000_000

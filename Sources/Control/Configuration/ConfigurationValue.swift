@@ -178,6 +178,22 @@ indirect enum ConfigurationType {
         ValueRefusal(": `\(Quantity.excerpt(text))` is not allowed; allowed: \(allowed)")
     }
 
+    /// A value as an environment variable would have it.
+    func variableText(_ value: ConfigurationValue) -> String {
+        switch value {
+        case .integer(let amount): "\(amount)"
+        case .flag(let flag): flag ? "1" : "0"
+        case .list(let items): items.joined(separator: ",")
+        case .text(let text): isSecret && !text.isEmpty ? "***" : text
+        case .number: fileText(value)
+        }
+    }
+
+    private var isSecret: Bool {
+        if case .secret = self { return true }
+        return false
+    }
+
     /// A value as a file would have it.
     func fileText(_ value: ConfigurationValue) -> String {
         switch (self, value) {
@@ -271,7 +287,11 @@ enum Quantity {
     static func excerpt(_ text: String) -> String {
         var result = ""
         for scalar in text.unicodeScalars.prefix(80) {
-            if scalar.value < 0x20 || scalar.value == 0x7F { result += "\\u{\(String(scalar.value, radix: 16))}" } else { result.unicodeScalars.append(scalar) }
+            if scalar.value < 0x20 || scalar.value == 0x7F {
+                result += "\\u{\(String(scalar.value, radix: 16))}"
+            } else {
+                result.unicodeScalars.append(scalar)
+            }
         }
         return text.unicodeScalars.count > 80 ? result + "…" : result
     }

@@ -22,8 +22,8 @@ struct EffectiveConfiguration {
         }
         lines.append("# Set by the environment only:")
         for key in schema.keys where !key.inFile && !Self.listenerVariables.contains(key.path) {
-            let value = key.type.fileText(key.read(draft))
-            lines.append("#   \(key.variables[0]): \(value)\(comment(key.path))")
+            let value = key.type.variableText(key.read(draft))
+            lines.append("#   \(key.variables[0])=\(value)\(comment(key.path))")
         }
         return lines.joined(separator: "\n") + "\n"
     }
