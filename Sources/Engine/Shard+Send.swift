@@ -65,6 +65,29 @@ extension Shard {
     @inline(__always)
     public func queuedBytes(_ slot: SlotIndex) -> Int { Int(state.pointee.slots[Int(slot.raw)].queuedBytes) }
 
+    /// Whether output waits because the peer, or the connect, is behind; what was only queued this turn does not count.
+    public func isStalled(_ slot: SlotIndex) -> Bool {
+        !state.pointee.slots[Int(slot.raw)].flags.isDisjoint(with: [.sendWaiting, .connecting])
+    }
+
+    /// Moves the queue of a stream that never connected to another, in order.
+    public func moveQueue(from former: SlotIndex, to slot: SlotIndex) {
+        let source = state.pointee.slots + Int(former.raw)
+        let destination = state.pointee.slots + Int(slot.raw)
+        precondition(source.pointee.sendingBuffers == 0 && destination.pointee.queuedBuffers == 0)
+        destination.pointee.queueHead = source.pointee.queueHead
+        destination.pointee.queueTail = source.pointee.queueTail
+        destination.pointee.queuedBuffers = source.pointee.queuedBuffers
+        destination.pointee.queuedBytes = source.pointee.queuedBytes
+        destination.pointee.queuedCapacity = source.pointee.queuedCapacity
+        source.pointee.queueHead = BufferIndex.none.raw
+        source.pointee.queueTail = BufferIndex.none.raw
+        source.pointee.queuedBuffers = 0
+        source.pointee.queuedBytes = 0
+        source.pointee.queuedCapacity = 0
+        markDirty(slot)
+    }
+
     /// Sends FIN when the queue is empty. Nothing can be sent afterwards.
     public func finish(_ slot: SlotIndex) {
         let stream = state.pointee.slots + Int(slot.raw)

@@ -1,0 +1,185 @@
+import Engine
+import Glibc
+import Wire
+
+extension HTTPServer {
+    /// Answers the present request of a connection, then goes on with `next`.
+    public func respond(_ index: UInt32, _ response: Response) {
+        let connection = state.pointee.table + Int(index)
+        let shard = state.pointee.shard
+        let slot = connection.pointee.slot
+        let complete = connection.pointee.phase == .ready
+        let bodyless = complete && state.pointee.head.pointee.method == .head
+        let closes = response.closes || !complete || !state.pointee.head.pointee.keepAlive || state.pointee.draining
+        let oldClient = complete && state.pointee.head.pointee.minorVersion == 0
+        var bytes = encodeHead(response, closes: closes, oldClient: oldClient)
+        if complete {
+            let used = Int(connection.pointee.headBytes + connection.pointee.bodyWire)
+            state.pointee.inputBytes -= connection.pointee.input.consume(used, shard)
+        }
+        releaseCold(connection)
+        if case .bytes(let body) = response.body, !bodyless { bytes += body }
+        guard send(bytes, slot, shard) else { return abort(index, shard) }
+        if case .stream(let count, let fill) = response.body, !bodyless, count > 0 {
+            return startStream(index, count, fill, closes, shard)
+        }
+        finishAnswer(index, closes, shard)
+    }
+
+    private func finishAnswer(_ index: UInt32, _ closes: Bool, _ shard: Shard) {
+        let connection = state.pointee.table + Int(index)
+        if closes || connection.pointee.ended { return end(index, shard) }
+        connection.pointee.phase = .head
+        connection.pointee.started = false
+        shard.setTimer(connection.pointee.slot, afterMilliseconds: state.pointee.limits.idleMilliseconds)
+    }
+
+    private func encodeHead(_ response: Response, closes: Bool, oldClient: Bool) -> [UInt8] {
+        var text = "HTTP/1.1 \(response.status) \(HTTPStatus.reason(response.status))\r\n"
+        for field in response.fields { text += "\(field.name): \(field.value)\r\n" }
+        if response.status != 204, response.status != 304 { text += "Content-Length: \(response.bodyCount)\r\n" }
+        if closes { text += "Connection: close\r\n" } else if oldClient { text += "Connection: keep-alive\r\n" }
+        text += "\r\n"
+        return Array(text.utf8)
+    }
+
+    /// Queues bytes in as many buffers as they need. False when the pool has none left.
+    @discardableResult
+    func send(_ bytes: [UInt8], _ slot: SlotIndex, _ shard: Shard) -> Bool {
+        var offset = 0
+        while offset < bytes.count {
+            let large = bytes.count - offset > 4 * EngineLimits.smallBufferBytes
+            guard let buffer = (large ? shard.acquire(.bulk) : nil) ?? shard.acquire(.small) else { return false }
+            let count = min(shard.capacity(buffer), bytes.count - offset)
+            bytes.withUnsafeBytes { source in
+                shard.bytes(buffer).copyMemory(from: source.baseAddress! + offset, byteCount: count)
+            }
+            shard.send(slot, buffer, start: 0, count: count)
+            offset += count
+        }
+        return true
+    }
+
+    private func startStream(_ index: UInt32, _ count: UInt64, _ fill: @escaping (UInt64, UnsafeMutableRawBufferPointer) -> Void,
+                             _ closes: Bool, _ shard: Shard) {
+        let cold = ConnectionCold()
+        cold.fill = fill
+        cold.count = count
+        cold.closes = closes
+        state.pointee.table[Int(index)].cold = Unmanaged.passRetained(cold)
+        state.pointee.table[Int(index)].phase = .streaming
+        pumpStream(index, shard)
+    }
+
+    /// Produces the answer until the client has enough to take.
+    private func pumpStream(_ index: UInt32, _ shard: Shard) {
+        let connection = state.pointee.table + Int(index)
+        guard let cold = connection.pointee.cold?.takeUnretainedValue(), let fill = cold.fill else { return }
+        let slot = connection.pointee.slot
+        while cold.offset < cold.count {
+            if shard.isCongested(slot) {
+                shard.setTimer(slot, afterMilliseconds: state.pointee.limits.drainMilliseconds)
+                return shard.notifyWhenDrained(slot)
+            }
+            guard let buffer = shard.acquire(.bulk) ?? shard.acquire(.small) else { return abort(index, shard) }
+            let count = Int(min(UInt64(shard.capacity(buffer)), cold.count - cold.offset))
+            fill(cold.offset, UnsafeMutableRawBufferPointer(start: shard.bytes(buffer), count: count))
+            shard.send(slot, buffer, start: 0, count: count)
+            cold.offset += UInt64(count)
+        }
+        let closes = cold.closes
+        releaseCold(connection)
+        finishAnswer(index, closes, shard)
+    }
+
+    func drained(_ index: UInt32, _ shard: Shard) -> Action {
+        let connection = state.pointee.table + Int(index)
+        if connection.pointee.phase == .streaming {
+            pumpStream(index, shard)
+            return state.pointee.table[Int(index)].phase == .head ? next(index) : .none
+        }
+        guard connection.pointee.congested else { return .none }
+        connection.pointee.congested = false
+        shard.resumeReceive(connection.pointee.slot)
+        return next(index)
+    }
+
+    func timePassed(_ index: UInt32, _ shard: Shard) -> Action {
+        let connection = state.pointee.table + Int(index)
+        switch connection.pointee.phase {
+        case .head where !connection.pointee.started:
+            end(index, shard)
+            return .none
+        case .head, .body: return .late(index)
+        default:
+            abort(index, shard)
+            return .none
+        }
+    }
+
+    /// Gives a connection away: the stream and the bytes behind the head. The caller owns the stream from now on.
+    ///
+    /// Receiving is not stopped. `leftover` is a buffer of the pool with the bytes at `start`, or none when there are none.
+    public func detach(_ index: UInt32) -> (slot: SlotIndex, leftover: BufferIndex, start: Int, count: Int) {
+        let connection = state.pointee.table + Int(index)
+        let shard = state.pointee.shard
+        shard.clearTimer(connection.pointee.slot)
+        let slot = connection.pointee.slot
+        state.pointee.inputBytes -= connection.pointee.input.consume(Int(connection.pointee.headBytes), shard)
+        var result = (slot: slot, leftover: BufferIndex.none, start: 0, count: 0)
+        if connection.pointee.input.count > 0 { result = takeLeftover(connection, slot, shard) }
+        release(index)
+        return result
+    }
+
+    private func takeLeftover(_ connection: UnsafeMutablePointer<Connection>, _ slot: SlotIndex, _ shard: Shard)
+        -> (slot: SlotIndex, leftover: BufferIndex, start: Int, count: Int)
+    {
+        let input = connection.pointee.input
+        if input.block == nil {
+            connection.pointee.input = Input()
+            return (slot, input.buffer, Int(input.start), input.count)
+        }
+        // Behind a head that came in pieces: one receive's worth at most, which a bulk buffer holds.
+        defer { state.pointee.inputBytes -= connection.pointee.input.discard(shard) }
+        guard let buffer = shard.acquire(input.count > EngineLimits.smallBufferBytes ? .bulk : .small) else {
+            return (slot, .none, 0, -1)
+        }
+        guard input.count <= shard.capacity(buffer) else {
+            shard.release(buffer)
+            return (slot, .none, 0, -1)
+        }
+        shard.bytes(buffer).copyMemory(from: input.bytes(shard).baseAddress!, byteCount: input.count)
+        return (slot, buffer, 0, input.count)
+    }
+
+    /// Ends a connection politely: what is queued is delivered.
+    func end(_ index: UInt32, _ shard: Shard) {
+        let slot = state.pointee.table[Int(index)].slot
+        release(index)
+        shard.linger(slot, drainMilliseconds: state.pointee.limits.drainMilliseconds)
+    }
+
+    /// Ends a connection at once.
+    func abort(_ index: UInt32, _ shard: Shard) {
+        let slot = state.pointee.table[Int(index)].slot
+        release(index)
+        shard.close(slot)
+    }
+
+    private func releaseCold(_ connection: UnsafeMutablePointer<Connection>) {
+        connection.pointee.cold?.release()
+        connection.pointee.cold = nil
+    }
+
+    private func release(_ index: UInt32) {
+        let connection = state.pointee.table + Int(index)
+        precondition(connection.pointee.phase != .free)
+        state.pointee.inputBytes -= connection.pointee.input.discard(state.pointee.shard)
+        releaseCold(connection)
+        connection.pointee.phase = .free
+        connection.pointee.nextFree = state.pointee.freeHead
+        state.pointee.freeHead = index
+        state.pointee.used -= 1
+    }
+}

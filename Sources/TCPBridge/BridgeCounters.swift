@@ -1,0 +1,29 @@
+import Engine
+
+/// What one shard's bridges count; any thread may read.
+public struct BridgeCounters {
+    /// A counter's place.
+    public enum Counter: Int, CaseIterable, Sendable {
+        case opened, active
+        case bytesFromClient, bytesToClient, framesFromClient, framesToClient
+        case blockedByHostPolicy, blockedByAddressPolicy
+        case connectFailed, connectTimedOut, idleTimedOut, targetEnded, targetFailed, clientEnded, clientFailed
+        case closedByClient, protocolErrors, textMessages, messagesTooBig, bufferOverflows
+        case refused, tooManyConnections, lookupFailed, drained, clientPaused, targetPaused
+    }
+
+    private let words: CounterBlock
+
+    init() { words = CounterBlock(count: Counter.allCases.count) }
+
+    @inline(__always)
+    func add(_ counter: Counter, _ amount: UInt64 = 1) { words.add(counter.rawValue, amount) }
+
+    @inline(__always)
+    func subtract(_ counter: Counter) { words.add(counter.rawValue, UInt64.max) }
+
+    /// The counter's value, from any thread.
+    public func read(_ counter: Counter) -> UInt64 { words.read(counter.rawValue) }
+}
+
+extension BridgeCounters: @unchecked Sendable {}

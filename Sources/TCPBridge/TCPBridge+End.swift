@@ -1,0 +1,124 @@
+import Engine
+import Policy
+import Wire
+
+/// Endings: see "Endings" under "TCP over WebSocket" in the session gateway's specification.
+extension TCPBridge {
+    /// How long bytes already accepted from a client may take to reach the target after the client is gone.
+    static let acceptedBytesMilliseconds: UInt64 = 2000
+    /// How long a client may take none of what is queued for it after the target ended.
+    static let undeliveredMilliseconds: UInt64 = 30_000
+
+    func finish(_ index: UInt32, _ ending: Ending) {
+        guard bridge(index).pointee.phase != .free else { return }
+        let counters = state.pointee.counters
+        switch ending {
+        case .none: return
+        case .closedByClient:
+            counters.add(.closedByClient)
+            end(index, nil, drainMilliseconds: Self.undeliveredMilliseconds)
+        case .overflow:
+            counters.add(.bufferOverflows)
+            end(index, .internalError, drainMilliseconds: Self.undeliveredMilliseconds)
+        case .close(let code):
+            switch code {
+            case .unsupportedData: counters.add(.textMessages)
+            case .messageTooBig: counters.add(.messagesTooBig)
+            default: counters.add(.protocolErrors)
+            }
+            end(index, code, drainMilliseconds: Self.undeliveredMilliseconds)
+        }
+    }
+
+    /// Ends both streams politely and forgets the bridge. `code` nil: the Close frame is already queued, or the client gone.
+    func end(_ index: UInt32, _ code: CloseCode?, drainMilliseconds: UInt64) {
+        let bridge = bridge(index)
+        let shard = state.pointee.shard
+        let client = bridge.pointee.client
+        let target = bridge.pointee.target
+        if let code { sendClose(index, code) }
+        free(index)
+        shard.linger(client, drainMilliseconds: drainMilliseconds)
+        if target != .none { shard.linger(target, drainMilliseconds: Self.acceptedBytesMilliseconds) }
+    }
+
+    /// The target closed its side: everything it sent is delivered, then Close 1000.
+    func targetEnded(_ index: UInt32) {
+        state.pointee.counters.add(.targetEnded)
+        end(index, .normal, drainMilliseconds: Self.undeliveredMilliseconds)
+    }
+
+    /// The target broke, or could not be reached.
+    func targetFailed(_ index: UInt32) {
+        if bridge(index).pointee.phase == .connecting {
+            if dialNext(index) { return }
+            state.pointee.counters.add(.connectFailed)
+        } else {
+            state.pointee.counters.add(.targetFailed)
+        }
+        end(index, .internalError, drainMilliseconds: Self.undeliveredMilliseconds)
+    }
+
+    /// The client's TCP connection ended without a Close frame.
+    func clientEnded(_ index: UInt32) {
+        state.pointee.counters.add(.clientEnded)
+        if bridge(index).pointee.phase == .resolving { return abandon(index) }
+        end(index, nil, drainMilliseconds: Self.acceptedBytesMilliseconds)
+    }
+
+    func clientFailed(_ index: UInt32) {
+        state.pointee.counters.add(.clientFailed)
+        if bridge(index).pointee.phase == .resolving { return abandon(index) }
+        end(index, nil, drainMilliseconds: Self.acceptedBytesMilliseconds)
+    }
+
+    /// The client left before it got an answer. A look-up under way will find nobody.
+    private func abandon(_ index: UInt32) {
+        let client = bridge(index).pointee.client
+        free(index)
+        state.pointee.shard.close(client)
+    }
+
+    func refuse(_ index: UInt32, _ refusal: Refusal) {
+        let counters = state.pointee.counters
+        if refusal.countsAsHostPolicy { counters.add(.blockedByHostPolicy) }
+        if refusal.countsAsIPPolicy { counters.add(.blockedByAddressPolicy) }
+        if refusal == .tooManyConnections { counters.add(.tooManyConnections) }
+        if refusal == .lookupFailed { counters.add(.lookupFailed) }
+        refuse(index, status: refusal.status, message: refusal.message)
+    }
+
+    func timePassed(_ index: UInt32) {
+        let bridge = bridge(index)
+        let shard = state.pointee.shard
+        if bridge.pointee.phase == .connecting {
+            state.pointee.counters.add(.connectTimedOut)
+            return end(index, .internalError, drainMilliseconds: Self.undeliveredMilliseconds)
+        }
+        let quiet = shard.now &- bridge.pointee.lastActivity
+        if quiet >= state.pointee.idleMilliseconds {
+            state.pointee.counters.add(.idleTimedOut)
+            return end(index, .internalError, drainMilliseconds: Self.acceptedBytesMilliseconds)
+        }
+        shard.setTimer(bridge.pointee.client, afterMilliseconds: state.pointee.idleMilliseconds &- quiet)
+    }
+
+    /// Gives the bridge's place and quotas back.
+    func free(_ index: UInt32) {
+        let bridge = bridge(index)
+        precondition(bridge.pointee.phase != .free)
+        if let session = bridge.pointee.session?.takeUnretainedValue() {
+            if session.countsSession { state.pointee.shared.sessions.release(session.sessionKey) }
+            if session.countsAddress { state.pointee.shared.addresses.release(session.addressKey) }
+            for early in session.early { state.pointee.shard.release(early.buffer) }
+            bridge.pointee.session?.release()
+            bridge.pointee.session = nil
+        }
+        dropPayload(bridge)
+        if bridge.pointee.phase != .resolving { state.pointee.counters.subtract(.active) }
+        bridge.pointee.phase = .free
+        bridge.pointee.nextFree = state.pointee.freeHead
+        state.pointee.freeHead = index
+        state.pointee.used -= 1
+    }
+}

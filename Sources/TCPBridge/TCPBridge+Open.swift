@@ -1,0 +1,203 @@
+import Engine
+import Glibc
+import HTTP
+import Policy
+import Wire
+
+/// A `/tcp` upgrade that passed the common checks.
+public struct BridgeRequest {
+    /// The client's stream, taken from the HTTP server.
+    public let client: SlotIndex
+    /// Session the connection counts for.
+    public let sessionID: String
+    /// Effective address of the client, as text.
+    public let clientAddress: String
+    /// The trimmed `Sec-WebSocket-Key`.
+    public let webSocketKey: String
+    /// Host of the target as the client wrote it, brackets removed.
+    public let host: String
+    /// Port of the target.
+    public let port: UInt16
+    /// Bytes that came behind the request's head: a buffer, or none.
+    public let leftover: (buffer: BufferIndex, start: Int, count: Int)
+
+    /// Collects the parts.
+    public init(client: SlotIndex, sessionID: String, clientAddress: String, webSocketKey: String, host: String, port: UInt16,
+                leftover: (buffer: BufferIndex, start: Int, count: Int)) {
+        self.client = client
+        self.sessionID = sessionID
+        self.clientAddress = clientAddress
+        self.webSocketKey = webSocketKey
+        self.host = host
+        self.port = port
+        self.leftover = leftover
+    }
+}
+
+/// From an upgrade request to a dialled target: rows 10 to 17 of the `/tcp` table.
+extension TCPBridge {
+    /// Takes the client's stream over and opens, or refuses.
+    public func open(_ request: BridgeRequest) {
+        let shard = state.pointee.shard
+        guard let index = allocate() else {
+            if request.leftover.buffer != .none { shard.release(request.leftover.buffer) }
+            return UpgradeAnswer.refuse(request.client, status: 503, message: "Too many connections", on: shard)
+        }
+        let session = BridgeSession(sessionKey: request.sessionID, addressKey: request.clientAddress,
+                                    webSocketKey: request.webSocketKey, port: request.port)
+        bridge(index).initialize(
+            to: Bridge(
+                reader: FrameReader(expectsMask: true), client: request.client, target: .none, lastActivity: shard.now,
+                control: nil, session: Unmanaged.passRetained(session), nextFree: .max, lookup: 0, phase: .resolving,
+                clientPaused: false, targetPaused: false, repliesPending: false))
+        shard.transfer(request.client, to: state.pointee.clientOwner, context: index)
+        // Until the client has its answer its frames wait in the kernel; those that came along with the head wait here.
+        shard.pauseReceive(request.client)
+        if request.leftover.buffer != .none { session.early = [request.leftover] }
+        switch state.pointee.policy.judge(host: request.host, port: request.port) {
+        case .refused(let refusal):
+            refuse(index, refusal)
+        case .address(let address):
+            session.candidates = [SocketAddress(address, port: request.port)]
+            begin(index, session)
+        case .resolve(let name):
+            guard let lookup = shard.lookUp(name, owner: state.pointee.clientOwner, context: index) else {
+                return refuse(index, .lookupFailed)
+            }
+            bridge(index).pointee.lookup = lookup
+        }
+    }
+
+    private func allocate() -> UInt32? {
+        let index: UInt32
+        if state.pointee.freeHead != .max {
+            index = state.pointee.freeHead
+            state.pointee.freeHead = bridge(index).pointee.nextFree
+        } else {
+            guard state.pointee.touched < state.pointee.capacity else { return nil }
+            index = UInt32(state.pointee.touched)
+            state.pointee.touched += 1
+        }
+        state.pointee.used += 1
+        return index
+    }
+
+    /// A buffer that came before there was a target waits.
+    @inline(never)
+    func keepEarly(_ index: UInt32, _ buffer: BufferIndex, _ start: Int, _ count: Int) {
+        guard let session = bridge(index).pointee.session?.takeUnretainedValue(),
+            session.early.count < BridgeSession.earlyBuffersMaximum
+        else {
+            state.pointee.shard.release(buffer)
+            return refuse(index, status: 400, message: "Too much data before the upgrade was answered")
+        }
+        session.early.append((buffer: buffer, start: start, count: count))
+    }
+
+    func resolved(_ index: UInt32, _ event: Event) {
+        let addresses = state.pointee.shard.takeAddresses(event.detail)
+        let bridge = bridge(index)
+        // The client may have left, and its place may have been given to another.
+        guard Int(index) < state.pointee.touched, bridge.pointee.phase == .resolving, bridge.pointee.lookup == event.detail,
+            let session = bridge.pointee.session?.takeUnretainedValue()
+        else { return }
+        guard event.result == 0, !addresses.isEmpty else { return refuse(index, .lookupFailed) }
+        let permitted = addresses.filter { address in
+            IPAddress(bytes: address.bytes).map { state.pointee.policy.permits($0) } ?? false
+        }
+        guard !permitted.isEmpty else { return refuse(index, .noAddressAcceptable) }
+        session.candidates = permitted.map { address in
+            var address = address
+            address.port = session.port
+            return address
+        }
+        begin(index, session)
+    }
+
+    /// Takes the quotas, answers 101 and dials.
+    private func begin(_ index: UInt32, _ session: BridgeSession) {
+        let shared = state.pointee.shared
+        guard shared.sessions.acquire(session.sessionKey, limit: shared.settings.maxConnections) else {
+            return refuse(index, .tooManyConnections)
+        }
+        session.countsSession = true
+        if shared.settings.maxConnectionsPerAddress > 0 {
+            guard shared.addresses.acquire(session.addressKey, limit: shared.settings.maxConnectionsPerAddress) else {
+                    return refuse(index, .tooManyConnections)
+            }
+            session.countsAddress = true
+        }
+        let shard = state.pointee.shard
+        let bridge = bridge(index)
+        guard UpgradeAnswer.accept(bridge.pointee.client, key: session.webSocketKey, on: shard) else {
+            return refuse(index, status: 503, message: "Out of buffers")
+        }
+        bridge.pointee.phase = .connecting
+        state.pointee.counters.add(.opened)
+        state.pointee.counters.add(.active)
+        shard.setTimer(bridge.pointee.client, afterMilliseconds: UInt64(shared.settings.connectTimeoutMilliseconds))
+        guard dialNext(index) else {
+            state.pointee.counters.add(.connectFailed)
+            return end(index, .internalError, drainMilliseconds: Self.undeliveredMilliseconds)
+        }
+        shard.resumeReceive(bridge.pointee.client)
+        let early = session.early
+        session.early = []
+        for piece in early {
+            // An earlier piece may have ended the connection.
+            if bridge.pointee.phase == .free { shard.release(piece.buffer) } else {
+                clientBytes(index, piece.buffer, piece.start, piece.start + piece.count)
+            }
+        }
+    }
+
+    /// Dials the next permitted address; what is queued for a target that could not be reached goes along. False when
+    /// none is left.
+    func dialNext(_ index: UInt32) -> Bool {
+        let bridge = bridge(index)
+        guard let session = bridge.pointee.session?.takeUnretainedValue() else { return false }
+        let shard = state.pointee.shard
+        while !session.candidates.isEmpty {
+            let address = session.candidates.removeFirst()
+            var error: Int32 = 0
+            let slot = shard.connect(to: address, owner: state.pointee.targetOwner, context: index, error: &error)
+            guard slot != .none else { continue }
+            let former = bridge.pointee.target
+            if former != .none {
+                shard.moveQueue(from: former, to: slot)
+                shard.close(former)
+            }
+            bridge.pointee.target = slot
+            if !bridge.pointee.targetPaused { shard.resumeReceive(slot) }
+            if bridge.pointee.clientPaused { shard.notifyWhenDrained(slot) }
+            return true
+        }
+        return false
+    }
+
+    func targetConnected(_ index: UInt32) {
+        let bridge = bridge(index)
+        bridge.pointee.phase = .open
+        bridge.pointee.lastActivity = state.pointee.shard.now
+        state.pointee.shard.setTimer(bridge.pointee.client, afterMilliseconds: state.pointee.idleMilliseconds)
+    }
+
+    func refuse(_ index: UInt32, status: Int, message: String) {
+        let client = bridge(index).pointee.client
+        free(index)
+        state.pointee.counters.add(.refused)
+        UpgradeAnswer.refuse(client, status: status, message: message, on: state.pointee.shard)
+    }
+}
+
+extension SocketAddress {
+    /// The address of the policy's type with a port.
+    public init(_ address: IPAddress, port: UInt16) {
+        let bytes = address.bytes
+        if bytes.count == 4 {
+            self.init(ipv4: (bytes[0], bytes[1], bytes[2], bytes[3]), port: port)
+        } else {
+            self.init(ipv6: bytes, port: port)
+        }
+    }
+}
