@@ -1,0 +1,115 @@
+"""Backpressure: a side that stops reading costs the gateway a bounded amount, and its neighbours nothing."""
+import socket
+import threading
+import time
+
+import services
+from harness import case, check, equal, eventually
+from rawsocket import BINARY, frame, tcp, upgrade
+
+STREAM_BYTES = 1 << 30
+GROWTH_BYTES = 1 << 20
+# Long enough for everything that will be read to be read; the stall itself lasts as long as the case lets it.
+STALL_SECONDS = 3
+NEIGHBOUR_PROBES = 400
+
+
+def probe(peer, count=NEIGHBOUR_PROBES):
+    """Round trips of 64 bytes; returns the sorted times in seconds."""
+    times, data = [], frame(BINARY, b"n" * 64)
+    for _ in range(count):
+        began = time.perf_counter()
+        peer.send(data)
+        peer.exactly(64)
+        times.append(time.perf_counter() - began)
+    return sorted(times)
+
+
+def compare(context, before, during):
+    def p99(times):
+        return times[int(len(times) * 0.99)]
+    context.note(f"neighbour's round trip, p50/p99: {before[len(before) // 2] * 1e6:.0f}/{p99(before) * 1e6:.0f} µs alone, "
+                 f"{during[len(during) // 2] * 1e6:.0f}/{p99(during) * 1e6:.0f} µs beside the stall")
+    # A busy machine moves a p99 by itself; a neighbour that waited for the stalled flow would show in whole timeouts.
+    check(p99(during) < 3 * p99(before) + 0.01, "a neighbour's p99 does not move", p99(before), p99(during))
+
+
+def warm(server, cookie, source, sink):
+    """Brings every pool to its size: what is measured is what a stall adds, not the first use of a buffer."""
+    peers = [upgrade(server, tcp(source), cookie, timeout=60) for _ in range(2)]
+    for peer in peers:
+        code, data = peer.until_close()
+        equal((code, len(data)), (1000, 32 << 20), "warming up: a download")
+        peer.close()
+    peer = upgrade(server, tcp(sink), cookie, timeout=60)
+    peer.send(frame(BINARY, (32 << 20).to_bytes(8, "big")))
+    for _ in range(32 << 2):
+        peer.send(frame(BINARY, bytes(1 << 18)))
+    peer.exactly(64)
+    peer.close()
+
+
+def setting(context):
+    server = context.server()
+    cookie = server.session()
+    warm(server, cookie, services.start(context, "source", 32 << 20), services.start(context, "sink"))
+    neighbour = upgrade(server, tcp(services.start(context, "echo")), cookie)
+    probe(neighbour)
+    return server, cookie, neighbour
+
+
+@case("backpressure-client-stops-reading")
+def stalled_client(context):
+    server, cookie, neighbour = setting(context)
+    source = services.start(context, "source", STREAM_BYTES)
+    before, resident = probe(neighbour), server.resident_bytes()
+    peer = upgrade(server, tcp(source), cookie, timeout=120, receive_buffer=65536)
+    time.sleep(STALL_SECONDS)
+    during, growth = probe(neighbour), server.resident_bytes() - resident
+    context.note(f"1 GiB offered to a client that does not read: memory {growth / 1024:+.0f} KiB")
+    check(growth < GROWTH_BYTES, "memory for a client that stopped reading", growth)
+    compare(context, before, during)
+    # The flow resumes where it stopped: all bytes arrive, in order.
+    received, expected = 0, services.PATTERN * 2
+    limit = 64 << 20
+    while received < limit:
+        data = peer.message()
+        start = received % len(services.PATTERN)
+        check(data == expected[start:start + len(data)] and len(data) <= len(services.PATTERN), "bytes after the stall", received, len(data))
+        received += len(data)
+    peer.close()
+    neighbour.close()
+
+
+@case("backpressure-target-stops-reading")
+def stalled_target(context):
+    server, cookie, neighbour = setting(context)
+    deaf = services.start(context, "deaf")
+    before, resident = probe(neighbour), server.resident_bytes()
+    peer, sent, closing = upgrade(server, tcp(deaf), cookie), [0], []
+    peer.socket.setblocking(True)
+
+    def send():
+        data = frame(BINARY, bytes(1 << 16))
+        try:
+            for _ in range(STREAM_BYTES >> 16):
+                peer.send(data)
+                sent[0] += 1 << 16
+        except OSError:
+            closing.append(True)
+    sender = threading.Thread(target=send, daemon=True)
+    sender.start()
+    time.sleep(STALL_SECONDS)
+    during, growth = probe(neighbour), server.resident_bytes() - resident
+    context.note(f"{sent[0] / (1 << 20):.1f} MiB taken by kernel and gateway for a target that does not read: memory {growth / 1024:+.0f} KiB")
+    check(not closing, "the gateway stops reading instead of closing")
+    check(sent[0] < 64 << 20, "the client is held back", sent[0])
+    check(growth < GROWTH_BYTES, "memory for a target that stopped reading", growth)
+    compare(context, before, during)
+    descriptors = server.descriptors()
+    peer.socket.shutdown(socket.SHUT_RDWR)
+    sender.join(10)
+    peer.close()
+    # The gateway tries for 2 s to write out what it accepted, then gives the target up.
+    eventually(lambda: server.descriptors() <= descriptors - 2, "both sockets of the stalled flow are closed", 8)
+    neighbour.close()

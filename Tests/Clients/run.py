@@ -1,0 +1,77 @@
+#!/usr/bin/env python3
+"""Drives the gateway with clients that were not written here.
+
+    run.py [--case NAME]... [--quick] [--list] [--binary PATH] [--folder PATH]
+
+A case passes, fails or is skipped with its reason. The last line is `N passed, N failed, N skipped`.
+"""
+import argparse
+import importlib
+import pathlib
+import shutil
+import sys
+import time
+import traceback
+
+import harness
+
+MODULES = ["cases_http", "cases_tcp", "cases_vectors", "cases_hostile", "cases_traffic", "cases_backpressure",
+           "cases_lifecycle", "cases_confinement", "cases_browser", "cases_autobahn"]
+
+
+def run(name, options):
+    """Runs one case; returns "passed", "failed" or "skipped"."""
+    folder = options.folder / name
+    shutil.rmtree(folder, ignore_errors=True)
+    context = harness.Context(name, folder, options.binary)
+    print(f"  {name:<34} ", end="", flush=True)
+    began, result, detail = time.monotonic(), "passed", ""
+    try:
+        harness.CASES[name](context)
+    except harness.Skip as reason:
+        result, detail = "skipped", str(reason)
+    except harness.Failure as failure:
+        result, detail = "failed", "; ".join(map(str, failure.args))
+    except Exception:
+        result, detail = "failed", traceback.format_exc()
+    finally:
+        try:
+            context.close()
+        except Exception:
+            result, detail = "failed", detail + traceback.format_exc()
+    print(f"{result:<8}{time.monotonic() - began:7.1f} s   {'' if result == 'failed' else detail}", flush=True)
+    for note in context.notes:
+        print(f"      {note}")
+    if result == "failed":
+        print("      " + detail.strip().replace("\n", "\n      "))
+        print(f"      logs: {folder}", flush=True)
+    return result
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--case", action="append", default=[], help="run this case only; may repeat")
+    parser.add_argument("--quick", action="store_true", help="leave out the slow cases")
+    parser.add_argument("--list", action="store_true", help="print the names of the cases")
+    parser.add_argument("--binary", type=pathlib.Path, default=harness.RELEASE / "sluice", help="the gateway to test")
+    parser.add_argument("--folder", type=pathlib.Path, default=harness.ROOT / ".build" / "clients", help="where logs go")
+    options = parser.parse_args()
+    options.binary, options.folder = options.binary.resolve(), options.folder.resolve()
+    harness.raise_descriptor_limit()
+    for module in MODULES:
+        importlib.import_module(module)
+    unknown = [name for name in options.case if name not in harness.CASES]
+    if unknown:
+        parser.error(f"no such case: {', '.join(unknown)}; --list prints them")
+    names = options.case or [name for name, function in harness.CASES.items() if not (options.quick and function.slow)]
+    if options.list:
+        print("\n".join(names))
+        return 0
+    results = [run(name, options) for name in names]
+    counts = [results.count(result) for result in ("passed", "failed", "skipped")]
+    print("{} passed, {} failed, {} skipped".format(*counts))
+    return 1 if counts[1] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
