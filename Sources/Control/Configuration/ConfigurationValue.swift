@@ -95,7 +95,8 @@ indirect enum ConfigurationType {
             guard items.count <= Self.maximumListItems else { throw ValueRefusal(": more than \(Self.maximumListItems) items") }
             var texts: [String] = []
             for item in items {
-                guard case .scalar(let text, _) = item.content, !item.isNull else {
+                // An unquoted null is the origin of that name; an item that is not there is a slip.
+                guard case .scalar(let text, _) = item.content, !item.isNull || text == "null" else {
                     throw ValueRefusal(": \(item.shape) where an item belongs; allowed: \(allowed)")
                 }
                 texts.append(text)

@@ -240,7 +240,8 @@ public struct LogWriter: ~Copyable {
         case 0x09: return put("\\t")
         case 0..<0x20, 0x7F:
             let digits: StaticString = "0123456789abcdef"
-            guard put("\\u00"), count + 2 <= line.count - Self.reserveBytes else { return false }
+            guard count + 6 <= line.count - Self.reserveBytes else { return false }  // all of it or nothing
+            put("\\u00")
             line[count] = digits.utf8Start[Int(byte >> 4)]
             line[count + 1] = digits.utf8Start[Int(byte & 15)]
             count += 2
