@@ -1,0 +1,34 @@
+// One connection of the load.
+
+/// Lives in preallocated memory; times of messages in flight live in a ring of `depth` stamps beside it.
+struct Client {
+    enum Phase: UInt8 {
+        case unused, connecting, upgrading, open, closed
+    }
+
+    var descriptor: Int32 = -1
+    var phase = Phase.unused
+    var isWriteWatched = false
+    /// Position in the message pattern, and bytes of released messages that have not left yet.
+    var patternOffset = 0
+    var pendingBytes = 0
+    var frames = ServerFrames()
+    /// Bytes received of the message that is arriving.
+    var payloadPosition = 0
+    var inFlight = 0
+    /// Position of the oldest stamp in the ring.
+    var stampHead = 0
+    /// Messages released so far, and messages that are due but found the connection full (open loop).
+    var released = 0
+    var owed = 0
+    /// The part of the upgrade answer that has arrived.
+    var head: [UInt8] = []
+}
+
+/// What a run counts. Differences of two copies give a window.
+struct Tally {
+    var messages = 0
+    /// Payload received and sent.
+    var bytesIn = 0
+    var bytesOut = 0
+}

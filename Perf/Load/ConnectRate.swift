@@ -1,0 +1,96 @@
+// Handshakes per second: connect, upgrade, 101, reset; several at a time.
+
+import Glibc
+
+/// Opens WebSockets one after the other on a number of places and counts the 101 answers.
+final class ConnectRate {
+    private struct Place {
+        var descriptor: Int32 = -1
+        var isUpgrading = false
+        var started: UInt64 = 0
+    }
+
+    private let options: Options
+    private let requests: [[UInt8]]
+    private let poller = Poller()
+    private var places: [Place]
+    /// An answer's head; a server that splits it is read again, and this is enough for all.
+    private var answer = [UInt8](repeating: 0, count: 16384)
+    private(set) var accepted = 0
+    private(set) var failures = 0
+    private(set) var firstFailure: String?
+    var histogram = Histogram()
+
+    init(options: Options, cookies: [String]) {
+        self.options = options
+        places = Array(repeating: Place(), count: options.connections)
+        requests = cookies.isEmpty
+            ? [options.endpoint.upgradeRequest(cookie: nil)] : cookies.map { options.endpoint.upgradeRequest(cookie: $0) }
+    }
+
+    /// Starts a connection on every place.
+    func begin() { for index in places.indices { start(index) } }
+
+    private func start(_ index: Int) {
+        let descriptor = options.endpoint.startConnecting(blocking: false)
+        places[index] = Place(descriptor: descriptor, isUpgrading: false, started: nowNanoseconds())
+        guard descriptor >= 0 else { return failed(index, "connect: \(String(cString: strerror(errno)))", restart: false) }
+        poller.add(descriptor, .writable, data: UInt64(index))
+    }
+
+    /// Serves what happens within the given time.
+    func turn(timeoutNanoseconds: Int64) {
+        for position in 0..<poller.wait(nanoseconds: timeoutNanoseconds) {
+            let index = Int(poller.event(position).data)
+            if places[index].isUpgrading { readAnswer(index) } else { sendRequest(index) }
+        }
+    }
+
+    private func sendRequest(_ index: Int) {
+        let request = requests[index / Options.connectionsPerSession % requests.count]
+        let sent = request.withUnsafeBytes { send(places[index].descriptor, $0.baseAddress!, $0.count, sendFlags) }
+        guard sent == request.count else { return failed(index, "connect: \(String(cString: strerror(errno)))", restart: true) }
+        places[index].isUpgrading = true
+        poller.change(places[index].descriptor, .readable, data: UInt64(index))
+    }
+
+    private func readAnswer(_ index: Int) {
+        // A head that has not arrived whole stays in the socket until it has.
+        let count = recv(places[index].descriptor, &answer, answer.count, Int32(MSG_PEEK))
+        if count < 0 && (errno == EAGAIN || errno == EINTR) { return }
+        guard count > 0 else { return failed(index, "closed during the upgrade", restart: true) }
+        switch answer[..<count].withUnsafeBufferPointer({ UpgradeAnswer($0) }) {
+        case .incomplete: return
+        case .refused(let line): failed(index, line, restart: true)
+        case .accepted:
+            accepted += 1
+            histogram.record(nowNanoseconds() - places[index].started)
+            finish(index)
+            start(index)
+        }
+    }
+
+    /// Closes with a reset: a port in TIME_WAIT for every handshake would end the measurement after 28,000 of them.
+    private func finish(_ index: Int) {
+        var immediately = linger(l_onoff: 1, l_linger: 0)
+        setsockopt(places[index].descriptor, SOL_SOCKET, SO_LINGER, &immediately, socklen_t(MemoryLayout<linger>.size))
+        close(places[index].descriptor)
+        places[index].descriptor = -1
+    }
+
+    private func failed(_ index: Int, _ reason: String, restart: Bool) {
+        failures += 1
+        if firstFailure == nil { firstFailure = reason }
+        if places[index].descriptor >= 0 { finish(index) }
+        if restart { start(index) }
+    }
+
+    /// Places that still work.
+    var aliveCount: Int { places.count { $0.descriptor >= 0 } }
+
+    func reset() {
+        accepted = 0
+        failures = 0
+        histogram = Histogram()
+    }
+}

@@ -1,0 +1,310 @@
+// The load's event loop: one thread, level-triggered epoll, every connection in one array.
+
+import Glibc
+
+/// Sends never wait and never raise SIGPIPE.
+let sendFlags = Int32(MSG_NOSIGNAL) | Int32(MSG_DONTWAIT)
+
+/// Opens connections and drives messages over them.
+final class LoadLoop {
+    /// Upgrades under way at a time while connections are opened.
+    private static let openingLimit = 128
+    /// Longest wait for connections to open before a run is given up.
+    private static let openingSeconds: UInt64 = 60
+    private static let inputBytes = 262_144
+    /// Writes to one connection before the others get their turn.
+    private static let writesPerTurn = 4
+
+    let options: Options
+    let pattern: MessagePattern
+    let clients: UnsafeMutablePointer<Client>
+    private let requests: [[UInt8]]
+    private let poller = Poller()
+    private let stamps: UnsafeMutablePointer<UInt64>
+    private let input = UnsafeMutablePointer<UInt8>.allocate(capacity: LoadLoop.inputBytes)
+
+    private(set) var openCount = 0
+    private(set) var closedCount = 0
+    /// Connections whose answer was not what was sent.
+    private(set) var mismatches = 0
+    private(set) var firstFailure: String?
+    private var startedCount = 0
+    var tally = Tally()
+    var histogram = Histogram()
+    /// Latency since the last progress line.
+    var recent = Histogram()
+
+    /// Whether messages flow; before that, connections only open.
+    private var isRunning = false
+    /// Open loop: when it began, time between two messages, and how many are due so far.
+    private var scheduleStart: UInt64 = 0
+    private var intervalNanoseconds = 0.0
+    private var dueCount = 0
+
+    init(options: Options, cookies: [String]) {
+        self.options = options
+        pattern = MessagePattern(payloadBytes: options.messageBytes, depth: options.mode == .upload ? 4096 : options.depth,
+                                 isWebSocket: options.endpoint.isWebSocket)
+        clients = .allocate(capacity: options.connections)
+        clients.initialize(repeating: Client(), count: options.connections)
+        stamps = .allocate(capacity: options.connections * options.depth)
+        stamps.initialize(repeating: 0, count: options.connections * options.depth)
+        requests = cookies.isEmpty
+            ? [options.endpoint.upgradeRequest(cookie: nil)] : cookies.map { options.endpoint.upgradeRequest(cookie: $0) }
+    }
+
+    var aliveCount: Int { openCount - closedCount }
+
+    // MARK: Opening
+
+    /// Opens connections until `count` are open. Throws when one fails.
+    func open(upTo count: Int) throws {
+        let deadline = nowNanoseconds() + LoadLoop.openingSeconds * 1_000_000_000
+        while openCount < count {
+            while startedCount < count && startedCount - openCount < LoadLoop.openingLimit { try start(startedCount) }
+            turn(timeoutNanoseconds: 100_000_000)
+            if let firstFailure { throw LoadError(firstFailure) }
+            guard nowNanoseconds() < deadline else { throw LoadError("only \(openCount) of \(count) connections opened in time") }
+        }
+    }
+
+    private func start(_ index: Int) throws {
+        let descriptor = options.endpoint.startConnecting(blocking: false)
+        guard descriptor >= 0 else { throw LoadError("connection \(index): \(String(cString: strerror(errno)))") }
+        clients[index].descriptor = descriptor
+        clients[index].phase = .connecting
+        clients[index].isWriteWatched = true
+        poller.add(descriptor, [.readable, .writable], data: UInt64(index))
+        startedCount += 1
+    }
+
+    private func connected(_ index: Int) {
+        var reason: Int32 = 0
+        var length = socklen_t(4)
+        getsockopt(clients[index].descriptor, SOL_SOCKET, SO_ERROR, &reason, &length)
+        guard reason == 0 else { return fail(index, "connect: \(String(cString: strerror(reason)))") }
+        watchWrites(index, false)
+        guard options.endpoint.isWebSocket else { return opened(index) }
+        clients[index].phase = .upgrading
+        let request = requests[index / Options.connectionsPerSession % requests.count]
+        let sent = request.withUnsafeBytes { send(clients[index].descriptor, $0.baseAddress!, $0.count, sendFlags) }
+        if sent != request.count { fail(index, "the upgrade request did not leave") }
+    }
+
+    private func opened(_ index: Int) {
+        clients[index].phase = .open
+        clients[index].head = []
+        openCount += 1
+        if isRunning { begin(index) }
+    }
+
+    /// Gives a connection up; the first reason is kept.
+    private func fail(_ index: Int, _ reason: String) {
+        if firstFailure == nil { firstFailure = "connection \(index): \(reason)" }
+        if clients[index].phase == .open { closedCount += 1 }
+        clients[index].phase = .closed
+        close(clients[index].descriptor)
+        clients[index].descriptor = -1
+    }
+
+    // MARK: Running
+
+    /// Lets messages flow on every open connection.
+    func run() {
+        isRunning = true
+        if options.rate > 0 {
+            scheduleStart = nowNanoseconds()
+            intervalNanoseconds = 1e9 / options.rate
+            return
+        }
+        for index in 0..<options.connections where clients[index].phase == .open { begin(index) }
+    }
+
+    private func begin(_ index: Int) {
+        switch options.mode {
+        case .echo where options.rate == 0: release(index, options.depth, now: nowNanoseconds())
+        case .upload: watchWrites(index, true)
+        default: break
+        }
+    }
+
+    /// Sends one message on a connection and counts its answer, outside a run.
+    func sendOne(_ index: Int) { release(index, 1, now: nowNanoseconds()) }
+
+    /// Waits for events, at most the given time, and serves them.
+    func turn(timeoutNanoseconds: Int64) {
+        var timeout = timeoutNanoseconds
+        if isRunning && options.rate > 0 { timeout = min(timeout, releaseDue()) }
+        for position in 0..<poller.wait(nanoseconds: timeout) {
+            let (happened, data) = poller.event(position)
+            let index = Int(data)
+            switch clients[index].phase {
+            case .connecting: connected(index)
+            case .upgrading, .open:
+                if happened.contains(.writable) { writable(index) }
+                if !happened.isDisjoint(with: [.readable, .error, .hangup]) { readable(index) }
+            case .unused, .closed: break
+            }
+        }
+    }
+
+    /// Releases every message that is due by now; returns the nanoseconds until the next one.
+    private func releaseDue() -> Int64 {
+        let now = nowNanoseconds()
+        while true {
+            let due = scheduleStart + UInt64(Double(dueCount) * intervalNanoseconds)
+            guard due <= now else { return Int64(due - now) }
+            let index = dueCount % options.connections
+            dueCount += 1
+            clients[index].owed += 1
+            releaseOwed(index)
+        }
+    }
+
+    /// A message that found its connection full keeps the time at which it should have left: the wait counts.
+    private func releaseOwed(_ index: Int) {
+        while clients[index].owed > 0 && clients[index].inFlight < options.depth && clients[index].phase == .open {
+            let position = index + clients[index].released * options.connections
+            clients[index].owed -= 1
+            release(index, 1, now: scheduleStart + UInt64(Double(position) * intervalNanoseconds))
+        }
+    }
+
+    private func release(_ index: Int, _ count: Int, now: UInt64) {
+        let ring = stamps + index * options.depth
+        for _ in 0..<count {
+            var slot = clients[index].stampHead + clients[index].inFlight
+            if slot >= options.depth { slot -= options.depth }
+            ring[slot] = now
+            clients[index].inFlight += 1
+        }
+        clients[index].released += count
+        clients[index].pendingBytes += count * pattern.frameBytes
+        writePending(index)
+    }
+
+    private func watchWrites(_ index: Int, _ wanted: Bool) {
+        guard clients[index].isWriteWatched != wanted else { return }
+        clients[index].isWriteWatched = wanted
+        poller.change(clients[index].descriptor, wanted ? [.readable, .writable] : .readable, data: UInt64(index))
+    }
+
+    private func writable(_ index: Int) {
+        guard clients[index].phase == .open else { return }
+        if options.mode == .upload && isRunning {
+            for _ in 0..<LoadLoop.writesPerTurn where clients[index].phase == .open {
+                guard writeOnce(index, limit: Int.max) else { return }
+            }
+        } else {
+            writePending(index)
+        }
+    }
+
+    private func writePending(_ index: Int) {
+        while clients[index].pendingBytes > 0 {
+            guard writeOnce(index, limit: clients[index].pendingBytes) else {
+                if clients[index].phase == .open { watchWrites(index, true) }
+                return
+            }
+        }
+        watchWrites(index, false)
+    }
+
+    /// One send from the pattern; false when the socket is full or broken.
+    private func writeOnce(_ index: Int, limit: Int) -> Bool {
+        let offset = clients[index].patternOffset
+        let count = min(pattern.byteCount - offset, limit)
+        let sent = send(clients[index].descriptor, pattern.bytes + offset, count, sendFlags)
+        if sent < 0 {
+            if errno != EAGAIN && errno != EINTR { fail(index, "send: \(String(cString: strerror(errno)))") }
+            return false
+        }
+        clients[index].patternOffset = offset + sent == pattern.byteCount ? 0 : offset + sent
+        if limit != Int.max { clients[index].pendingBytes -= sent }
+        tally.bytesOut += sent
+        return sent == count
+    }
+
+    // MARK: Receiving
+
+    private func readable(_ index: Int) {
+        let count = recv(clients[index].descriptor, input, LoadLoop.inputBytes, 0)
+        if count < 0 {
+            if errno != EAGAIN && errno != EINTR { fail(index, "receive: \(String(cString: strerror(errno)))") }
+            return
+        }
+        guard count > 0 else { return fail(index, "closed by the server") }
+        if clients[index].phase == .upgrading {
+            upgrade(index, count: count)
+        } else {
+            take(index, input, count: count)
+        }
+    }
+
+    private func upgrade(_ index: Int, count: Int) {
+        let before = clients[index].head.count
+        clients[index].head.append(contentsOf: UnsafeBufferPointer(start: input, count: count))
+        switch clients[index].head.withUnsafeBufferPointer({ UpgradeAnswer($0) }) {
+        case .incomplete: return
+        case .refused(let line): fail(index, "upgrade refused: \(line)")
+        case .accepted(let headBytes):
+            let start = headBytes - before
+            opened(index)
+            if start < count { take(index, input + start, count: count - start) }
+        }
+    }
+
+    private func take(_ index: Int, _ bytes: UnsafePointer<UInt8>, count: Int) {
+        guard options.endpoint.isWebSocket else { return settle(index, payload(index, bytes, count: count)) }
+        var offset = 0
+        var completed = 0
+        while offset < count {
+            if clients[index].frames.remainingBytes == 0 {
+                let (used, complete) = clients[index].frames.takeHeader(bytes + offset, count: count - offset)
+                offset += used
+                guard complete else { break }
+                if clients[index].frames.opcode == 8 { return fail(index, "the server sent Close") }
+            }
+            let run = min(clients[index].frames.remainingBytes, count - offset)
+            if clients[index].frames.opcode < 8 { completed += payload(index, bytes + offset, count: run) }
+            clients[index].frames.remainingBytes -= run
+            offset += run
+        }
+        settle(index, completed)
+    }
+
+    /// Counts payload, whatever frames it came in; returns how many messages it completed.
+    private func payload(_ index: Int, _ bytes: UnsafePointer<UInt8>, count: Int) -> Int {
+        tally.bytesIn += count
+        let position = clients[index].payloadPosition
+        if options.mode == .echo || options.mode == .idle {
+            if !pattern.matches(bytes, count: count, position: position) { mismatches += 1 }
+        }
+        let total = position + count
+        guard total >= options.messageBytes else {
+            clients[index].payloadPosition = total
+            return 0
+        }
+        clients[index].payloadPosition = total % options.messageBytes
+        return total / options.messageBytes
+    }
+
+    /// Records completed messages and releases the next ones.
+    private func settle(_ index: Int, _ completed: Int) {
+        guard completed > 0 else { return }
+        tally.messages += completed
+        guard options.mode == .echo || options.mode == .idle else { return }
+        let now = nowNanoseconds()
+        let ring = stamps + index * options.depth
+        for _ in 0..<min(completed, clients[index].inFlight) {
+            let latency = now &- min(now, ring[clients[index].stampHead])
+            histogram.record(latency)
+            recent.record(latency)
+            clients[index].stampHead += 1
+            if clients[index].stampHead == options.depth { clients[index].stampHead = 0 }
+            clients[index].inFlight -= 1
+        }
+        guard isRunning else { return }
+        if options.rate > 0 { releaseOwed(index) } else { release(index, completed, now: now) }
+    }
+}

@@ -1,0 +1,165 @@
+// The command line of sluice-load.
+
+import Glibc
+
+/// Where the load goes.
+struct Endpoint {
+    var isWebSocket: Bool
+    /// Numeric IPv4 address in network order.
+    var address: UInt32
+    var host: String
+    var port: UInt16
+    /// Path and query; "/" for raw TCP.
+    var path: String
+
+    /// Reads ws://HOST:PORT/PATH?QUERY or tcp://HOST:PORT. HOST is an IPv4 address or localhost.
+    init?(_ text: String) {
+        let rest: Substring
+        if text.hasPrefix("ws://") {
+            isWebSocket = true
+            rest = text.dropFirst(5)
+        } else if text.hasPrefix("tcp://") {
+            isWebSocket = false
+            rest = text.dropFirst(6)
+        } else {
+            return nil
+        }
+        let slash = rest.firstIndex(where: { $0 == "/" || $0 == "?" }) ?? rest.endIndex
+        let authority = rest[..<slash].split(separator: ":", omittingEmptySubsequences: false)
+        guard authority.count <= 2, let name = authority.first else { return nil }
+        guard let number = authority.count == 2 ? UInt16(authority[1]) : 80, number > 0 else { return nil }
+        host = String(name)
+        port = number
+        path = rest[slash...].hasPrefix("/") ? String(rest[slash...]) : "/" + rest[slash...]
+        var parsed = in_addr()
+        guard inet_pton(AF_INET, host == "localhost" ? "127.0.0.1" : host, &parsed) == 1 else { return nil }
+        address = parsed.s_addr
+    }
+}
+
+/// What the connections do.
+enum Mode: String {
+    /// Every message comes back; latency is measured.
+    case echo
+    /// Messages leave as fast as they are taken.
+    case upload
+    /// Bytes arrive as fast as they can be read.
+    case download
+    /// Handshakes, one after the other, on several connections at a time.
+    case connect
+    /// Connections that do nothing after one message; memory is measured.
+    case idle
+}
+
+struct Options {
+    var endpoint: Endpoint
+    var mode = Mode.echo
+    var connections = 1
+    var messageBytes = 64
+    /// Messages in flight per connection.
+    var depth = 1
+    /// Messages per second over all connections; 0 is a closed loop.
+    var rate = 0.0
+    var warmUpSeconds = 1.0
+    var durationSeconds = 5.0
+    /// Ends the measurement early after this many messages; 0 is no limit.
+    var messageLimit = 0
+    /// Opens sessions on the gateway first and sends their cookies.
+    var usesSession = false
+    /// Process whose processor time and memory are measured, with its descendants.
+    var serverProcess: Int32?
+    var writesJSON = false
+    var isQuiet = false
+
+    /// The gateway's default limit of connections of one session.
+    static let connectionsPerSession = 64
+
+    static let usage = """
+        usage: sluice-load URL [options]
+          URL                ws://HOST:PORT/PATH?QUERY or tcp://HOST:PORT
+          --mode MODE        echo (default), upload or download
+          --connections N    connections open at once (1)
+          --size BYTES       payload of one message (64)
+          --depth N          messages in flight per connection (1)
+          --rate N           open loop: N messages a second over all connections, latency measured from the moment
+                             a message should have left; without it the loop is closed: an answer releases the next
+          --warm-up SECONDS  load before the measurement (1)
+          --duration SECONDS of the measurement (5)
+          --messages N       end the measurement after N messages
+          --connect-rate     handshakes instead of messages, --connections at a time
+          --idle N           open N connections, one message each, then measure the memory they hold
+          --session          POST /session on the gateway first, one for every 64 connections, and send its cookie
+          --server-pid PID   measure processor time and memory of this process and its descendants
+          --json             result as JSON on standard output
+          --quiet            no progress on standard error
+        """
+
+    /// Reads the arguments; nil when they make no sense, after saying why on standard error.
+    static func parse(_ arguments: [String]) -> Options? {
+        guard let url = arguments.first, let endpoint = Endpoint(url) else { return nil }
+        var options = Options(endpoint: endpoint)
+        var rest = arguments.dropFirst()
+        while let argument = rest.popFirst() {
+            if options.takeFlag(argument) { continue }
+            guard let value = rest.popFirst(), options.take(argument, value) else {
+                complain("sluice-load: cannot use \(argument)")
+                return nil
+            }
+        }
+        if options.rate > 0 && options.mode != .echo {
+            complain("sluice-load: --rate is for echo")
+            return nil
+        }
+        return options
+    }
+
+    private mutating func takeFlag(_ argument: String) -> Bool {
+        switch argument {
+        case "--session": usesSession = true
+        case "--json": writesJSON = true
+        case "--quiet": isQuiet = true
+        case "--connect-rate": mode = .connect
+        default: return false
+        }
+        return true
+    }
+
+    private mutating func take(_ argument: String, _ value: String) -> Bool {
+        func count(_ range: ClosedRange<Int>) -> Int? { Int(value).flatMap { range.contains($0) ? $0 : nil } }
+        func positive() -> Double? { Double(value).flatMap { $0 >= 0 && $0.isFinite ? $0 : nil } }
+        switch argument {
+        case "--mode":
+            guard let named = Mode(rawValue: value) else { return false }
+            mode = named
+        case "--connections", "--idle":
+            guard let number = count(1...1_000_000) else { return false }
+            connections = number
+            if argument == "--idle" { mode = .idle }
+        case "--size":
+            guard let number = count(1...(1 << 24)) else { return false }
+            messageBytes = number
+        case "--depth":
+            guard let number = count(1...4096) else { return false }
+            depth = number
+        case "--messages":
+            guard let number = count(0...Int.max) else { return false }
+            messageLimit = number
+        case "--server-pid":
+            guard let number = count(1...Int(Int32.max)) else { return false }
+            serverProcess = Int32(number)
+        case "--rate", "--warm-up", "--duration":
+            guard let number = positive() else { return false }
+            if argument == "--rate" { rate = number }
+            if argument == "--warm-up" { warmUpSeconds = number }
+            if argument == "--duration" { durationSeconds = number }
+        default: return false
+        }
+        return true
+    }
+}
+
+/// Writes a line to standard error.
+func complain(_ text: String) {
+    let line = text + "\n"
+    _ = line.withCString { write(2, $0, strlen($0)) }
+}

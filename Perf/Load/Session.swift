@@ -1,0 +1,115 @@
+// Sessions of the gateway: POST /session, and the cookie it sets.
+
+import Glibc
+
+/// Why a run could not take place.
+struct LoadError: Error {
+    var text: String
+    init(_ text: String) { self.text = text }
+}
+
+extension Endpoint {
+    /// A blocking or non-blocking socket on its way to the endpoint; negative with errno set when it could not start.
+    func startConnecting(blocking: Bool) -> Int32 {
+        let kind = Int32(SOCK_STREAM.rawValue) | (blocking ? 0 : Int32(SOCK_NONBLOCK.rawValue))
+        let descriptor = socket(AF_INET, kind, 0)
+        guard descriptor >= 0 else { return -1 }
+        var one: Int32 = 1
+        setsockopt(descriptor, Int32(IPPROTO_TCP), TCP_NODELAY, &one, 4)
+        var target = sockaddr_in()
+        target.sin_family = sa_family_t(AF_INET)
+        target.sin_port = port.bigEndian
+        target.sin_addr.s_addr = address
+        let result = withUnsafePointer(to: &target) { pointer in
+            pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                connect(descriptor, $0, socklen_t(MemoryLayout<sockaddr_in>.size))
+            }
+        }
+        guard result == 0 || errno == EINPROGRESS else {
+            let reason = errno
+            close(descriptor)
+            errno = reason
+            return -1
+        }
+        return descriptor
+    }
+
+    /// Opens a session and returns its cookie as `name=value`.
+    func openSession() throws -> String {
+        let descriptor = startConnecting(blocking: true)
+        guard descriptor >= 0 else { throw LoadError("cannot connect to \(host):\(port): \(String(cString: strerror(errno)))") }
+        defer { close(descriptor) }
+        let request = "POST /session HTTP/1.1\r\nHost: \(host):\(port)\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+        _ = request.withCString { send(descriptor, $0, strlen($0), Int32(MSG_NOSIGNAL)) }
+        var answer: [UInt8] = []
+        var chunk = [UInt8](repeating: 0, count: 4096)
+        while answer.count < 65536 {
+            let count = recv(descriptor, &chunk, chunk.count, 0)
+            if count <= 0 { break }
+            answer.append(contentsOf: chunk[..<count])
+        }
+        let lines = String(decoding: answer, as: UTF8.self).split(whereSeparator: \.isNewline)
+        guard let status = lines.first, status.contains(" 201") else {
+            throw LoadError("POST /session answered \(lines.first ?? "nothing")")
+        }
+        for line in lines where line.lowercased().hasPrefix("set-cookie:") {
+            let value = line.dropFirst("set-cookie:".count).drop { $0 == " " }
+            return String(value.prefix { $0 != ";" })
+        }
+        throw LoadError("POST /session set no cookie")
+    }
+
+    /// The cookies of as many sessions as the connections need; empty without `--session`.
+    func openSessions(_ options: Options) throws -> [String] {
+        guard options.usesSession else { return [] }
+        let count = (options.connections + Options.connectionsPerSession - 1) / Options.connectionsPerSession
+        return try (0..<count).map { _ in try openSession() }
+    }
+
+    /// The key of the handshake in RFC 6455, section 1.3. The key need not be secret, only echoed correctly.
+    static let key = "dGhlIHNhbXBsZSBub25jZQ=="
+    /// And the accept value that section derives from it.
+    static let accept = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
+
+    /// The bytes of the upgrade request.
+    func upgradeRequest(cookie: String?) -> [UInt8] {
+        var text = "GET \(path) HTTP/1.1\r\nHost: \(host):\(port)\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        text += "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: \(Endpoint.key)\r\n"
+        if let cookie { text += "Cookie: \(cookie)\r\n" }
+        return Array((text + "\r\n").utf8)
+    }
+}
+
+/// What became of an upgrade request.
+enum UpgradeAnswer {
+    case incomplete
+    /// 101 with the right accept value; `headBytes` includes the empty line.
+    case accepted(headBytes: Int)
+    /// Anything else: its first line.
+    case refused(String)
+
+    /// Judges the answer received so far.
+    init(_ bytes: UnsafeBufferPointer<UInt8>) {
+        guard let end = UpgradeAnswer.endOfHead(bytes) else {
+            self = bytes.count > 16384 ? .refused("an endless head") : .incomplete
+            return
+        }
+        let lines = String(decoding: bytes[..<end], as: UTF8.self).split(whereSeparator: \.isNewline)
+        let accepted = lines.contains { line in
+            line.lowercased().hasPrefix("sec-websocket-accept:") && line.hasSuffix(Endpoint.accept)
+        }
+        if lines[0].hasPrefix("HTTP/1.1 101") && accepted {
+            self = .accepted(headBytes: end)
+        } else {
+            self = .refused(lines[0].hasPrefix("HTTP/1.1 101") ? "101 with a wrong accept value" : String(lines[0]))
+        }
+    }
+
+    private static func endOfHead(_ bytes: UnsafeBufferPointer<UInt8>) -> Int? {
+        guard bytes.count >= 4 else { return nil }
+        for index in 0...(bytes.count - 4) where bytes[index] == 13 && bytes[index + 3] == 10 {
+            if bytes[index + 1] == 10 && bytes[index + 2] == 13 { return index + 4 }
+        }
+        return nil
+    }
+}
