@@ -6,6 +6,7 @@ import re
 import shutil
 import socket
 import subprocess
+import sys
 
 from harness import ROOT, Skip, case, check, eventually
 
@@ -33,7 +34,6 @@ def install(context):
         return command
     interpreter, log = python27(), context.folder / "install.log"
     tools = ROOT / ".build" / "autobahn-tools"
-    import sys
     with open(log, "wb") as output:
         for step in ([sys.executable, "-m", "venv", tools], [tools / "bin" / "pip", "install", "-q", VIRTUALENV],
                      [tools / "bin" / "virtualenv", "-q", "-p", interpreter, folder], [folder / "bin" / "pip", "install", "-q", SUITE]):
@@ -48,7 +48,8 @@ def start_echo(context):
     check(binary.exists(), f"{binary} exists")
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
-    process = context.process([binary, port], stdout=subprocess.DEVNULL)
+    with open(context.folder / "echo.log", "wb") as log:
+        process = context.process([binary, port], stdout=log, stderr=log)
 
     def is_up():
         check(process.poll() is None, "the echo server runs", process.poll())

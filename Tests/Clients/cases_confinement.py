@@ -2,6 +2,7 @@
 import ctypes
 import ctypes.util
 import json
+import os
 import subprocess
 import sys
 
@@ -71,7 +72,6 @@ def profile(context):
 
 
 if __name__ == "__main__":
-    import os
     arguments = sys.argv[1:]
     blocked = ()
     if arguments[0] == "--without-io-uring":

@@ -51,9 +51,11 @@ def bad_start(context):
     refused_start(context, "a port list out of range", ["Invalid TCP_ALLOWED_PORTS entry"], TCP_ALLOWED_PORTS="80,70000")
     refused_start(context, "a port list that is none", ["Invalid TCP_ALLOWED_PORTS number"], TCP_ALLOWED_PORTS="80,http")
     refused_start(context, "an origin that is none", ["ALLOWED_ORIGINS"], ALLOWED_ORIGINS="https://a/path")
-    refused_start(context, "TLS without certificate", ["TLS_CERT_PATH is required"], TLS_ENABLED="1", TLS_KEY_PATH="/nowhere.pem")
-    refused_start(context, "TLS without key", ["TLS_KEY_PATH is required"], TLS_ENABLED="1", TLS_CERT_PATH="/nowhere.pem")
-    refused_start(context, "a certificate that does not exist", ["/nowhere.pem"], TLS_ENABLED="1", TLS_CERT_PATH="/nowhere.pem", TLS_KEY_PATH="/nowhere.pem")
+    present = context.folder / "present.pem"
+    present.write_text("not a certificate\n")
+    refused_start(context, "TLS without certificate", ["TLS_CERT_PATH is required"], TLS_ENABLED="1", TLS_KEY_PATH=present)
+    refused_start(context, "TLS without key", ["TLS_KEY_PATH is required"], TLS_ENABLED="1", TLS_CERT_PATH=present)
+    refused_start(context, "a certificate that does not exist", ["/nowhere.pem"], TLS_ENABLED="1", TLS_CERT_PATH="/nowhere.pem", TLS_KEY_PATH=present)
     broken = context.folder / "broken.yaml"
     broken.write_text("log:\n  levle: info\n")
     refused_start(context, "a misspelt key", ["broken.yaml", "2", "levle", "level"], ["--config", str(broken)])

@@ -4,6 +4,7 @@ import hashlib
 import os
 import random
 import shutil
+import socket
 import time
 
 import services
@@ -44,7 +45,6 @@ def start_nginx(context):
             digest.update(block)
             file.write(block)
     context.defer(lambda: shutil.rmtree(www))
-    import socket
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     configuration = context.folder / "nginx.conf"

@@ -145,7 +145,7 @@ class Server:
         self.error_path = context.folder / f"server-{number}.err"
         configuration = context.folder / f"server-{number}.yaml"
         # The administration port has a fixed default, which two gateways on one machine cannot share.
-        configuration.write_text("version: 1\nadmin:\n  address: \"off\"\n" if needs_version() else "admin:\n  address: \"off\"\n")
+        configuration.write_text("admin:\n  address: \"off\"\n")
         command = [str(context.binary), "serve", "--config", str(configuration), *arguments]
         with open(self.log_path, "wb") as log, open(self.error_path, "wb") as error:
             self.process = subprocess.Popen(command, stdout=log, stderr=error, stdin=subprocess.DEVNULL,
@@ -250,11 +250,6 @@ class Server:
         samples, gauges = self.metrics()
         return {name: value for name, value in samples.items()
                 if name.split("{")[0] in gauges and not name.startswith("process_")}
-
-
-def needs_version():
-    """Whether the configuration file of this version starts with a version key."""
-    return False
 
 
 def websocket_key():
