@@ -6,21 +6,32 @@ import Testing
 
 @Suite struct ConfigurationEnvironmentTests {
     @Test func everyVariableArrives() throws {
-        let configuration = try #require(load(environment: [
-            "HOST": "127.0.0.1", "PORT": "9000", "LOG_LEVEL": "silent", "PUBLIC_BASE_URL": "https://g.test/base/", "CROSS_ORIGIN_ISOLATION": "1",
-            "TRUST_PROXY": "1", "SHUTDOWN_GRACE_MS": "0", "SESSION_SECRET": " s ", "SESSION_TTL_SECONDS": "60", "SESSION_COOKIE_SAMESITE": "None",
-            "RATE_LIMIT_REQUESTS_PER_MINUTE": "5", "TCP_ALLOW_PRIVATE_IPS": "1", "TCP_ALLOWED_HOSTS": " a.test , ,*.b.test", "TCP_BLOCKED_HOSTS": "c.test",
-            "TCP_REQUIRE_DNS_NAME": "1", "TCP_ALLOWED_PORTS": "80, 443", "TCP_BLOCKED_CLIENT_IPS": "192.0.2.7", "TCP_PROXY_MAX_CONNECTIONS": "1",
-            "TCP_PROXY_MAX_CONNECTIONS_PER_IP": "2", "TCP_PROXY_MAX_MESSAGE_BYTES": "3", "TCP_PROXY_MAX_TCP_BUFFER_BYTES": "4",
-            "TCP_PROXY_CONNECT_TIMEOUT_MS": "5", "TCP_PROXY_IDLE_TIMEOUT_MS": "6", "TCP_MUX_MAX_STREAMS": "7", "TCP_MUX_MAX_STREAM_BUFFER_BYTES": "0",
-            "TCP_MUX_MAX_FRAME_PAYLOAD_BYTES": "9", "DNS_UPSTREAMS": "9.9.9.9", "DNS_UPSTREAM_TIMEOUT_MS": "10", "DNS_CACHE_MAX_ENTRIES": "0",
-            "DNS_CACHE_MAX_TTL_SECONDS": "12", "DNS_CACHE_NEGATIVE_TTL_SECONDS": "13", "DNS_MAX_QUERY_BYTES": "14", "DNS_MAX_RESPONSE_BYTES": "15",
-            "DNS_ALLOW_ANY": "1", "DNS_ALLOW_PRIVATE_PTR": "1", "DNS_QPS_PER_IP": "0.5", "DNS_BURST_PER_IP": "2.5",
-            "UDP_RELAY_BASE_URL": "WSS://Relay.test:443/x/", "UDP_RELAY_AUTH_MODE": "jwt", "UDP_RELAY_JWT_SECRET": " k ",
-            "UDP_RELAY_TOKEN_TTL_SECONDS": "16", "UDP_RELAY_AUDIENCE": "a", "UDP_RELAY_ISSUER": "i", "AERO_L2_MAX_FRAME_PAYLOAD": "0",
-            "AERO_L2_MAX_FRAME_SIZE": "17", "AERO_L2_MAX_CONTROL_PAYLOAD": "18", "AERO_GATEWAY_VERSION": "1.2", "GIT_SHA": "abc",
-            "BUILD_TIMESTAMP": "now", "AERO_GATEWAY_E2E": "1",
-        ]).configuration)
+        let configuration = try #require(
+            load(environment: [
+                "HOST": "127.0.0.1", "PORT": "9000", "LOG_LEVEL": "silent", "PUBLIC_BASE_URL": "https://g.test/base/",
+                "CROSS_ORIGIN_ISOLATION": "1",
+                "TRUST_PROXY": "1", "SHUTDOWN_GRACE_MS": "0", "SESSION_SECRET": " s ", "SESSION_TTL_SECONDS": "60",
+                "SESSION_COOKIE_SAMESITE": "None",
+                "RATE_LIMIT_REQUESTS_PER_MINUTE": "5", "TCP_ALLOW_PRIVATE_IPS": "1", "TCP_ALLOWED_HOSTS": " a.test , ,*.b.test",
+                "TCP_BLOCKED_HOSTS": "c.test",
+                "TCP_REQUIRE_DNS_NAME": "1", "TCP_ALLOWED_PORTS": "80, 443", "TCP_BLOCKED_CLIENT_IPS": "192.0.2.7",
+                "TCP_PROXY_MAX_CONNECTIONS": "1",
+                "TCP_PROXY_MAX_CONNECTIONS_PER_IP": "2", "TCP_PROXY_MAX_MESSAGE_BYTES": "3",
+                "TCP_PROXY_MAX_TCP_BUFFER_BYTES": "4",
+                "TCP_PROXY_CONNECT_TIMEOUT_MS": "5", "TCP_PROXY_IDLE_TIMEOUT_MS": "6", "TCP_MUX_MAX_STREAMS": "7",
+                "TCP_MUX_MAX_STREAM_BUFFER_BYTES": "0",
+                "TCP_MUX_MAX_FRAME_PAYLOAD_BYTES": "9", "DNS_UPSTREAMS": "9.9.9.9", "DNS_UPSTREAM_TIMEOUT_MS": "10",
+                "DNS_CACHE_MAX_ENTRIES": "0",
+                "DNS_CACHE_MAX_TTL_SECONDS": "12", "DNS_CACHE_NEGATIVE_TTL_SECONDS": "13", "DNS_MAX_QUERY_BYTES": "14",
+                "DNS_MAX_RESPONSE_BYTES": "15",
+                "DNS_ALLOW_ANY": "1", "DNS_ALLOW_PRIVATE_PTR": "1", "DNS_QPS_PER_IP": "0.5", "DNS_BURST_PER_IP": "2.5",
+                "UDP_RELAY_BASE_URL": "WSS://Relay.test:443/x/", "UDP_RELAY_AUTH_MODE": "jwt", "UDP_RELAY_JWT_SECRET": " k ",
+                "UDP_RELAY_TOKEN_TTL_SECONDS": "16", "UDP_RELAY_AUDIENCE": "a", "UDP_RELAY_ISSUER": "i",
+                "AERO_L2_MAX_FRAME_PAYLOAD": "0",
+                "AERO_L2_MAX_FRAME_SIZE": "17", "AERO_L2_MAX_CONTROL_PAYLOAD": "18", "AERO_GATEWAY_VERSION": "1.2",
+                "GIT_SHA": "abc",
+                "BUILD_TIMESTAMP": "now", "AERO_GATEWAY_E2E": "1",
+            ]).configuration)
         var expected = GatewaySettings()
         expected.http.bindHost = "127.0.0.1"
         expected.http.port = 9000
@@ -106,40 +117,70 @@ import Testing
         #expect(configuration.gateway == expected)
     }
 
-    @Test(arguments: [
-        (["PORT": "65536"], "Invalid PORT"), (["PORT": "x"], "Invalid PORT"), (["PORT": "1e3"], "Invalid PORT"), (["PORT": "-1"], "Invalid PORT"),
-        (["HOST": "gateway.example.com"], "Invalid HOST"), (["LOG_LEVEL": "verbose"], "Invalid LOG_LEVEL"),
-        (["PUBLIC_BASE_URL": "ftp://x"], "Invalid PUBLIC_BASE_URL"), (["PUBLIC_BASE_URL": "gateway"], "Invalid PUBLIC_BASE_URL"),
-        (["ALLOWED_ORIGINS": "https://a.test/path"], "Invalid ALLOWED_ORIGINS entry `https://a.test/path`"),
-        (["ALLOWED_ORIGINS": Array(repeating: "*", count: 1025).joined(separator: ",")], "Invalid ALLOWED_ORIGINS: more than 1024 items"),
-        (["ALLOWED_ORIGINS": String(repeating: "*,", count: 32_769)], "Invalid ALLOWED_ORIGINS: longer than 65536 characters"),
-        (["DNS_UPSTREAMS": Array(repeating: "1.1.1.1", count: 1025).joined(separator: ",")], "Invalid DNS_UPSTREAMS: more than 1024 items"),
-        (["DNS_UPSTREAMS": "1::2:53"], "Invalid DNS_UPSTREAMS entry"), (["DNS_UPSTREAMS": "1.1.1.1:0x35"], "Invalid DNS_UPSTREAMS entry"),
-        (["TRUST_PROXY": "true"], "Invalid TRUST_PROXY"), (["TRUST_PROXY": "2"], "Invalid TRUST_PROXY"),
-        (["TLS_ENABLED": "yes"], "Invalid TLS_ENABLED"), (["TCP_ALLOW_PRIVATE_IPS": "on"], "Invalid TCP_ALLOW_PRIVATE_IPS"),
-        (["SHUTDOWN_GRACE_MS": "-1"], "Invalid SHUTDOWN_GRACE_MS"), (["SHUTDOWN_GRACE_MS": "10s"], "Invalid SHUTDOWN_GRACE_MS"),
-        (["SESSION_TTL_SECONDS": "0"], "Invalid SESSION_TTL_SECONDS"), (["SESSION_COOKIE_SAMESITE": "lax"], "Invalid SESSION_COOKIE_SAMESITE"),
-        (["SESSION_SECRET": "__REPLACE_ME__"], "Invalid SESSION_SECRET: this is the placeholder"),
-        (["AERO_GATEWAY_SESSION_SECRET": " __REPLACE_ME__\n"], "Invalid AERO_GATEWAY_SESSION_SECRET: this is the placeholder"),
-        (["RATE_LIMIT_REQUESTS_PER_MINUTE": "1.5"], "Invalid RATE_LIMIT_REQUESTS_PER_MINUTE"),
-        (["TCP_ALLOWED_PORTS": "80,70000"], "Invalid TCP_ALLOWED_PORTS entry `70000`"), (["TCP_ALLOWED_PORTS": "0"], "Invalid TCP_ALLOWED_PORTS entry"),
-        (["TCP_ALLOWED_PORTS": "http"], "Invalid TCP_ALLOWED_PORTS number `http`"), (["TCP_ALLOWED_PORTS": "80.5"], "Invalid TCP_ALLOWED_PORTS number"),
-        (["TCP_ALLOWED_HOSTS": "*"], "Invalid TCP_ALLOWED_HOSTS entry"), (["TCP_BLOCKED_HOSTS": "a_b"], "Invalid TCP_BLOCKED_HOSTS entry"),
-        (["TCP_BLOCKED_CLIENT_IPS": "1.2.3"], "Invalid TCP_BLOCKED_CLIENT_IPS entry"),
-        (["TCP_PROXY_MAX_CONNECTIONS": "0"], "Invalid TCP_PROXY_MAX_CONNECTIONS"), (["TCP_PROXY_MAX_MESSAGE_BYTES": "0x10"], "Invalid TCP_PROXY_MAX_MESSAGE_BYTES"),
-        (["TCP_PROXY_IDLE_TIMEOUT_MS": "99999999999999999999"], "Invalid TCP_PROXY_IDLE_TIMEOUT_MS"),
-        (["DNS_QPS_PER_IP": "-0.5"], "Invalid DNS_QPS_PER_IP"), (["DNS_BURST_PER_IP": "inf"], "Invalid DNS_BURST_PER_IP"),
-        (["UDP_RELAY_BASE_URL": "ftp://r"], "Invalid UDP_RELAY_BASE_URL"), (["UDP_RELAY_BASE_URL": "relay"], "Invalid UDP_RELAY_BASE_URL"),
-        (["UDP_RELAY_AUTH_MODE": "token"], "Invalid UDP_RELAY_AUTH_MODE"),
-        (["UDP_RELAY_BASE_URL": "ws://r", "UDP_RELAY_AUTH_MODE": "api_key"], "UDP_RELAY_API_KEY is required"),
-        (["UDP_RELAY_BASE_URL": "ws://r", "UDP_RELAY_AUTH_MODE": "jwt", "UDP_RELAY_JWT_SECRET": "  "], "UDP_RELAY_JWT_SECRET is required"),
-        (["AERO_L2_MAX_FRAME_PAYLOAD": "-1"], "Invalid AERO_L2_MAX_FRAME_PAYLOAD"),
-        (["TLS_ENABLED": "1"], "TLS_CERT_PATH is required"), (["TLS_ENABLED": "1"], "TLS_KEY_PATH is required"),
-        (["TLS_ENABLED": "1", "TLS_CERT_PATH": "/nonexistent/c", "TLS_KEY_PATH": "/tmp"], "cannot read /nonexistent/c"),
-        (["TLS_ENABLED": "1", "TLS_CERT_PATH": "/nonexistent/c", "TLS_KEY_PATH": "/tmp"], "/tmp is not a regular file"),
-        (["PORT_FILE": "/nonexistent/port"], "Invalid PORT: cannot read /nonexistent/port"),
-        (["SESSION_SECRET_FILE": "/nonexistent/s", "SESSION_SECRET": "x"], "SESSION_SECRET and SESSION_SECRET_FILE are both set"),
-    ] as [([String: String], String)]) func refuses(_ environment: [String: String], _ words: String) {
+    @Test(
+        arguments: [
+            (["PORT": "65536"], "Invalid PORT"), (["PORT": "x"], "Invalid PORT"), (["PORT": "1e3"], "Invalid PORT"),
+            (["PORT": "-1"], "Invalid PORT"),
+            (["HOST": "gateway.example.com"], "Invalid HOST"), (["LOG_LEVEL": "verbose"], "Invalid LOG_LEVEL"),
+            (["PUBLIC_BASE_URL": "ftp://x"], "Invalid PUBLIC_BASE_URL"),
+            (["PUBLIC_BASE_URL": "gateway"], "Invalid PUBLIC_BASE_URL"),
+            (["ALLOWED_ORIGINS": "https://a.test/path"], "Invalid ALLOWED_ORIGINS entry `https://a.test/path`"),
+            (
+                ["ALLOWED_ORIGINS": Array(repeating: "*", count: 1025).joined(separator: ",")],
+                "Invalid ALLOWED_ORIGINS: more than 1024 items"
+            ),
+            (
+                ["ALLOWED_ORIGINS": String(repeating: "*,", count: 32_769)],
+                "Invalid ALLOWED_ORIGINS: longer than 65536 characters"
+            ),
+            (
+                ["DNS_UPSTREAMS": Array(repeating: "1.1.1.1", count: 1025).joined(separator: ",")],
+                "Invalid DNS_UPSTREAMS: more than 1024 items"
+            ),
+            (["DNS_UPSTREAMS": "1::2:53"], "Invalid DNS_UPSTREAMS entry"),
+            (["DNS_UPSTREAMS": "1.1.1.1:0x35"], "Invalid DNS_UPSTREAMS entry"),
+            (["TRUST_PROXY": "true"], "Invalid TRUST_PROXY"), (["TRUST_PROXY": "2"], "Invalid TRUST_PROXY"),
+            (["TLS_ENABLED": "yes"], "Invalid TLS_ENABLED"), (["TCP_ALLOW_PRIVATE_IPS": "on"], "Invalid TCP_ALLOW_PRIVATE_IPS"),
+            (["SHUTDOWN_GRACE_MS": "-1"], "Invalid SHUTDOWN_GRACE_MS"),
+            (["SHUTDOWN_GRACE_MS": "10s"], "Invalid SHUTDOWN_GRACE_MS"),
+            (["SESSION_TTL_SECONDS": "0"], "Invalid SESSION_TTL_SECONDS"),
+            (["SESSION_COOKIE_SAMESITE": "lax"], "Invalid SESSION_COOKIE_SAMESITE"),
+            (["SESSION_SECRET": "__REPLACE_ME__"], "Invalid SESSION_SECRET: this is the placeholder"),
+            (
+                ["AERO_GATEWAY_SESSION_SECRET": " __REPLACE_ME__\n"],
+                "Invalid AERO_GATEWAY_SESSION_SECRET: this is the placeholder"
+            ),
+            (["RATE_LIMIT_REQUESTS_PER_MINUTE": "1.5"], "Invalid RATE_LIMIT_REQUESTS_PER_MINUTE"),
+            (["TCP_ALLOWED_PORTS": "80,70000"], "Invalid TCP_ALLOWED_PORTS entry `70000`"),
+            (["TCP_ALLOWED_PORTS": "0"], "Invalid TCP_ALLOWED_PORTS entry"),
+            (["TCP_ALLOWED_PORTS": "http"], "Invalid TCP_ALLOWED_PORTS number `http`"),
+            (["TCP_ALLOWED_PORTS": "80.5"], "Invalid TCP_ALLOWED_PORTS number"),
+            (["TCP_ALLOWED_HOSTS": "*"], "Invalid TCP_ALLOWED_HOSTS entry"),
+            (["TCP_BLOCKED_HOSTS": "a_b"], "Invalid TCP_BLOCKED_HOSTS entry"),
+            (["TCP_BLOCKED_CLIENT_IPS": "1.2.3"], "Invalid TCP_BLOCKED_CLIENT_IPS entry"),
+            (["TCP_PROXY_MAX_CONNECTIONS": "0"], "Invalid TCP_PROXY_MAX_CONNECTIONS"),
+            (["TCP_PROXY_MAX_MESSAGE_BYTES": "0x10"], "Invalid TCP_PROXY_MAX_MESSAGE_BYTES"),
+            (["TCP_PROXY_IDLE_TIMEOUT_MS": "99999999999999999999"], "Invalid TCP_PROXY_IDLE_TIMEOUT_MS"),
+            (["DNS_QPS_PER_IP": "-0.5"], "Invalid DNS_QPS_PER_IP"), (["DNS_BURST_PER_IP": "inf"], "Invalid DNS_BURST_PER_IP"),
+            (["UDP_RELAY_BASE_URL": "ftp://r"], "Invalid UDP_RELAY_BASE_URL"),
+            (["UDP_RELAY_BASE_URL": "relay"], "Invalid UDP_RELAY_BASE_URL"),
+            (["UDP_RELAY_AUTH_MODE": "token"], "Invalid UDP_RELAY_AUTH_MODE"),
+            (["UDP_RELAY_BASE_URL": "ws://r", "UDP_RELAY_AUTH_MODE": "api_key"], "UDP_RELAY_API_KEY is required"),
+            (
+                ["UDP_RELAY_BASE_URL": "ws://r", "UDP_RELAY_AUTH_MODE": "jwt", "UDP_RELAY_JWT_SECRET": "  "],
+                "UDP_RELAY_JWT_SECRET is required"
+            ),
+            (["AERO_L2_MAX_FRAME_PAYLOAD": "-1"], "Invalid AERO_L2_MAX_FRAME_PAYLOAD"),
+            (["TLS_ENABLED": "1"], "TLS_CERT_PATH is required"), (["TLS_ENABLED": "1"], "TLS_KEY_PATH is required"),
+            (["TLS_ENABLED": "1", "TLS_CERT_PATH": "/nonexistent/c", "TLS_KEY_PATH": "/tmp"], "cannot read /nonexistent/c"),
+            (["TLS_ENABLED": "1", "TLS_CERT_PATH": "/nonexistent/c", "TLS_KEY_PATH": "/tmp"], "/tmp is not a regular file"),
+            (["PORT_FILE": "/nonexistent/port"], "Invalid PORT: cannot read /nonexistent/port"),
+            (
+                ["SESSION_SECRET_FILE": "/nonexistent/s", "SESSION_SECRET": "x"],
+                "SESSION_SECRET and SESSION_SECRET_FILE are both set"
+            ),
+        ] as [([String: String], String)]) func refuses(_ environment: [String: String], _ words: String)
+    {
         let faults = load(environment: environment).faults
         #expect(faults.contains { $0.contains(words) }, "\(faults)")
         #expect(faults.allSatisfy { $0.hasPrefix("environment: ") && !$0.contains("\n") }, "\(faults)")
@@ -150,7 +191,10 @@ import Testing
         #expect(load(environment: ["UDP_RELAY_AUTH_MODE": "jwt"]).faults.isEmpty)
     }
 
-    @Test(arguments: [("https://Relay.test:443/", "https://relay.test"), ("ws://r:80", "ws://r"), ("wss://r:80/a", "wss://r:80/a"), ("http://r/a//", "http://r/a/")])
+    @Test(arguments: [
+        ("https://Relay.test:443/", "https://relay.test"), ("ws://r:80", "ws://r"), ("wss://r:80/a", "wss://r:80/a"),
+        ("http://r/a//", "http://r/a/"),
+    ])
     func relayAddressIsNormalised(_ text: String, _ expected: String) {
         #expect(load(environment: ["UDP_RELAY_BASE_URL": text]).configuration?.gateway.relay?.baseURL == expected)
     }
@@ -168,13 +212,16 @@ import Testing
     @Test func valuesComeFromMountedFiles() throws {
         let secret = TemporaryFile("s3cret\n", name: "secret")
         let port = TemporaryFile("9123\r\n", name: "port")
-        let configuration = try #require(load(environment: ["SESSION_SECRET_FILE": secret.path, "PORT_FILE": port.path]).configuration)
+        let configuration = try #require(
+            load(environment: ["SESSION_SECRET_FILE": secret.path, "PORT_FILE": port.path]).configuration)
         #expect(configuration.gateway.session.secret == Array("s3cret".utf8))
         #expect(configuration.gateway.http.port == 9123)
     }
 
     @Test func ownSecretVariableWins() {
-        func secret(_ environment: [String: String]) -> [UInt8]? { load(environment: environment).configuration?.gateway.session.secret }
+        func secret(_ environment: [String: String]) -> [UInt8]? {
+            load(environment: environment).configuration?.gateway.session.secret
+        }
         #expect(secret(["AERO_GATEWAY_SESSION_SECRET": "a", "SESSION_SECRET": "b"]) == Array("a".utf8))
         #expect(secret(["AERO_GATEWAY_SESSION_SECRET": " ", "SESSION_SECRET": "b"]) == Array("b".utf8))
     }

@@ -17,31 +17,34 @@ import Testing
     }
 
     @Test func everyKindOfValueArrives() throws {
-        let configuration = try #require(load(file: """
-            shards: 3
-            listeners:
-              - { name: a, address: "127.0.0.1:1000", features: [sessions, tcp] }
-              - { address: "[::1]:0" }
-            admin: { address: "off" }
-            log: { level: debug, format: text }
-            drain: { grace: 2m }
-            gateway:
-              public_base_url: https://Example.com/p/
-              allowed_origins: ["https://a.test:443", null, "*"]
-              cross_origin_isolation: true
-              trust_proxy: true
-              requests_per_minute: 600
-            sessions: { secret: "  geheim  ", lifetime: 12h, cookie_same_site: Strict }
-            tcp:
-              allowed_hosts: ["*.example.com", 10.0.0.1]
-              blocked_hosts: [bad.example.com]
-              allowed_ports: [80, 443]
-              blocked_clients: ["::ffff:192.0.2.1"]
-              require_dns_name: true
-              max_message: 64KiB
-              idle_timeout: 1500ms
-            limits: { connections_per_shard: 4096, receive_buffers_per_shard: 256, high_watermark: 1MiB, low_watermark: 0 }
-            """).configuration)
+        let configuration = try #require(
+            load(
+                file: """
+                    shards: 3
+                    listeners:
+                      - { name: a, address: "127.0.0.1:1000", features: [sessions, tcp] }
+                      - { address: "[::1]:0" }
+                    admin: { address: "off" }
+                    log: { level: debug, format: text }
+                    drain: { grace: 2m }
+                    gateway:
+                      public_base_url: https://Example.com/p/
+                      allowed_origins: ["https://a.test:443", null, "*"]
+                      cross_origin_isolation: true
+                      trust_proxy: true
+                      requests_per_minute: 600
+                    sessions: { secret: "  geheim  ", lifetime: 12h, cookie_same_site: Strict }
+                    tcp:
+                      allowed_hosts: ["*.example.com", 10.0.0.1]
+                      blocked_hosts: [bad.example.com]
+                      allowed_ports: [80, 443]
+                      blocked_clients: ["::ffff:192.0.2.1"]
+                      require_dns_name: true
+                      max_message: 64KiB
+                      idle_timeout: 1500ms
+                    limits: { connections_per_shard: 4096, receive_buffers_per_shard: 256, high_watermark: 1MiB, low_watermark: 0 }
+                    """
+            ).configuration)
         #expect(configuration.shards == .exactly(3))
         #expect(configuration.listeners.map(\.name) == ["a", "listener-2"])
         #expect(configuration.listeners[0].serves(.tcp) && !configuration.listeners[0].serves(.demo))
@@ -100,7 +103,10 @@ import Testing
         ("log: { level: Info }", "1:15: log.level: `Info` is not allowed; did you mean `info`?"),
         ("sessions: { cookie_same_site: lax }", "1:31: sessions.cookie_same_site: `lax` is not allowed; did you mean `Lax`?"),
         ("sessions: { secret: __REPLACE_ME__ }", "1:21: sessions.secret: this is the placeholder"),
-        ("sessions: { secret_file: /nonexistent/secret }", "1:26: sessions.secret_file: cannot read /nonexistent/secret: No such file"),
+        (
+            "sessions: { secret_file: /nonexistent/secret }",
+            "1:26: sessions.secret_file: cannot read /nonexistent/secret: No such file"
+        ),
         ("sessions: { secret_flie: x }", "1:13: sessions.secret_flie: unknown key; did you mean `sessions.secret_file`?"),
         ("shards: many", "1:9: shards: `many` is not allowed; allowed: auto, or an integer from 1 to 1024"),
         ("shards: 0", "1:9: shards: `0` is not allowed"),
@@ -111,19 +117,35 @@ import Testing
         ("listeners: [{ address: \"x:80\" }]", "1:24: listeners[0].address: `x:80` is no address"),
         ("listeners: [{ name: \"A B\" }]", "1:21: listeners[0].name: `A B` is no name"),
         ("listeners: [{ features: [tpc] }]", "1:26: listeners[0].features: entry `tpc`: no such feature; did you mean `tcp`?"),
-        ("listeners: [{ features: [udp] }]", "1:26: listeners[0].features: entry `udp`: this feature is not available in this version"),
-        ("listeners: [{ address: \"127.0.0.1:1\" }, { address: \"127.0.0.1:1\" }]", "1:12: listeners: two listeners have the address 127.0.0.1:1"),
-        ("listeners: [{ name: a, address: \"127.0.0.1:1\" }, { name: a, address: \"127.0.0.1:2\" }]",
-         "1:12: listeners: two listeners are named `a`"),
+        (
+            "listeners: [{ features: [udp] }]",
+            "1:26: listeners[0].features: entry `udp`: this feature is not available in this version"
+        ),
+        (
+            "listeners: [{ address: \"127.0.0.1:1\" }, { address: \"127.0.0.1:1\" }]",
+            "1:12: listeners: two listeners have the address 127.0.0.1:1"
+        ),
+        (
+            "listeners: [{ name: a, address: \"127.0.0.1:1\" }, { name: a, address: \"127.0.0.1:2\" }]",
+            "1:12: listeners: two listeners are named `a`"
+        ),
         ("listeners: [{ address: \"127.0.0.1:9901\" }]", "admin.address: 127.0.0.1:9901 is the address of a listener too"),
         ("listeners: [{ tls: {} }]", "1:20: listeners[0].tls: certificates are missing"),
         ("listeners: [{ tls: ~ }]", "1:20: listeners[0].tls: certificates are missing"),
-        ("listeners: [{ tls: { certificates: [{ cert: /nonexistent/c }] } }]", "1:37: listeners[0].tls.certificates[0]: `key` is missing"),
-        ("listeners: [{ tls: { certificates: [{ cert: /nonexistent/c, key: /nonexistent/k }] } }]",
-         "1:12: listeners[0].tls: cannot read /nonexistent/c: No such file or directory"),
+        (
+            "listeners: [{ tls: { certificates: [{ cert: /nonexistent/c }] } }]",
+            "1:37: listeners[0].tls.certificates[0]: `key` is missing"
+        ),
+        (
+            "listeners: [{ tls: { certificates: [{ cert: /nonexistent/c, key: /nonexistent/k }] } }]",
+            "1:12: listeners[0].tls: cannot read /nonexistent/c: No such file or directory"
+        ),
         ("limits: { low_watermark: 512KiB }", "1:26: limits.low_watermark: 512KiB is not below limits.high_watermark (512KiB)"),
         ("limits: { receive_buffers_per_shard: 1000 }", "1:38: limits.receive_buffers_per_shard: `1000` is no power of two"),
-        ("limits: { bulk_buffer: 16KiB, receive_buffer: 64KiB }", "1:24: limits.bulk_buffer: 16KiB is less than limits.receive_buffer (64KiB)"),
+        (
+            "limits: { bulk_buffer: 16KiB, receive_buffer: 64KiB }",
+            "1:24: limits.bulk_buffer: 16KiB is less than limits.receive_buffer (64KiB)"
+        ),
         ("- a", "1:1: a list where the sections of a configuration belong"),
         ("just text", "1:1: a single value where the sections of a configuration belong"),
         ("tcp: {}\ntcp: {}", "2:1: `tcp` appears twice"),
@@ -139,7 +161,9 @@ import Testing
     }
 
     @Test func reportsEverythingAtOnce() {
-        let faults = load(file: "tcp: { max_connections: 0, allowed_ports: [0, x] }\nlgo: {}\n", environment: ["PORT": "x", "TRUST_PROXY": "2"]).faults
+        let faults = load(
+            file: "tcp: { max_connections: 0, allowed_ports: [0, x] }\nlgo: {}\n", environment: ["PORT": "x", "TRUST_PROXY": "2"]
+        ).faults
         #expect(faults.count == 6, "\(faults)")
     }
 
@@ -159,7 +183,8 @@ import Testing
     }
 
     @Test func effectiveConfigurationLoadsToItself() throws {
-        let text = "tcp: { max_message: 2MiB, allowed_hosts: [\"*.example.com\"] }\ngateway: { public_base_url: \"http://h/p\" }\nlisteners: [{ address: \"[::1]:0\" }]"
+        let text =
+            "tcp: { max_message: 2MiB, allowed_hosts: [\"*.example.com\"] }\ngateway: { public_base_url: \"http://h/p\" }\nlisteners: [{ address: \"[::1]:0\" }]"
         guard case .loaded(let first) = load(file: text, environment: ["LOG_LEVEL": "warn"]) else {
             Issue.record("refused")
             return

@@ -9,13 +9,17 @@ import Testing
         #expect(findings.count > 8)
         for finding in findings {
             #expect(finding.line.hasPrefix(finding.verdict.rawValue) && !finding.line.contains("\n"))
-            #expect(finding.verdict == .ok || finding.remedy != nil || finding.subject == "io_uring" || finding.subject == "kernel", "\(finding.line)")
+            #expect(
+                finding.verdict == .ok || finding.remedy != nil || finding.subject == "io_uring" || finding.subject == "kernel",
+                "\(finding.line)")
         }
     }
 
-    @Test(arguments: [
-        ("150000 100000", 1.5), ("max 100000", nil), ("100000 0", nil), ("", nil), ("200000 100000 5", nil),
-    ] as [(String, Double?)]) func quotas(_ line: String, _ cores: Double?) { #expect(ControlGroup.cores(line) == cores) }
+    @Test(
+        arguments: [
+            ("150000 100000", 1.5), ("max 100000", nil), ("100000 0", nil), ("", nil), ("200000 100000 5", nil),
+        ] as [(String, Double?)]) func quotas(_ line: String, _ cores: Double?)
+    { #expect(ControlGroup.cores(line) == cores) }
 
     @Test func tightestControlGroupOnThePathCounts() throws {
         let root = FileManager.default.temporaryDirectory.appendingPathComponent(UUID().uuidString)
@@ -52,7 +56,9 @@ import Testing
         var size = socklen_t(MemoryLayout<sockaddr_in>.size)
         withUnsafeMutablePointer(to: &address) { pointer in
             pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { generic in
-                #expect(bind(descriptor, generic, size) == 0 && listen(descriptor, 1) == 0 && getsockname(descriptor, generic, &size) == 0)
+                #expect(
+                    bind(descriptor, generic, size) == 0 && listen(descriptor, 1) == 0
+                        && getsockname(descriptor, generic, &size) == 0)
             }
         }
         let port = UInt16(bigEndian: address.sin_port)

@@ -32,8 +32,10 @@ final class TemporaryFile {
 }
 
 /// Loads the layers. The file's path is cut from the faults, which then begin with `line:column:`.
-func load(file: String? = nil, environment: [String: String] = [:], set: [String] = [], port: UInt16? = nil,
-          demonstration: Bool = false) -> Outcome {
+func load(
+    file: String? = nil, environment: [String: String] = [:], set: [String] = [], port: UInt16? = nil,
+    demonstration: Bool = false
+) -> Outcome {
     let temporary = file.map { TemporaryFile($0) }
     var loader = ConfigurationLoader()
     loader.filePath = temporary?.path
@@ -47,10 +49,11 @@ func load(file: String? = nil, environment: [String: String] = [:], set: [String
     do {
         return .loaded(try loader.load())
     } catch {
-        return .refused(error.faults.map { fault in
-            let line = fault.description
-            guard let path = temporary?.path, line.hasPrefix(path + ":") else { return line }
-            return String(line.dropFirst(path.utf8.count + 1))
-        })
+        return .refused(
+            error.faults.map { fault in
+                let line = fault.description
+                guard let path = temporary?.path, line.hasPrefix(path + ":") else { return line }
+                return String(line.dropFirst(path.utf8.count + 1))
+            })
     }
 }

@@ -122,7 +122,11 @@ private func contents(_ ring: LogRing) -> String {
         #expect(!line.contains("hunter2"))
     }
 
-    @Test(arguments: [[0xFF], [0xC3], [0xC0, 0xAF], [0xE2, 0x82], [0xED, 0xA0, 0x80], [0xF5, 0x80, 0x80, 0x80], [0x80, 0x80], [0xF0, 0x80, 0x80, 0x80]] as [[UInt8]])
+    @Test(
+        arguments: [
+            [0xFF], [0xC3], [0xC0, 0xAF], [0xE2, 0x82], [0xED, 0xA0, 0x80], [0xF5, 0x80, 0x80, 0x80], [0x80, 0x80],
+            [0xF0, 0x80, 0x80, 0x80],
+        ] as [[UInt8]])
     func bytesThatAreNotUTF8StayJSON(_ bytes: [UInt8]) throws {
         let ring = LogRing(capacityBytes: 65_536)
         var writer = writer(ring)
@@ -136,7 +140,8 @@ private func contents(_ ring: LogRing) -> String {
     @Test func wholeUnicodeRangeIsTaken() throws {
         let ring = LogRing(capacityBytes: 65_536)
         var writer = writer(ring)
-        let text = String(String.UnicodeScalarView(stride(from: UInt32(0x80), to: 0x110000, by: 4099).compactMap(Unicode.Scalar.init)))
+        let text = String(
+            String.UnicodeScalarView(stride(from: UInt32(0x80), to: 0x110000, by: 4099).compactMap(Unicode.Scalar.init)))
         writer.begin(.info, "all", timeMilliseconds: 0)
         writer.field("text", text)
         writer.commit()
@@ -178,10 +183,14 @@ private func contents(_ ring: LogRing) -> String {
         }
     }
 
-    @Test(arguments: [
-        (0, "1970-01-01T00:00:00.000Z"), (951_782_400_001, "2000-02-29T00:00:00.001Z"), (1_000_000_000_999, "2001-09-09T01:46:40.999Z"),
-        (4_102_444_799_000, "2099-12-31T23:59:59.000Z"), (4_107_542_400_000, "2100-03-01T00:00:00.000Z"), (-1, "1969-12-31T23:59:59.999Z"),
-    ] as [(Int64, String)]) func textFormat(_ time: Int64, _ expected: String) {
+    @Test(
+        arguments: [
+            (0, "1970-01-01T00:00:00.000Z"), (951_782_400_001, "2000-02-29T00:00:00.001Z"),
+            (1_000_000_000_999, "2001-09-09T01:46:40.999Z"),
+            (4_102_444_799_000, "2099-12-31T23:59:59.000Z"), (4_107_542_400_000, "2100-03-01T00:00:00.000Z"),
+            (-1, "1969-12-31T23:59:59.999Z"),
+        ] as [(Int64, String)]) func textFormat(_ time: Int64, _ expected: String)
+    {
         let ring = LogRing(capacityBytes: 4096)
         var writer = writer(ring, .info, .text)
         writer.begin(.error, "it failed", timeMilliseconds: time)
@@ -210,7 +219,9 @@ private func contents(_ ring: LogRing) -> String {
         logger.flush()
         close(ends[1])
         let data = try #require(try FileHandle(fileDescriptor: ends[0], closeOnDealloc: true).readToEnd())
-        let records = try data.split(separator: 10).map { try #require(try JSONSerialization.jsonObject(with: $0) as? [String: Any]) }
+        let records = try data.split(separator: 10).map {
+            try #require(try JSONSerialization.jsonObject(with: $0) as? [String: Any])
+        }
         #expect(records.count == 1 + (100 - dropped) + 1)
         #expect(records[0]["msg"] as? String == "mine" && records[0]["s"] as? String == "***" && records[0]["f"] as? Bool == true)
         #expect(records.last?["records"] as? Int == dropped && records.last?["source"] as? String == "shard 0")

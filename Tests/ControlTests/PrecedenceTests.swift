@@ -27,9 +27,15 @@ import Testing
     }
 
     @Test(arguments: [
-        ("tcp.max_conections=1", "--set tcp.max_conections: tcp.max_conections: unknown key; did you mean `tcp.max_connections`?"),
+        (
+            "tcp.max_conections=1",
+            "--set tcp.max_conections: tcp.max_conections: unknown key; did you mean `tcp.max_connections`?"
+        ),
         ("tcp.max_connections=x", "--set tcp.max_connections: tcp.max_connections: `x` is not allowed"),
-        ("tcp.max_connections.more=1", "--set tcp.max_connections.more: tcp.max_connections: a mapping where a single value belongs"),
+        (
+            "tcp.max_connections.more=1",
+            "--set tcp.max_connections.more: tcp.max_connections: a mapping where a single value belongs"
+        ),
         ("tcp=1", "--set tcp: tcp: a single value where the keys of section `tcp` belong"),
         ("tcp.allowed_ports=[80", "--set tcp.allowed_ports: tcp.allowed_ports:"),
         ("udp.enabled=true", "--set udp.enabled: udp: section `udp` is not available in this version"),
@@ -39,7 +45,9 @@ import Testing
     }
 
     @Test func listsAndListenersCanBeAssigned() {
-        let configuration = load(set: ["tcp.allowed_ports=[80, 443]", "listeners=[{address: \"127.0.0.1:1\"}, {address: \"127.0.0.1:2\"}]"]).configuration
+        let configuration = load(set: [
+            "tcp.allowed_ports=[80, 443]", "listeners=[{address: \"127.0.0.1:1\"}, {address: \"127.0.0.1:2\"}]",
+        ]).configuration
         #expect(configuration?.gateway.tcp.allowedPorts == [80, 443])
         #expect(configuration?.listeners.count == 2)
     }
@@ -54,12 +62,15 @@ import Testing
         #expect(configuration.gateway.origins.origins == ["http://localhost:8080", "http://127.0.0.1:8080"])
         let moved = try #require(load(set: ["demo.service_address=127.0.0.1:7777"], demonstration: true).configuration)
         #expect(moved.gateway.tcp.allowedPorts == [7777])
+        #expect(moved.demonstrationBound(port: 5).gateway.tcp.allowedPorts == [5])
+        #expect(moved.demonstrationBound(port: 5).demo.serviceAddress.port == 5)
     }
 
     @Test func demonstrationDoesNotWidenRulesSomebodyWrote() throws {
         let configuration = try #require(load(environment: ["TCP_ALLOWED_PORTS": "443"], demonstration: true).configuration)
         #expect(!configuration.gateway.tcp.allowPrivateAddresses)
         #expect(configuration.gateway.tcp.allowedPorts == [443])
+        #expect(configuration.demonstrationBound(port: 5).gateway.tcp.allowedPorts == [443])
     }
 
     @Test func derivedValuesFollowTheBoundPort() throws {
@@ -67,8 +78,10 @@ import Testing
         #expect(configuration.gateway.http.port == 41_234)
         #expect(configuration.gateway.http.publicBaseURL == "http://localhost:41234")
         #expect(configuration.gateway.origins.origins == ["http://localhost:41234"])
-        let configured = try #require(load(environment: ["PORT": "0", "PUBLIC_BASE_URL": "https://g.test/p", "ALLOWED_ORIGINS": "null"]).configuration)
-            .bound(port: 41_234)
+        let configured = try #require(
+            load(environment: ["PORT": "0", "PUBLIC_BASE_URL": "https://g.test/p", "ALLOWED_ORIGINS": "null"]).configuration
+        )
+        .bound(port: 41_234)
         #expect(configured.gateway.http.publicBaseURL == "https://g.test/p")
         #expect(configured.gateway.http.basePath == "/p")
         #expect(configured.gateway.origins.origins == ["null"])

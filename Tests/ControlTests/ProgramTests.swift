@@ -14,12 +14,13 @@ private struct Run {
         var output = ""
         var errors = ""
         var served: [Configuration] = []
-        status = Program.run(arguments, environment: environment,
-                             console: Program.Console(output: { output += $0 }, errors: { errors += $0 }),
-                             serve: {
-                                 served.append($0)
-                                 return serveStatus
-                             })
+        status = Program.run(
+            arguments, environment: environment,
+            console: Program.Console(output: { output += $0 }, errors: { errors += $0 }),
+            serve: {
+                served.append($0)
+                return serveStatus
+            })
         (self.output, self.errors, self.served) = (output, errors, served)
     }
 }
@@ -53,7 +54,10 @@ private struct Run {
         #expect(run.output.isEmpty && run.served.isEmpty)
     }
 
-    @Test(arguments: [[], ["--help"], ["-h"], ["help"], ["help", "serve"], ["serve", "--help"], ["check", "-h"], ["doctor", "--help"], ["version", "--help"]])
+    @Test(arguments: [
+        [], ["--help"], ["-h"], ["help"], ["help", "serve"], ["serve", "--help"], ["check", "-h"], ["doctor", "--help"],
+        ["version", "--help"],
+    ])
     func helpIsNoError(_ arguments: [String]) {
         let run = Run(arguments)
         #expect(run.status == 0 && run.errors.isEmpty && run.output.contains("Usage: sluice"))
@@ -72,7 +76,8 @@ private struct Run {
     }
 
     @Test func serveGetsTheConfiguration() {
-        let run = Run(["serve", "--demo", "--port=0", "--set", "log.level=silent", "--set=tcp.max_connections=3"], serveStatus: 7)
+        let run = Run(
+            ["serve", "--demo", "--port=0", "--set", "log.level=silent", "--set=tcp.max_connections=3"], serveStatus: 7)
         #expect(run.status == 7)
         #expect(run.served.count == 1)
         #expect(run.served.first?.demo.enabled == true && run.served.first?.listeners[0].address.port == 0)
@@ -92,21 +97,27 @@ private struct Run {
         let file = TemporaryFile("tcp:\n  max_conections: 1\nudp: {}\n")
         let run = Run(["check", "--config", file.path])
         #expect(run.status == 2 && run.output.isEmpty)
-        #expect(run.errors == "\(file.path):2:3: tcp.max_conections: unknown key; did you mean `tcp.max_connections`?\n"
-            + "\(file.path):3:1: udp: section `udp` is not available in this version\n")
+        #expect(
+            run.errors == "\(file.path):2:3: tcp.max_conections: unknown key; did you mean `tcp.max_connections`?\n"
+                + "\(file.path):3:1: udp: section `udp` is not available in this version\n")
     }
 
     @Test func checkShowsSourcesAndMasksSecrets() {
         let secretFile = TemporaryFile("from-a-file-1\n", name: "secret")
         let file = TemporaryFile("tcp:\n  max_message: 2MiB\nsessions: { secret: from-yaml-2 }\n")
         let environments = [
-            ["SESSION_SECRET": "from-env-3"], ["SESSION_SECRET_FILE": secretFile.path], ["AERO_GATEWAY_SESSION_SECRET": "from-own-4"],
+            ["SESSION_SECRET": "from-env-3"], ["SESSION_SECRET_FILE": secretFile.path],
+            ["AERO_GATEWAY_SESSION_SECRET": "from-own-4"],
             ["UDP_RELAY_API_KEY": "relay-key-5", "UDP_RELAY_JWT_SECRET": "relay-jwt-6"], [:],
         ]
         for environment in environments {
-            let run = Run(["check", "--config", file.path, "--set", "sessions.secret=from-flag-7", "--set", "log.level=debug"], environment: environment)
+            let run = Run(
+                ["check", "--config", file.path, "--set", "sessions.secret=from-flag-7", "--set", "log.level=debug"],
+                environment: environment)
             #expect(run.status == 0)
-            for secret in ["from-a-file-1", "from-yaml-2", "from-env-3", "from-own-4", "relay-key-5", "relay-jwt-6", "from-flag-7"] {
+            for secret in [
+                "from-a-file-1", "from-yaml-2", "from-env-3", "from-own-4", "relay-key-5", "relay-jwt-6", "from-flag-7",
+            ] {
                 #expect(!run.output.contains(secret) && !run.errors.contains(secret))
             }
             #expect(run.output.contains("# secret: \"***\"  # "))
@@ -119,7 +130,8 @@ private struct Run {
 
     @Test func faultsDoNotRevealSecrets() {
         let file = TemporaryFile("sessions: { secret: [hunter2] }\n")
-        let run = Run(["check", "--config", file.path], environment: ["SESSION_SECRET": "hunter2", "SESSION_SECRET_FILE": file.path])
+        let run = Run(
+            ["check", "--config", file.path], environment: ["SESSION_SECRET": "hunter2", "SESSION_SECRET_FILE": file.path])
         #expect(run.status == 2 && !run.errors.contains("hunter2"))
     }
 
@@ -146,22 +158,27 @@ private struct Run {
         }
         let openssl = Process()
         openssl.executableURL = URL(fileURLWithPath: "/usr/bin/openssl")
-        openssl.arguments = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=test", "-days", "2",
-                             "-keyout", key.path, "-out", certificate.path]
+        openssl.arguments = [
+            "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=test", "-days", "2",
+            "-keyout", key.path, "-out", certificate.path,
+        ]
         openssl.standardError = FileHandle.nullDevice
         try openssl.run()
         openssl.waitUntilExit()
         #expect(openssl.terminationStatus == 0)
         let sound = Run(["serve"], environment: environment)
         #expect(sound.status == 1 && sound.served.isEmpty)
-        #expect(sound.errors == "sluice: Invalid configuration: environment: TLS listeners are not available in this version; "
-            + "end TLS in front of Sluice and remove this setting\n")
+        #expect(
+            sound.errors == "sluice: Invalid configuration: environment: TLS listeners are not available in this version; "
+                + "end TLS in front of Sluice and remove this setting\n")
     }
 
     /// The built program, beside the tests.
     @Test func builtProgramBehavesTheSame() throws {
         let arguments = CommandLine.arguments
-        let bundle = arguments.firstIndex(of: "--test-bundle-path").flatMap { $0 + 1 < arguments.count ? arguments[$0 + 1] : nil } ?? arguments[0]
+        let bundle =
+            arguments.firstIndex(of: "--test-bundle-path").flatMap { $0 + 1 < arguments.count ? arguments[$0 + 1] : nil }
+            ?? arguments[0]
         let program = URL(fileURLWithPath: bundle).deletingLastPathComponent().appendingPathComponent("sluice")
         guard FileManager.default.isExecutableFile(atPath: program.path) else {
             print("skipped: \(program.path) is not built")
@@ -182,7 +199,10 @@ private struct Run {
             return (process.terminationStatus, text, errorText)
         }
         #expect(try run(["--help"], [:]).0 == 0)
-        #expect(try run(["serv"], [:]) == (2, "", "sluice: unknown command `serv`; did you mean `sluice serve`?\nTry `sluice --help`.\n"))
+        #expect(
+            try run(["serv"], [:]) == (
+                2, "", "sluice: unknown command `serv`; did you mean `sluice serve`?\nTry `sluice --help`.\n"
+            ))
         let refused = try run(["serve"], ["TCP_ALLOWED_PORTS": "80,x"])
         #expect(refused.0 == 1 && refused.1.isEmpty)
         #expect(refused.2 == "sluice: Invalid configuration: environment: Invalid TCP_ALLOWED_PORTS number `x`: not an integer\n")

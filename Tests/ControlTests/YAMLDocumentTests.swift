@@ -57,7 +57,8 @@ import Testing
     @Test func depthIsLimited() throws {
         var limits = YAMLLimits()
         limits.depth = 8
-        #expect(try YAMLDocument.parse(String(repeating: "[", count: 8) + String(repeating: "]", count: 8), limits: limits) != nil)
+        #expect(
+            try YAMLDocument.parse(String(repeating: "[", count: 8) + String(repeating: "]", count: 8), limits: limits) != nil)
         let error = #expect(throws: YAMLError.self) {
             try YAMLDocument.parse(String(repeating: "[", count: 9) + String(repeating: "]", count: 9), limits: limits)
         }

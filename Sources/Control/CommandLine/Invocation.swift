@@ -4,11 +4,16 @@
 public enum Invocation: Equatable {
     /// What `serve` and `check` take.
     public struct Options: Equatable {
+        /// `--config`.
         public var configurationPath: String?
+        /// `--set`, in the order given.
         public var assignments: [ConfigurationLoader.Assignment] = []
+        /// `--port`.
         public var port: UInt16?
+        /// `--demo`.
         public var demonstration = false
 
+        /// No flag at all.
         public init() {}
     }
 
@@ -32,6 +37,7 @@ public enum CommandName: String, CaseIterable, Sendable {
 
 /// Why a command line was not understood. One line.
 public struct UsageError: Error, Equatable {
+    /// What is wrong and what was probably meant.
     public var message: String
 }
 
@@ -50,9 +56,12 @@ extension Invocation {
     }
 
     private static func unknownCommand(_ name: String) -> UsageError {
-        if CommandName.unavailable.contains(name) { return UsageError(message: "`sluice \(name)` is not available in this version") }
+        if CommandName.unavailable.contains(name) {
+            return UsageError(message: "`sluice \(name)` is not available in this version")
+        }
         if name.hasPrefix("-") { return UsageError(message: "flag `\(name)` before a command; write `sluice COMMAND \(name)`") }
-        let hint = NearestName.find(name, among: CommandName.allCases.map(\.rawValue)).map { "did you mean `sluice \($0)`?" }
+        let hint =
+            NearestName.find(name, among: CommandName.allCases.map(\.rawValue)).map { "did you mean `sluice \($0)`?" }
             ?? "commands: \(CommandName.allCases.map(\.rawValue).joined(separator: ", "))"
         return UsageError(message: "unknown command `\(Quantity.excerpt(name))`; \(hint)")
     }
@@ -84,7 +93,10 @@ private struct ArgumentReader {
             if argument == "-h" || argument == "--help" { return .help(command) }
             guard argument.hasPrefix("-"), argument != "-" else {
                 if command == .help { return try topic(argument) }
-                throw UsageError(message: "`sluice \(command.rawValue)` takes no argument `\(Quantity.excerpt(argument))`; a file is given as --config FILE")
+                throw UsageError(
+                    message:
+                        "`sluice \(command.rawValue)` takes no argument `\(Quantity.excerpt(argument))`; a file is given as --config FILE"
+                )
             }
             try readFlag(argument)
         }
@@ -121,7 +133,9 @@ private struct ArgumentReader {
         switch name {
         case "--config":
             if value.isEmpty { throw UsageError(message: "`--config` needs the path of a file") }
-            if options.configurationPath != nil { throw UsageError(message: "`--config` is given twice; one file holds the configuration") }
+            if options.configurationPath != nil {
+                throw UsageError(message: "`--config` is given twice; one file holds the configuration")
+            }
             options.configurationPath = value
         case "--port":
             guard let number = Quantity.integer(value), let port = UInt16(exactly: number) else {
@@ -130,7 +144,8 @@ private struct ArgumentReader {
             options.port = port
         default:
             guard let equals = value.firstIndex(of: "="), equals != value.startIndex else {
-                throw UsageError(message: "`--set \(Quantity.excerpt(value))`: write --set KEY=VALUE, for example --set log.level=debug")
+                throw UsageError(
+                    message: "`--set \(Quantity.excerpt(value))`: write --set KEY=VALUE, for example --set log.level=debug")
             }
             let key = String(value[..<equals])
             options.assignments.append(.init(key: key, value: String(value[value.index(after: equals)...]), flag: "--set \(key)"))
@@ -138,7 +153,8 @@ private struct ArgumentReader {
     }
 
     private func unknownFlag(_ name: String) -> UsageError {
-        let hint = NearestName.find(name, among: flags).map { "did you mean `\($0)`?" } ?? "known: \(flags.joined(separator: ", "))"
+        let hint =
+            NearestName.find(name, among: flags).map { "did you mean `\($0)`?" } ?? "known: \(flags.joined(separator: ", "))"
         return UsageError(message: "unknown flag `\(Quantity.excerpt(name))` of `sluice \(command.rawValue)`; \(hint)")
     }
 
@@ -146,7 +162,8 @@ private struct ArgumentReader {
         if name == "configuration" { return .reference }
         if let command = CommandName(rawValue: name) { return .help(command) }
         let topics = CommandName.allCases.map(\.rawValue) + ["configuration"]
-        let hint = NearestName.find(name, among: topics).map { "did you mean `\($0)`?" } ?? "topics: \(topics.joined(separator: ", "))"
+        let hint =
+            NearestName.find(name, among: topics).map { "did you mean `\($0)`?" } ?? "topics: \(topics.joined(separator: ", "))"
         throw UsageError(message: "no help on `\(Quantity.excerpt(name))`; \(hint)")
     }
 }

@@ -6,9 +6,12 @@ import Foundation
 public enum Program {
     /// Where a command prints. Tests collect the text instead.
     public struct Console {
+        /// Takes text for standard output.
         public var output: (String) -> Void
+        /// Takes text for standard error.
         public var errors: (String) -> Void
 
+        /// A console made of two sinks.
         public init(output: @escaping (String) -> Void, errors: @escaping (String) -> Void) {
             self.output = output
             self.errors = errors
@@ -16,7 +19,9 @@ public enum Program {
 
         /// Standard output and standard error.
         public static var standard: Console {
-            Console(output: { FileHandle.standardOutput.write(Data($0.utf8)) }, errors: { FileHandle.standardError.write(Data($0.utf8)) })
+            Console(
+                output: { FileHandle.standardOutput.write(Data($0.utf8)) },
+                errors: { FileHandle.standardError.write(Data($0.utf8)) })
         }
     }
 
@@ -25,8 +30,9 @@ public enum Program {
     public static func main() -> Int32 {
         // A reader of our output that has gone away is an error of a write, not the end of the process.
         signal(SIGPIPE, SIG_IGN)
-        return run(Array(CommandLine.arguments.dropFirst()), environment: ProcessInfo.processInfo.environment, console: .standard,
-                   serve: { Server.run(configuration: $0) })
+        return run(
+            Array(CommandLine.arguments.dropFirst()), environment: ProcessInfo.processInfo.environment, console: .standard,
+            serve: { Server.run(configuration: $0) })
     }
 
     /// Runs a command.
@@ -35,8 +41,10 @@ public enum Program {
     ///   - serve: starts the data plane and returns its exit status.
     /// - Returns: the exit status: 0; 1 when serving or the doctor failed; 2 when the command line is not understood or
     ///   `check` found faults.
-    public static func run(_ arguments: [String], environment: [String: String], console: Console,
-                           serve: (Configuration) -> Int32) -> Int32 {
+    public static func run(
+        _ arguments: [String], environment: [String: String], console: Console,
+        serve: (Configuration) -> Int32
+    ) -> Int32 {
         let invocation: Invocation
         do {
             invocation = try Invocation.parse(arguments)
@@ -70,15 +78,19 @@ public enum Program {
         return loader
     }
 
-    private static func serve(_ options: Invocation.Options, _ environment: [String: String], _ console: Console,
-                              _ serve: (Configuration) -> Int32) -> Int32 {
+    private static func serve(
+        _ options: Invocation.Options, _ environment: [String: String], _ console: Console,
+        _ serve: (Configuration) -> Int32
+    ) -> Int32 {
         do {
             let loaded = try loader(options, environment).load()
             let configuration = loaded.configuration
             let descriptors = DescriptorLimit.raise(for: configuration.limits, shards: Doctor.shardCount(configuration.shards))
             var warnings = loaded.warnings
             if descriptors.allowed < descriptors.needed {
-                warnings.append("only \(descriptors.allowed) of \(descriptors.needed) descriptors may be opened; `sluice doctor` tells the remedy")
+                warnings.append(
+                    "only \(descriptors.allowed) of \(descriptors.needed) descriptors may be opened; `sluice doctor` tells the remedy"
+                )
             }
             let logger = Logger(level: configuration.log.level, format: configuration.log.format)
             for warning in warnings { logger.log(.warn, warning) }
@@ -116,7 +128,9 @@ public enum Program {
 
     private static func versionLine(_ environment: [String: String]) -> String {
         var loader = ConfigurationLoader()
-        let names = ["AERO_GATEWAY_VERSION", "AERO_GATEWAY_GIT_SHA", "GIT_SHA", "AERO_GATEWAY_BUILD_TIMESTAMP", "BUILD_TIMESTAMP"]
+        let names = [
+            "AERO_GATEWAY_VERSION", "AERO_GATEWAY_GIT_SHA", "GIT_SHA", "AERO_GATEWAY_BUILD_TIMESTAMP", "BUILD_TIMESTAMP",
+        ]
         loader.environment = environment.filter { names.contains($0.key) }
         guard let version = try? loader.load().configuration.gateway.version else { return "sluice dev\n" }
         let revision = version.gitRevision == version.version ? "" : " (\(version.gitRevision))"

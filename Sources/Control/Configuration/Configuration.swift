@@ -16,6 +16,7 @@ public struct Configuration: Sendable {
         case exactly(Int)
     }
 
+    /// `shards`.
     public var shards: ShardCount = .automatic
     /// At least one. Names are unique, and so are addresses unless the port is 0.
     public var listeners: [Listener] = [Listener()]
@@ -23,8 +24,11 @@ public struct Configuration: Sendable {
     public var adminAddress: ListenAddress? = ListenAddress(host: "127.0.0.1", port: 9901)
     /// Everything the session gateway and the TCP bridge decide by.
     public var gateway = GatewaySettings()
+    /// `demo`: the demonstration page and its service.
     public var demo = Demo()
+    /// `log`: threshold and shape of records.
     public var log = Log()
+    /// `limits`: what a shard may take.
     public var limits = ResourceLimits()
     /// How long live work may finish after SIGTERM before the process leaves with status 1.
     public var drainGraceMilliseconds = 10_000
@@ -33,21 +37,27 @@ public struct Configuration: Sendable {
     var derivesBaseURL = true
     /// The origin allowlist follows from the public base URL.
     var derivesOrigins = true
+    /// The egress rules permit the demonstration service and nothing else, because nobody wrote any.
+    var confinesDemonstration = false
     /// The session secret was made here. Pass it to the loader on a reload, so that sessions survive.
     public internal(set) var generatesSessionSecret = false
 
+    /// The defaults of the product, before anything is derived or generated.
     public init() {}
 }
 
 /// One address that clients connect to.
 public struct Listener: Sendable, Equatable {
+    /// In logs and metrics.
     public var name = "public"
+    /// Where clients connect.
     public var address = ListenAddress(host: "0.0.0.0", port: 8080)
     /// Certificates when TLS was asked for. A listener with TLS must never be served in plain text.
     public var tls: ListenerTLS?
     /// What is served here; empty means every feature that is configured.
     public var features: [Feature] = []
 
+    /// The default listener: every IPv4 address, port 8080.
     public init() {}
 
     /// Whether `feature` is served on this listener.
@@ -61,19 +71,26 @@ public enum Feature: String, Sendable, CaseIterable {
 
 /// TLS of one listener.
 public struct ListenerTLS: Sendable, Equatable {
+    /// A certificate chain with its key.
     public struct Certificate: Sendable, Equatable {
+        /// PEM file, leaf first.
         public var certificatePath: String
+        /// PEM file with the key of the leaf.
         public var keyPath: String
     }
 
+    /// At least one; the first is the default.
     public var certificates: [Certificate]
 }
 
 /// An IP address, as text in its usual spelling, and a port. Port 0 asks the kernel for a free one.
 public struct ListenAddress: Sendable, Hashable, CustomStringConvertible {
+    /// For example `0.0.0.0` or `::1`.
     public var host: String
+    /// 0...65535.
     public var port: UInt16
 
+    /// An address; `host` must be an IP address in its usual spelling.
     public init(host: String, port: UInt16) {
         self.host = host
         self.port = port
@@ -88,18 +105,23 @@ public struct ListenAddress: Sendable, Hashable, CustomStringConvertible {
 
 /// The demonstration page and the service it reaches.
 public struct Demo: Sendable, Equatable {
+    /// Serve the page and start the service.
     public var enabled = false
     /// Where the small demonstration service listens; the demonstration permits exactly this private target.
     public var serviceAddress = ListenAddress(host: "127.0.0.1", port: 8081)
 
+    /// No demonstration.
     public init() {}
 }
 
 /// What is logged, and how it looks.
 public struct Log: Sendable, Equatable {
+    /// Records below it are not written.
     public var level: LogLevel = .info
+    /// One shape for the whole process.
     public var format: LogFormat = .json
 
+    /// Threshold and shape.
     public init(level: LogLevel = .info, format: LogFormat = .json) {
         self.level = level
         self.format = format
@@ -116,6 +138,7 @@ public struct ResourceLimits: Sendable, Equatable {
     public var receiveBuffersPerShard = 1024
     /// Bytes of a receive buffer of a bulk flow: past 128 KiB larger receives no longer save CPU.
     public var bulkBufferBytes = 128 << 10
+    /// How many of them one shard has.
     public var bulkBuffersPerShard = 64
     /// A stream whose peer has this much unsent stops being read …
     public var highWatermarkBytes = 512 << 10
@@ -126,5 +149,6 @@ public struct ResourceLimits: Sendable, Equatable {
     /// Bytes of the log ring of one shard; records that do not fit are dropped and counted.
     public var logBufferBytesPerShard = 256 << 10
 
+    /// The limits for a machine of moderate size.
     public init() {}
 }

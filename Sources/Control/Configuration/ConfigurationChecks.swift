@@ -4,17 +4,20 @@ import Policy
 
 extension ConfigurationSchema {
     static func checkName(_ name: String) -> String? {
-        let valid = !name.isEmpty && name.utf8.count <= 63
+        let valid =
+            !name.isEmpty && name.utf8.count <= 63
             && name.utf8.allSatisfy { ($0 >= 0x61 && $0 <= 0x7A) || ($0 >= 0x30 && $0 <= 0x39) || $0 == 0x2D || $0 == 0x5F }
         return valid ? nil : "`\(Quantity.excerpt(name))` is no name; allowed: 1 to 63 of a-z, 0-9, - and _"
     }
 
     static func checkAddress(_ text: String) -> String? {
-        ListenAddress(text) == nil ? "`\(Quantity.excerpt(text))` is no address; allowed: IP:PORT, [IPv6]:PORT or localhost:PORT" : nil
+        ListenAddress(text) == nil
+            ? "`\(Quantity.excerpt(text))` is no address; allowed: IP:PORT, [IPv6]:PORT or localhost:PORT" : nil
     }
 
     static func checkHost(_ text: String) -> String? {
-        ListenAddress.numericHost(text) == nil ? "`\(Quantity.excerpt(text))` is no address to listen on; allowed: an IP address or localhost" : nil
+        ListenAddress.numericHost(text) == nil
+            ? "`\(Quantity.excerpt(text))` is no address to listen on; allowed: an IP address or localhost" : nil
     }
 
     static func checkFeature(_ text: String) -> String? {
@@ -27,7 +30,8 @@ extension ConfigurationSchema {
     static func checkOrigin(_ text: String) -> String? {
         if text == "*" || text == "null" { return nil }
         return PolicyText.normalizedOrigin(text) == nil
-            ? " entry `\(Quantity.excerpt(text))`: not an origin; allowed: *, null or scheme://host[:port] with http or https" : nil
+            ? " entry `\(Quantity.excerpt(text))`: not an origin; allowed: *, null or scheme://host[:port] with http or https"
+            : nil
     }
 
     static func checkHostPattern(_ text: String) -> String? {
@@ -45,12 +49,14 @@ extension ConfigurationSchema {
 
     static func checkUpstream(_ text: String) -> String? {
         PolicyText.upstream(text) == nil
-            ? " entry `\(Quantity.excerpt(text))`: allowed: host, host:port, [IPv6]:port, udp://host:port, http:// or https:// URL" : nil
+            ? " entry `\(Quantity.excerpt(text))`: allowed: host, host:port, [IPv6]:port, udp://host:port, http:// or https:// URL"
+            : nil
     }
 
     /// The placeholder of the chart must be replaced; a gateway that starts with it would accept forged sessions.
     static func checkSecret(_ text: String) -> String? {
-        Quantity.trimmed(text) == placeholderSecret ? "this is the placeholder, not a secret; generate one, for example with `openssl rand -hex 32`" : nil
+        Quantity.trimmed(text) == placeholderSecret
+            ? "this is the placeholder, not a secret; generate one, for example with `openssl rand -hex 32`" : nil
     }
 
     static let placeholderSecret = "__REPLACE_ME__"

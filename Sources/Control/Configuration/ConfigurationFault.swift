@@ -30,8 +30,10 @@ public struct ConfigurationFault: Error, Sendable, Equatable, CustomStringConver
     public var source: ConfigurationSource?
     /// The full key path, such as `tcp.allowed_ports`; empty when no key is concerned.
     public var key: String
+    /// What is wrong and what is allowed, on one line.
     public var message: String
 
+    /// A fault of `key`, found in `source`.
     public init(source: ConfigurationSource?, key: String, message: String) {
         self.source = source
         self.key = key
@@ -54,6 +56,7 @@ public struct ConfigurationFault: Error, Sendable, Equatable, CustomStringConver
 
 /// Every fault found; never empty.
 public struct ConfigurationFaults: Error, Sendable, CustomStringConvertible {
+    /// In the order in which the layers were read.
     public var faults: [ConfigurationFault]
 
     /// One line for each fault.

@@ -4,12 +4,15 @@ import Policy
 
 extension ConfigurationFolding {
     /// The configuration, or every fault.
-    mutating func finish(fallbackSecret: [UInt8]?, environment: [String: String]) throws(ConfigurationFaults) -> LoadedConfiguration {
+    mutating func finish(fallbackSecret: [UInt8]?, environment: [String: String]) throws(ConfigurationFaults)
+        -> LoadedConfiguration
+    {
         var warnings: [String] = []
         var configuration = draft.configuration
         configuration.shards = draft.shards == 0 ? .automatic : .exactly(draft.shards)
         configuration.adminAddress = draft.adminAddress == "off" ? nil : ListenAddress(draft.adminAddress)
-        configuration.log = Log(level: LogLevel(name: draft.logLevel) ?? .info, format: LogFormat(rawValue: draft.logFormat) ?? .json)
+        configuration.log = Log(
+            level: LogLevel(name: draft.logLevel) ?? .info, format: LogFormat(rawValue: draft.logFormat) ?? .json)
         if let address = ListenAddress(draft.demoAddress) { configuration.demo.serviceAddress = address }
         finishListeners(&configuration)
         finishLimits(configuration.limits)
@@ -20,7 +23,9 @@ extension ConfigurationFolding {
         finishAdvertised(&configuration)
         configuration.gateway.dns.upstreams = draft.dnsUpstreams.compactMap { PolicyText.upstream($0) }
         if !Quantity.trimmed(environment["REDIS_URL"] ?? "").isEmpty {
-            warnings.append("REDIS_URL is set, but state shared between instances is not available in this version; every limit holds per instance")
+            warnings.append(
+                "REDIS_URL is set, but state shared between instances is not available in this version; every limit holds per instance"
+            )
         }
         guard faults.isEmpty else { throw ConfigurationFaults(faults: faults) }
         let text = EffectiveConfiguration(schema: schema, draft: draft, configuration: configuration).text
@@ -41,9 +46,10 @@ extension ConfigurationFolding {
             listener.address = address
             listener.features = draftListener.features.compactMap { Feature(rawValue: $0) }
             if let certificates = draftListener.certificates {
-                listener.tls = ListenerTLS(certificates: certificates.map {
-                    ListenerTLS.Certificate(certificatePath: $0.certificatePath, keyPath: $0.keyPath)
-                })
+                listener.tls = ListenerTLS(
+                    certificates: certificates.map {
+                        ListenerTLS.Certificate(certificatePath: $0.certificatePath, keyPath: $0.keyPath)
+                    })
                 refuseTLS(certificates, key: "listeners[\(index)].tls")
             }
             if listeners.contains(where: { $0.name == listener.name }) {
@@ -72,8 +78,12 @@ extension ConfigurationFolding {
         }
         draft.listeners[0].address = "\(address)"
         guard draft.tlsEnabled else { return }
-        if draft.tlsCertificatePath.isEmpty { refuse(draft.sources["tls_enabled"], "tls_cert_path", "TLS_CERT_PATH is required when TLS_ENABLED=1") }
-        if draft.tlsKeyPath.isEmpty { refuse(draft.sources["tls_enabled"], "tls_key_path", "TLS_KEY_PATH is required when TLS_ENABLED=1") }
+        if draft.tlsCertificatePath.isEmpty {
+            refuse(draft.sources["tls_enabled"], "tls_cert_path", "TLS_CERT_PATH is required when TLS_ENABLED=1")
+        }
+        if draft.tlsKeyPath.isEmpty {
+            refuse(draft.sources["tls_enabled"], "tls_key_path", "TLS_KEY_PATH is required when TLS_ENABLED=1")
+        }
         draft.listeners[0].certificates = [
             ListenerDraft.Certificate(certificatePath: draft.tlsCertificatePath, keyPath: draft.tlsKeyPath)
         ]
@@ -95,18 +105,24 @@ extension ConfigurationFolding {
             }
         }
         if sound {
-            refuse(source, key, "TLS listeners are not available in this version; end TLS in front of Sluice and remove this setting")
+            refuse(
+                source, key, "TLS listeners are not available in this version; end TLS in front of Sluice and remove this setting"
+            )
         }
     }
 
     private mutating func finishLimits(_ limits: ResourceLimits) {
         if limits.lowWatermarkBytes >= limits.highWatermarkBytes {
-            fault("limits.low_watermark", "\(Quantity.size(limits.lowWatermarkBytes)) is not below limits.high_watermark"
-                + " (\(Quantity.size(limits.highWatermarkBytes)))")
+            fault(
+                "limits.low_watermark",
+                "\(Quantity.size(limits.lowWatermarkBytes)) is not below limits.high_watermark"
+                    + " (\(Quantity.size(limits.highWatermarkBytes)))")
         }
         if limits.bulkBufferBytes < limits.receiveBufferBytes {
-            fault("limits.bulk_buffer", "\(Quantity.size(limits.bulkBufferBytes)) is less than limits.receive_buffer"
-                + " (\(Quantity.size(limits.receiveBufferBytes)))")
+            fault(
+                "limits.bulk_buffer",
+                "\(Quantity.size(limits.bulkBufferBytes)) is less than limits.receive_buffer"
+                    + " (\(Quantity.size(limits.receiveBufferBytes)))")
         }
     }
 
@@ -130,12 +146,16 @@ extension ConfigurationFolding {
         configuration = configuration.bound(port: first.address.port)
     }
 
-    private mutating func finishSession(_ configuration: inout Configuration, _ fallbackSecret: [UInt8]?, _ warnings: inout [String]) {
+    private mutating func finishSession(
+        _ configuration: inout Configuration, _ fallbackSecret: [UInt8]?, _ warnings: inout [String]
+    ) {
         let secret = Array(Quantity.trimmed(draft.sessionSecret).utf8)
         if secret.isEmpty {
             configuration.gateway.session.secret = fallbackSecret ?? Self.randomSecret()
             configuration.generatesSessionSecret = true
-            warnings.append("no session secret is configured; a random one is used, so sessions end with this process and no other instance accepts them")
+            warnings.append(
+                "no session secret is configured; a random one is used, so sessions end with this process and no other instance accepts them"
+            )
         } else {
             configuration.gateway.session.secret = secret
         }
@@ -155,7 +175,8 @@ extension ConfigurationFolding {
         configuration.gateway.tcp.allowedPorts = draft.allowedPorts.compactMap { UInt16(Quantity.trimmed($0)) }
         configuration.gateway.tcp.blockedClients = draft.blockedClients.compactMap { IPAddress($0)?.normalized }
         if configuration.gateway.tcp.allowPrivateAddresses, draft.allowedHosts.isEmpty {
-            warnings.append("tcp.allow_private_ips is on and tcp.allowed_hosts is empty: clients reach loopback and every private network")
+            warnings.append(
+                "tcp.allow_private_ips is on and tcp.allowed_hosts is empty: clients reach loopback and every private network")
         }
     }
 
@@ -163,6 +184,7 @@ extension ConfigurationFolding {
     private mutating func confineDemonstration(_ configuration: inout Configuration) {
         let egress = ["tcp.allow_private_ips", "tcp.allowed_hosts", "tcp.allowed_ports"]
         guard configuration.demo.enabled, egress.allSatisfy({ draft.sources[$0] == nil }) else { return }
+        configuration.confinesDemonstration = true
         configuration.gateway.tcp.allowPrivateAddresses = true
         draft.configuration.gateway.tcp.allowPrivateAddresses = true
         draft.allowedHosts = [configuration.demo.serviceAddress.host]
@@ -220,6 +242,15 @@ extension Configuration {
             if demo.enabled { origins.insert("\(scheme)://127.0.0.1\(suffix)") }
             result.gateway.origins = OriginAllowlist(anyOrigin: false, origins: origins)
         }
+        return result
+    }
+
+    /// The same configuration for the port the demonstration service really got (`demo.service_address` may ask for port 0).
+    /// The egress rules follow, unless somebody wrote their own.
+    public func demonstrationBound(port: UInt16) -> Configuration {
+        var result = self
+        result.demo.serviceAddress.port = port
+        if confinesDemonstration { result.gateway.tcp.allowedPorts = [port] }
         return result
     }
 }

@@ -18,9 +18,11 @@ struct ConfigurationKey<Root> {
     var read: (Root) -> ConfigurationValue
     var store: (inout Root, ConfigurationValue) throws(ValueRefusal) -> Void
 
-    private init(_ path: String, _ type: ConfigurationType, _ variables: [String], _ documentation: String,
-                 read: @escaping (Root) -> ConfigurationValue,
-                 store: @escaping (inout Root, ConfigurationValue) throws(ValueRefusal) -> Void) {
+    private init(
+        _ path: String, _ type: ConfigurationType, _ variables: [String], _ documentation: String,
+        read: @escaping (Root) -> ConfigurationValue,
+        store: @escaping (inout Root, ConfigurationValue) throws(ValueRefusal) -> Void
+    ) {
         self.path = path
         self.type = type
         self.variables = variables
@@ -31,56 +33,71 @@ struct ConfigurationKey<Root> {
     }
 
     /// A key kept as an integer: integers, durations, sizes.
-    static func amount(_ path: String, _ type: ConfigurationType, _ variables: String..., at place: WritableKeyPath<Root, Int>,
-                       check: ((Int) -> String?)? = nil, _ documentation: String) -> Self {
-        Self(path, type, variables, documentation, read: { .integer($0[keyPath: place]) },
-             store: { (root, value) throws(ValueRefusal) in
-                 guard case .integer(let amount) = value else { throw ValueRefusal(": not an amount") }
-                 if let problem = check?(amount) { throw ValueRefusal(": \(problem)") }
-                 root[keyPath: place] = amount
-             })
+    static func amount(
+        _ path: String, _ type: ConfigurationType, _ variables: String..., at place: WritableKeyPath<Root, Int>,
+        check: ((Int) -> String?)? = nil, _ documentation: String
+    ) -> Self {
+        Self(
+            path, type, variables, documentation, read: { .integer($0[keyPath: place]) },
+            store: { (root, value) throws(ValueRefusal) in
+                guard case .integer(let amount) = value else { throw ValueRefusal(": not an amount") }
+                if let problem = check?(amount) { throw ValueRefusal(": \(problem)") }
+                root[keyPath: place] = amount
+            })
     }
 
-    static func number(_ path: String, _ range: ClosedRange<Double>, _ variables: String...,
-                       at place: WritableKeyPath<Root, Double>, _ documentation: String) -> Self {
-        Self(path, .number(range), variables, documentation, read: { .number($0[keyPath: place]) },
-             store: { (root, value) throws(ValueRefusal) in
-                 guard case .number(let number) = value else { throw ValueRefusal(": not a number") }
-                 root[keyPath: place] = number
-             })
+    static func number(
+        _ path: String, _ range: ClosedRange<Double>, _ variables: String...,
+        at place: WritableKeyPath<Root, Double>, _ documentation: String
+    ) -> Self {
+        Self(
+            path, .number(range), variables, documentation, read: { .number($0[keyPath: place]) },
+            store: { (root, value) throws(ValueRefusal) in
+                guard case .number(let number) = value else { throw ValueRefusal(": not a number") }
+                root[keyPath: place] = number
+            })
     }
 
-    static func flag(_ path: String, _ style: ConfigurationType.FlagStyle, _ variables: String...,
-                     at place: WritableKeyPath<Root, Bool>, _ documentation: String) -> Self {
-        Self(path, .flag(style), variables, documentation, read: { .flag($0[keyPath: place]) },
-             store: { (root, value) throws(ValueRefusal) in
-                 guard case .flag(let flag) = value else { throw ValueRefusal(": neither true nor false") }
-                 root[keyPath: place] = flag
-             })
+    static func flag(
+        _ path: String, _ style: ConfigurationType.FlagStyle, _ variables: String...,
+        at place: WritableKeyPath<Root, Bool>, _ documentation: String
+    ) -> Self {
+        Self(
+            path, .flag(style), variables, documentation, read: { .flag($0[keyPath: place]) },
+            store: { (root, value) throws(ValueRefusal) in
+                guard case .flag(let flag) = value else { throw ValueRefusal(": neither true nor false") }
+                root[keyPath: place] = flag
+            })
     }
 
     /// A key kept as text: text, secrets, choices. `check` returns a refusal's words.
-    static func text(_ path: String, _ type: ConfigurationType = .text, _ variables: String..., at place: WritableKeyPath<Root, String>,
-                     check: ((String) -> String?)? = nil, _ documentation: String) -> Self {
-        Self(path, type, variables, documentation, read: { .text($0[keyPath: place]) },
-             store: { (root, value) throws(ValueRefusal) in
-                 guard case .text(let text) = value else { throw ValueRefusal(": not a text") }
-                 if let problem = check?(text) { throw ValueRefusal(": \(problem)") }
-                 root[keyPath: place] = text
-             })
+    static func text(
+        _ path: String, _ type: ConfigurationType = .text, _ variables: String..., at place: WritableKeyPath<Root, String>,
+        check: ((String) -> String?)? = nil, _ documentation: String
+    ) -> Self {
+        Self(
+            path, type, variables, documentation, read: { .text($0[keyPath: place]) },
+            store: { (root, value) throws(ValueRefusal) in
+                guard case .text(let text) = value else { throw ValueRefusal(": not a text") }
+                if let problem = check?(text) { throw ValueRefusal(": \(problem)") }
+                root[keyPath: place] = text
+            })
     }
 
     /// A key kept as texts. `check` sees each item, see `checkItem`.
-    static func list(_ path: String, of item: String, _ variables: String..., at place: WritableKeyPath<Root, [String]>,
-                     check: @escaping (String) -> String?, _ documentation: String) -> Self {
-        var key = Self(path, .list(item), variables, documentation, read: { .list($0[keyPath: place]) },
-                       store: { (root, value) throws(ValueRefusal) in
-                           guard case .list(let items) = value else { throw ValueRefusal(": not a list") }
-                           for text in items {
-                               if let problem = check(text) { throw ValueRefusal(problem) }
-                           }
-                           root[keyPath: place] = items
-                       })
+    static func list(
+        _ path: String, of item: String, _ variables: String..., at place: WritableKeyPath<Root, [String]>,
+        check: @escaping (String) -> String?, _ documentation: String
+    ) -> Self {
+        var key = Self(
+            path, .list(item), variables, documentation, read: { .list($0[keyPath: place]) },
+            store: { (root, value) throws(ValueRefusal) in
+                guard case .list(let items) = value else { throw ValueRefusal(": not a list") }
+                for text in items {
+                    if let problem = check(text) { throw ValueRefusal(problem) }
+                }
+                root[keyPath: place] = items
+            })
         key.checkItem = check
         return key
     }

@@ -14,12 +14,14 @@ import Policy
 public struct ConfigurationLoader {
     /// A `--set key=value` of the command line.
     public struct Assignment: Sendable, Equatable {
+        /// Dotted path, such as `log.level`.
         public var key: String
         /// YAML: `8080`, `[80, 443]`, `"text"`.
         public var value: String
         /// What the user typed, for messages.
         public var flag: String
 
+        /// An assignment of `value` to `key`.
         public init(key: String, value: String, flag: String) {
             self.key = key
             self.value = value
@@ -29,9 +31,11 @@ public struct ConfigurationLoader {
 
     /// The file to read; nil when there is none.
     public var filePath: String?
+    /// `--set`, in order.
     public var assignments: [Assignment] = []
     /// The port of `--port`, for the first listener.
     public var port: UInt16?
+    /// The process's variables; those the schema does not know are ignored.
     public var environment: [String: String] = [:]
     /// Start from the demonstration instead of from the plain defaults.
     public var demonstration = false
@@ -40,6 +44,7 @@ public struct ConfigurationLoader {
 
     let schema = ConfigurationSchema()
 
+    /// A loader of the defaults alone.
     public init() {}
 
     /// The configuration of all layers.
@@ -62,6 +67,7 @@ public struct ConfigurationLoader {
 
 /// A valid configuration with what should be said about it.
 public struct LoadedConfiguration: Sendable {
+    /// What is in force.
     public var configuration: Configuration
     /// Lines worth a warning in the log: valid, but probably not meant.
     public var warnings: [String]
@@ -106,8 +112,9 @@ struct ConfigurationFolding {
         do {
             guard var node = try YAMLDocument.parse(assignment.value) else { return }
             for name in assignment.key.split(separator: ".", omittingEmptySubsequences: false).reversed() {
-                node = YAMLNode(content: .mapping([YAMLEntry(key: String(name), position: node.position, value: node)]),
-                                position: node.position)
+                node = YAMLNode(
+                    content: .mapping([YAMLEntry(key: String(name), position: node.position, value: node)]),
+                    position: node.position)
             }
             apply(root: node) { _ in source }
         } catch {
@@ -125,8 +132,10 @@ struct ConfigurationFolding {
     private mutating func apply(root: YAMLNode, _ source: SourceOf) {
         guard case .mapping(let entries) = root.content else {
             if root.isNull { return }
-            faults.append(ConfigurationFault(source: source(root.position), key: "",
-                                             message: "\(root.shape) where the sections of a configuration belong"))
+            faults.append(
+                ConfigurationFault(
+                    source: source(root.position), key: "",
+                    message: "\(root.shape) where the sections of a configuration belong"))
             return
         }
         apply(entries, prefix: "", source)
@@ -176,8 +185,10 @@ struct ConfigurationFolding {
     }
 
     /// Stores the value of a node, or records everything that is wrong with it.
-    private mutating func set<Root>(_ key: ConfigurationKey<Root>, of node: YAMLNode, in root: inout Root, path: String,
-                                    _ source: SourceOf) -> Bool {
+    private mutating func set<Root>(
+        _ key: ConfigurationKey<Root>, of node: YAMLNode, in root: inout Root, path: String,
+        _ source: SourceOf
+    ) -> Bool {
         do {
             let value = try key.type.value(of: node)
             let refused = key.refusedItems(value)
@@ -193,7 +204,9 @@ struct ConfigurationFolding {
         }
     }
 
-    private mutating func applySecretFile(_ key: ConfigurationSchema.Key, _ node: YAMLNode, path: String, _ source: ConfigurationSource) {
+    private mutating func applySecretFile(
+        _ key: ConfigurationSchema.Key, _ node: YAMLNode, path: String, _ source: ConfigurationSource
+    ) {
         if node.isNull { return }
         guard case .scalar(let filePath, _) = node.content else {
             refuse(source, path, "\(node.shape) where the path of a file belongs")
@@ -231,7 +244,9 @@ struct ConfigurationFolding {
     private mutating func apply(listeners node: YAMLNode, _ source: SourceOf) {
         if node.isNull { return }
         guard case .sequence(let items) = node.content, !items.isEmpty else {
-            refuse(source(node.position), "listeners", "a list of at least one listener belongs here, for example [{ address: \"0.0.0.0:8080\" }]")
+            refuse(
+                source(node.position), "listeners",
+                "a list of at least one listener belongs here, for example [{ address: \"0.0.0.0:8080\" }]")
             return
         }
         var listeners: [ListenerDraft] = []
@@ -262,7 +277,8 @@ struct ConfigurationFolding {
         guard case .mapping(let entries) = node.content, let certificates = entries.first(where: { $0.key == "certificates" }),
             case .sequence(let items) = certificates.value.content, !items.isEmpty
         else {
-            refuse(source(node.position), path, "certificates are missing; write tls: { certificates: [{ cert: FILE, key: FILE }] }")
+            refuse(
+                source(node.position), path, "certificates are missing; write tls: { certificates: [{ cert: FILE, key: FILE }] }")
             return
         }
         for entry in entries where entry.key != "certificates" {
@@ -275,18 +291,24 @@ struct ConfigurationFolding {
                 refuse(source(item.position), itemPath, "\(item.shape) where `cert` and `key` belong")
                 continue
             }
-            for entry in entries { setItem(schema.certificateKeys, alsoKnown: [], entry, of: &certificate, path: itemPath, source) }
+            for entry in entries {
+                setItem(schema.certificateKeys, alsoKnown: [], entry, of: &certificate, path: itemPath, source)
+            }
             if certificate.certificatePath.isEmpty { refuse(source(item.position), itemPath, "`cert` is missing") }
             if certificate.keyPath.isEmpty { refuse(source(item.position), itemPath, "`key` is missing") }
             listener.certificates?.append(certificate)
         }
     }
 
-    private mutating func setItem<Root>(_ keys: [ConfigurationKey<Root>], alsoKnown: [String], _ entry: YAMLEntry, of root: inout Root,
-                                        path: String, _ source: SourceOf) {
+    private mutating func setItem<Root>(
+        _ keys: [ConfigurationKey<Root>], alsoKnown: [String], _ entry: YAMLEntry, of root: inout Root,
+        path: String, _ source: SourceOf
+    ) {
         guard let key = keys.first(where: { $0.path == entry.key }) else {
             let names = keys.map(\.path) + alsoKnown
-            let hint = NearestName.find(entry.key, among: names).map { "did you mean `\($0)`?" } ?? "known here: \(names.joined(separator: ", "))"
+            let hint =
+                NearestName.find(entry.key, among: names).map { "did you mean `\($0)`?" }
+                ?? "known here: \(names.joined(separator: ", "))"
             refuse(source(entry.position), "\(path).\(entry.key)", "unknown key; \(hint)")
             return
         }
@@ -312,7 +334,9 @@ struct ConfigurationFolding {
         do throws(ValueRefusal) {
             if !path.isEmpty {
                 source = .environmentFile(variable, path: path)
-                if let value, !Quantity.trimmed(value).isEmpty { throw ValueRefusal(": \(variable) and \(variable)_FILE are both set") }
+                if let value, !Quantity.trimmed(value).isEmpty {
+                    throw ValueRefusal(": \(variable) and \(variable)_FILE are both set")
+                }
                 value = try Self.read(path)
             }
             guard let value else { return false }

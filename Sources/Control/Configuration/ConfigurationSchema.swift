@@ -24,13 +24,16 @@ struct ConfigurationSchema {
     static let largestCount = 1_000_000_000
 
     init() {
-        keys = Self.process + Self.http + Self.sessions + Self.tcp + Self.mux + Self.demo + Self.resources
+        keys =
+            Self.process + Self.http + Self.sessions + Self.tcp + Self.mux + Self.demo + Self.resources
             + Self.environmentAddress + Self.dns + Self.relay + Self.advertised
         listenerKeys = [
             .text("name", at: \.name, check: Self.checkName, "Name of the listener in logs and metrics; unique."),
-            .text("address", at: \.address, check: Self.checkAddress, "IP address and port to listen on; port 0 picks a free one."),
-            .list("features", of: "features (\(Feature.allCases.map(\.rawValue).joined(separator: ", ")))", at: \.features,
-                  check: Self.checkFeature, "What is served here; empty means everything that is configured."),
+            .text(
+                "address", at: \.address, check: Self.checkAddress, "IP address and port to listen on; port 0 picks a free one."),
+            .list(
+                "features", of: "features (\(Feature.allCases.map(\.rawValue).joined(separator: ", ")))", at: \.features,
+                check: Self.checkFeature, "What is served here; empty means everything that is configured."),
         ]
         certificateKeys = [
             .text("cert", at: \.certificatePath, "PEM file with the certificate chain, leaf first."),
@@ -40,118 +43,175 @@ struct ConfigurationSchema {
 
     private static var process: [Key] {
         [
-            .amount("shards", .automaticOr(1...1024), at: \.shards, "Shards: threads with a ring of their own. auto is one per usable core."),
-            .text("admin.address", at: \.adminAddress, check: { $0 == "off" ? nil : checkAddress($0) },
-                  "Where the administration port listens; off disables it."),
-            .text("log.level", .choice(LogLevel.allCases.map(\.name)), "LOG_LEVEL", at: \.logLevel, "Records below this level are not written."),
-            .text("log.format", .choice(LogFormat.allCases.map(\.rawValue)), at: \.logFormat, "json: one object per line. text: for people."),
-            .amount("drain.grace", .duration(0...longestTimerMilliseconds, .milliseconds), "SHUTDOWN_GRACE_MS",
-                    at: \.configuration.drainGraceMilliseconds, "How long live work may finish after SIGTERM; then the process leaves with status 1."),
+            .amount(
+                "shards", .automaticOr(1...1024), at: \.shards,
+                "Shards: threads with a ring of their own. auto is one per usable core."),
+            .text(
+                "admin.address", at: \.adminAddress, check: { $0 == "off" ? nil : checkAddress($0) },
+                "Where the administration port listens; off disables it."),
+            .text(
+                "log.level", .choice(LogLevel.allCases.map(\.name)), "LOG_LEVEL", at: \.logLevel,
+                "Records below this level are not written."),
+            .text(
+                "log.format", .choice(LogFormat.allCases.map(\.rawValue)), at: \.logFormat,
+                "json: one object per line. text: for people."),
+            .amount(
+                "drain.grace", .duration(0...longestTimerMilliseconds, .milliseconds), "SHUTDOWN_GRACE_MS",
+                at: \.configuration.drainGraceMilliseconds,
+                "How long live work may finish after SIGTERM; then the process leaves with status 1."),
         ]
     }
 
     private static var http: [Key] {
         [
-            .text("gateway.public_base_url", .text, "PUBLIC_BASE_URL", at: \.publicBaseURL, check: { BaseURL.problem($0) },
-                  "The URL clients see, http or https. Its path prefixes every route; its origin is the default allowlist. Default: http://localhost:PORT."),
-            .list("gateway.allowed_origins", of: "origins, null or *", "ALLOWED_ORIGINS", at: \.allowedOrigins, check: checkOrigin,
-                  "Origins that may call from a browser. Default: the origin of gateway.public_base_url."),
-            .flag("gateway.cross_origin_isolation", .oneIsOn, "CROSS_ORIGIN_ISOLATION", at: \.configuration.gateway.http.crossOriginIsolation,
-                  "Adds the COOP, COEP, CORP and Origin-Agent-Cluster headers."),
-            .flag("gateway.trust_proxy", .zeroOrOne, "TRUST_PROXY", at: \.configuration.gateway.http.trustProxy,
-                  "Believe X-Forwarded-For and X-Forwarded-Proto. Only behind a proxy that overwrites them."),
-            .amount("gateway.requests_per_minute", .integer(0...largestCount), "RATE_LIMIT_REQUESTS_PER_MINUTE",
-                    at: \.configuration.gateway.http.requestsPerMinute, "Requests of one client address a minute; 0 is unlimited."),
-            .flag("gateway.self_test_page", .oneIsOn, "AERO_GATEWAY_E2E", at: \.configuration.gateway.http.selfTestPage,
-                  "Serves the browser self-test page at /e2e."),
+            .text(
+                "gateway.public_base_url", .text, "PUBLIC_BASE_URL", at: \.publicBaseURL, check: { BaseURL.problem($0) },
+                "The URL clients see, http or https. Its path prefixes every route; its origin is the default allowlist. Default: http://localhost:PORT."
+            ),
+            .list(
+                "gateway.allowed_origins", of: "origins, null or *", "ALLOWED_ORIGINS", at: \.allowedOrigins, check: checkOrigin,
+                "Origins that may call from a browser. Default: the origin of gateway.public_base_url."),
+            .flag(
+                "gateway.cross_origin_isolation", .oneIsOn, "CROSS_ORIGIN_ISOLATION",
+                at: \.configuration.gateway.http.crossOriginIsolation,
+                "Adds the COOP, COEP, CORP and Origin-Agent-Cluster headers."),
+            .flag(
+                "gateway.trust_proxy", .zeroOrOne, "TRUST_PROXY", at: \.configuration.gateway.http.trustProxy,
+                "Believe X-Forwarded-For and X-Forwarded-Proto. Only behind a proxy that overwrites them."),
+            .amount(
+                "gateway.requests_per_minute", .integer(0...largestCount), "RATE_LIMIT_REQUESTS_PER_MINUTE",
+                at: \.configuration.gateway.http.requestsPerMinute, "Requests of one client address a minute; 0 is unlimited."),
+            .flag(
+                "gateway.self_test_page", .oneIsOn, "AERO_GATEWAY_E2E", at: \.configuration.gateway.http.selfTestPage,
+                "Serves the browser self-test page at /e2e."),
         ]
     }
 
     private static var sessions: [Key] {
         [
-            .text("sessions.secret", .secret, "AERO_GATEWAY_SESSION_SECRET", "SESSION_SECRET", at: \.sessionSecret, check: checkSecret,
-                  "Key of the session cookie. Empty: random at every start, so sessions do not outlive the process."),
-            .amount("sessions.lifetime", .duration(1...longestLifetimeSeconds, .seconds), "SESSION_TTL_SECONDS",
-                    at: \.configuration.gateway.session.lifetimeSeconds, "Lifetime of a session and Max-Age of its cookie."),
-            .text("sessions.cookie_same_site", .choice(SessionCookie.SameSite.allCases.map(\.rawValue)), "SESSION_COOKIE_SAMESITE", at: \.sameSite,
-                  "The SameSite attribute of the cookie."),
+            .text(
+                "sessions.secret", .secret, "AERO_GATEWAY_SESSION_SECRET", "SESSION_SECRET", at: \.sessionSecret,
+                check: checkSecret,
+                "Key of the session cookie. Empty: random at every start, so sessions do not outlive the process."),
+            .amount(
+                "sessions.lifetime", .duration(1...longestLifetimeSeconds, .seconds), "SESSION_TTL_SECONDS",
+                at: \.configuration.gateway.session.lifetimeSeconds, "Lifetime of a session and Max-Age of its cookie."),
+            .text(
+                "sessions.cookie_same_site", .choice(SessionCookie.SameSite.allCases.map(\.rawValue)), "SESSION_COOKIE_SAMESITE",
+                at: \.sameSite,
+                "The SameSite attribute of the cookie."),
         ]
     }
 
     private static var tcp: [Key] {
         [
-            .flag("tcp.allow_private_ips", .zeroOrOne, "TCP_ALLOW_PRIVATE_IPS", at: \.configuration.gateway.tcp.allowPrivateAddresses,
-                  "Switches the address rules off: clients then reach loopback and private networks. For development."),
-            .list("tcp.allowed_hosts", of: "names, *.names or IP addresses", "TCP_ALLOWED_HOSTS", at: \.allowedHosts, check: checkHostPattern,
-                  "Targets that may be reached; empty allows all public ones."),
-            .list("tcp.blocked_hosts", of: "names, *.names or IP addresses", "TCP_BLOCKED_HOSTS", at: \.blockedHosts, check: checkHostPattern,
-                  "Targets that may not be reached; wins over tcp.allowed_hosts."),
-            .flag("tcp.require_dns_name", .oneIsOn, "TCP_REQUIRE_DNS_NAME", at: \.configuration.gateway.tcp.requireDNSName,
-                  "Refuses targets written as an IP address."),
-            .list("tcp.allowed_ports", of: "ports from 1 to 65535", "TCP_ALLOWED_PORTS", at: \.allowedPorts, check: checkPort,
-                  "Target ports that may be reached; empty allows all."),
-            .list("tcp.blocked_clients", of: "IP addresses", "TCP_BLOCKED_CLIENT_IPS", at: \.blockedClients, check: checkClient,
-                  "Client addresses whose upgrades are refused."),
-            .amount("tcp.max_connections", .integer(1...largestCount), "TCP_PROXY_MAX_CONNECTIONS", at: \.configuration.gateway.tcp.maxConnections,
-                    "TCP connections of one session."),
-            .amount("tcp.max_connections_per_ip", .integer(0...largestCount), "TCP_PROXY_MAX_CONNECTIONS_PER_IP",
-                    at: \.configuration.gateway.tcp.maxConnectionsPerAddress, "TCP connections of one client address; 0 is unlimited."),
-            .amount("tcp.max_message", .size(1...largestSizeBytes), "TCP_PROXY_MAX_MESSAGE_BYTES",
-                    at: \.configuration.gateway.tcp.maxMessageBytes, "Largest WebSocket message; a larger one closes with 1009."),
-            .amount("tcp.max_buffer", .size(1...largestSizeBytes), "TCP_PROXY_MAX_TCP_BUFFER_BYTES",
-                    at: \.configuration.gateway.tcp.maxBufferBytes, "Bytes from one client waiting for a slow target."),
-            .amount("tcp.connect_timeout", .duration(1...longestTimerMilliseconds, .milliseconds), "TCP_PROXY_CONNECT_TIMEOUT_MS",
-                    at: \.configuration.gateway.tcp.connectTimeoutMilliseconds, "Time to resolve and reach a target."),
-            .amount("tcp.idle_timeout", .duration(1...longestTimerMilliseconds, .milliseconds), "TCP_PROXY_IDLE_TIMEOUT_MS",
-                    at: \.configuration.gateway.tcp.idleTimeoutMilliseconds, "A connection without traffic for this long is closed."),
+            .flag(
+                "tcp.allow_private_ips", .zeroOrOne, "TCP_ALLOW_PRIVATE_IPS",
+                at: \.configuration.gateway.tcp.allowPrivateAddresses,
+                "Switches the address rules off: clients then reach loopback and private networks. For development."),
+            .list(
+                "tcp.allowed_hosts", of: "names, *.names or IP addresses", "TCP_ALLOWED_HOSTS", at: \.allowedHosts,
+                check: checkHostPattern,
+                "Targets that may be reached; empty allows all public ones."),
+            .list(
+                "tcp.blocked_hosts", of: "names, *.names or IP addresses", "TCP_BLOCKED_HOSTS", at: \.blockedHosts,
+                check: checkHostPattern,
+                "Targets that may not be reached; wins over tcp.allowed_hosts."),
+            .flag(
+                "tcp.require_dns_name", .oneIsOn, "TCP_REQUIRE_DNS_NAME", at: \.configuration.gateway.tcp.requireDNSName,
+                "Refuses targets written as an IP address."),
+            .list(
+                "tcp.allowed_ports", of: "ports from 1 to 65535", "TCP_ALLOWED_PORTS", at: \.allowedPorts, check: checkPort,
+                "Target ports that may be reached; empty allows all."),
+            .list(
+                "tcp.blocked_clients", of: "IP addresses", "TCP_BLOCKED_CLIENT_IPS", at: \.blockedClients, check: checkClient,
+                "Client addresses whose upgrades are refused."),
+            .amount(
+                "tcp.max_connections", .integer(1...largestCount), "TCP_PROXY_MAX_CONNECTIONS",
+                at: \.configuration.gateway.tcp.maxConnections,
+                "TCP connections of one session."),
+            .amount(
+                "tcp.max_connections_per_ip", .integer(0...largestCount), "TCP_PROXY_MAX_CONNECTIONS_PER_IP",
+                at: \.configuration.gateway.tcp.maxConnectionsPerAddress, "TCP connections of one client address; 0 is unlimited."
+            ),
+            .amount(
+                "tcp.max_message", .size(1...largestSizeBytes), "TCP_PROXY_MAX_MESSAGE_BYTES",
+                at: \.configuration.gateway.tcp.maxMessageBytes, "Largest WebSocket message; a larger one closes with 1009."),
+            .amount(
+                "tcp.max_buffer", .size(1...largestSizeBytes), "TCP_PROXY_MAX_TCP_BUFFER_BYTES",
+                at: \.configuration.gateway.tcp.maxBufferBytes, "Bytes from one client waiting for a slow target."),
+            .amount(
+                "tcp.connect_timeout", .duration(1...longestTimerMilliseconds, .milliseconds), "TCP_PROXY_CONNECT_TIMEOUT_MS",
+                at: \.configuration.gateway.tcp.connectTimeoutMilliseconds, "Time to resolve and reach a target."),
+            .amount(
+                "tcp.idle_timeout", .duration(1...longestTimerMilliseconds, .milliseconds), "TCP_PROXY_IDLE_TIMEOUT_MS",
+                at: \.configuration.gateway.tcp.idleTimeoutMilliseconds, "A connection without traffic for this long is closed."),
         ]
     }
 
     private static var mux: [Key] {
         [
-            .amount("tcp.mux_max_streams", .integer(1...largestCount), "TCP_MUX_MAX_STREAMS",
-                    at: \.configuration.gateway.mux.maxStreams, "Streams of one multiplexed WebSocket.").environmentOnly(),
-            .amount("tcp.mux_max_stream_buffer", .size(0...largestSizeBytes), "TCP_MUX_MAX_STREAM_BUFFER_BYTES",
-                    at: \.configuration.gateway.mux.maxStreamBufferBytes, "Bytes of one stream waiting for its target.").environmentOnly(),
-            .amount("tcp.mux_max_frame_payload", .size(0...largestSizeBytes), "TCP_MUX_MAX_FRAME_PAYLOAD_BYTES",
-                    at: \.configuration.gateway.mux.maxFramePayloadBytes, "Largest payload of one multiplexing frame.").environmentOnly(),
+            .amount(
+                "tcp.mux_max_streams", .integer(1...largestCount), "TCP_MUX_MAX_STREAMS",
+                at: \.configuration.gateway.mux.maxStreams, "Streams of one multiplexed WebSocket."
+            ).environmentOnly(),
+            .amount(
+                "tcp.mux_max_stream_buffer", .size(0...largestSizeBytes), "TCP_MUX_MAX_STREAM_BUFFER_BYTES",
+                at: \.configuration.gateway.mux.maxStreamBufferBytes, "Bytes of one stream waiting for its target."
+            ).environmentOnly(),
+            .amount(
+                "tcp.mux_max_frame_payload", .size(0...largestSizeBytes), "TCP_MUX_MAX_FRAME_PAYLOAD_BYTES",
+                at: \.configuration.gateway.mux.maxFramePayloadBytes, "Largest payload of one multiplexing frame."
+            ).environmentOnly(),
         ]
     }
 
     private static var demo: [Key] {
         [
-            .flag("demo.enabled", .zeroOrOne, at: \.configuration.demo.enabled, "Serves the demonstration page at /demo and starts its small service."),
+            .flag(
+                "demo.enabled", .zeroOrOne, at: \.configuration.demo.enabled,
+                "Serves the demonstration page at /demo and starts its small service."),
             .text("demo.service_address", at: \.demoAddress, check: checkAddress, "Where the demonstration service listens."),
         ]
     }
 
     private static var resources: [Key] {
         [
-            .amount("limits.connections_per_shard", .integer(64...4_194_304), at: \.configuration.limits.maximumConnectionsPerShard,
-                    "Sockets of one shard, clients and targets together."),
-            .amount("limits.receive_buffer", .size(4096...1_048_576), at: \.configuration.limits.receiveBufferBytes,
-                    "Bytes of one ordinary receive buffer."),
-            .amount("limits.receive_buffers_per_shard", .integer(16...32_768), at: \.configuration.limits.receiveBuffersPerShard,
-                    check: powerOfTwo, "Ordinary receive buffers of one shard; a power of two."),
-            .amount("limits.bulk_buffer", .size(16_384...4_194_304), at: \.configuration.limits.bulkBufferBytes,
-                    "Bytes of a receive buffer of a flow in bulk."),
-            .amount("limits.bulk_buffers_per_shard", .integer(2...32_768), at: \.configuration.limits.bulkBuffersPerShard,
-                    check: powerOfTwo, "Bulk receive buffers of one shard; a power of two."),
-            .amount("limits.high_watermark", .size(4096...1_073_741_824), at: \.configuration.limits.highWatermarkBytes,
-                    "Unsent bytes from which on the other side is not read."),
-            .amount("limits.low_watermark", .size(0...1_073_741_824), at: \.configuration.limits.lowWatermarkBytes,
-                    "Unsent bytes at which reading goes on; below limits.high_watermark."),
-            .amount("limits.listen_backlog", .integer(1...65_535), at: \.configuration.limits.listenBacklog,
-                    "Connections the kernel keeps waiting on a listener."),
-            .amount("limits.log_buffer_per_shard", .size(4096...67_108_864), at: \.configuration.limits.logBufferBytesPerShard,
-                    "Log bytes of one shard waiting to be written; what does not fit is dropped and counted."),
+            .amount(
+                "limits.connections_per_shard", .integer(64...4_194_304), at: \.configuration.limits.maximumConnectionsPerShard,
+                "Sockets of one shard, clients and targets together."),
+            .amount(
+                "limits.receive_buffer", .size(4096...1_048_576), at: \.configuration.limits.receiveBufferBytes,
+                "Bytes of one ordinary receive buffer."),
+            .amount(
+                "limits.receive_buffers_per_shard", .integer(16...32_768), at: \.configuration.limits.receiveBuffersPerShard,
+                check: powerOfTwo, "Ordinary receive buffers of one shard; a power of two."),
+            .amount(
+                "limits.bulk_buffer", .size(16_384...4_194_304), at: \.configuration.limits.bulkBufferBytes,
+                "Bytes of a receive buffer of a flow in bulk."),
+            .amount(
+                "limits.bulk_buffers_per_shard", .integer(2...32_768), at: \.configuration.limits.bulkBuffersPerShard,
+                check: powerOfTwo, "Bulk receive buffers of one shard; a power of two."),
+            .amount(
+                "limits.high_watermark", .size(4096...1_073_741_824), at: \.configuration.limits.highWatermarkBytes,
+                "Unsent bytes from which on the other side is not read."),
+            .amount(
+                "limits.low_watermark", .size(0...1_073_741_824), at: \.configuration.limits.lowWatermarkBytes,
+                "Unsent bytes at which reading goes on; below limits.high_watermark."),
+            .amount(
+                "limits.listen_backlog", .integer(1...65_535), at: \.configuration.limits.listenBacklog,
+                "Connections the kernel keeps waiting on a listener."),
+            .amount(
+                "limits.log_buffer_per_shard", .size(4096...67_108_864), at: \.configuration.limits.logBufferBytesPerShard,
+                "Log bytes of one shard waiting to be written; what does not fit is dropped and counted."),
         ]
     }
 
     private static var environmentAddress: [Key] {
         [
             .text("host", .text, "HOST", at: \.host, check: checkHost, "Address of the first listener.").environmentOnly(),
-            .amount("port", .integer(0...65_535), "PORT", at: \.port, "Port of the first listener; 0 picks a free one.").environmentOnly(),
+            .amount("port", .integer(0...65_535), "PORT", at: \.port, "Port of the first listener; 0 picks a free one.")
+                .environmentOnly(),
             .flag("tls_enabled", .zeroOrOne, "TLS_ENABLED", at: \.tlsEnabled, "TLS on the first listener.").environmentOnly(),
             .text("tls_cert_path", .text, "TLS_CERT_PATH", at: \.tlsCertificatePath, "PEM certificate chain.").environmentOnly(),
             .text("tls_key_path", .text, "TLS_KEY_PATH", at: \.tlsKeyPath, "PEM private key.").environmentOnly(),
@@ -160,41 +220,74 @@ struct ConfigurationSchema {
 
     private static var dns: [Key] {
         [
-            .list("dns_upstreams", of: "resolvers", "DNS_UPSTREAMS", at: \.dnsUpstreams, check: checkUpstream,
-                  "Resolvers of DNS over HTTPS, tried in order.").environmentOnly().acceptingBlank(),
-            .amount("dns_upstream_timeout", .duration(1...longestTimerMilliseconds, .milliseconds), "DNS_UPSTREAM_TIMEOUT_MS",
-                    at: \.configuration.gateway.dns.upstreamTimeoutMilliseconds, "Time for one attempt.").environmentOnly(),
-            .amount("dns_cache_entries", .integer(0...largestCount), "DNS_CACHE_MAX_ENTRIES",
-                    at: \.configuration.gateway.dns.cacheMaxEntries, "Cached answers; 0 is off.").environmentOnly(),
-            .amount("dns_cache_max_ttl", .duration(0...longestLifetimeSeconds, .seconds), "DNS_CACHE_MAX_TTL_SECONDS",
-                    at: \.configuration.gateway.dns.cacheMaxLifetimeSeconds, "Longest stay in the cache.").environmentOnly(),
-            .amount("dns_cache_negative_ttl", .duration(0...longestLifetimeSeconds, .seconds), "DNS_CACHE_NEGATIVE_TTL_SECONDS",
-                    at: \.configuration.gateway.dns.cacheNegativeLifetimeSeconds, "Stay of a negative answer without SOA.").environmentOnly(),
-            .amount("dns_max_query", .size(0...largestSizeBytes), "DNS_MAX_QUERY_BYTES", at: \.configuration.gateway.dns.maxQueryBytes,
-                    "Largest query.").environmentOnly(),
-            .amount("dns_max_response", .size(0...largestSizeBytes), "DNS_MAX_RESPONSE_BYTES",
-                    at: \.configuration.gateway.dns.maxResponseBytes, "Largest answer.").environmentOnly(),
-            .flag("dns_allow_any", .oneIsOn, "DNS_ALLOW_ANY", at: \.configuration.gateway.dns.allowAny, "Answers ANY queries.").environmentOnly(),
-            .flag("dns_allow_private_ptr", .oneIsOn, "DNS_ALLOW_PRIVATE_PTR", at: \.configuration.gateway.dns.allowPrivatePointer,
-                  "Answers reverse queries for private addresses.").environmentOnly(),
-            .number("dns_qps_per_ip", 0...1e9, "DNS_QPS_PER_IP", at: \.configuration.gateway.dns.queriesPerSecondPerAddress,
-                    "Queries of one address a second; 0 is unlimited.").environmentOnly(),
-            .number("dns_burst_per_ip", 0...1e9, "DNS_BURST_PER_IP", at: \.configuration.gateway.dns.burstPerAddress,
-                    "Burst of one address; 0 is unlimited.").environmentOnly(),
+            .list(
+                "dns_upstreams", of: "resolvers", "DNS_UPSTREAMS", at: \.dnsUpstreams, check: checkUpstream,
+                "Resolvers of DNS over HTTPS, tried in order."
+            ).environmentOnly().acceptingBlank(),
+            .amount(
+                "dns_upstream_timeout", .duration(1...longestTimerMilliseconds, .milliseconds), "DNS_UPSTREAM_TIMEOUT_MS",
+                at: \.configuration.gateway.dns.upstreamTimeoutMilliseconds, "Time for one attempt."
+            ).environmentOnly(),
+            .amount(
+                "dns_cache_entries", .integer(0...largestCount), "DNS_CACHE_MAX_ENTRIES",
+                at: \.configuration.gateway.dns.cacheMaxEntries, "Cached answers; 0 is off."
+            ).environmentOnly(),
+            .amount(
+                "dns_cache_max_ttl", .duration(0...longestLifetimeSeconds, .seconds), "DNS_CACHE_MAX_TTL_SECONDS",
+                at: \.configuration.gateway.dns.cacheMaxLifetimeSeconds, "Longest stay in the cache."
+            ).environmentOnly(),
+            .amount(
+                "dns_cache_negative_ttl", .duration(0...longestLifetimeSeconds, .seconds), "DNS_CACHE_NEGATIVE_TTL_SECONDS",
+                at: \.configuration.gateway.dns.cacheNegativeLifetimeSeconds, "Stay of a negative answer without SOA."
+            ).environmentOnly(),
+            .amount(
+                "dns_max_query", .size(0...largestSizeBytes), "DNS_MAX_QUERY_BYTES",
+                at: \.configuration.gateway.dns.maxQueryBytes,
+                "Largest query."
+            ).environmentOnly(),
+            .amount(
+                "dns_max_response", .size(0...largestSizeBytes), "DNS_MAX_RESPONSE_BYTES",
+                at: \.configuration.gateway.dns.maxResponseBytes, "Largest answer."
+            ).environmentOnly(),
+            .flag("dns_allow_any", .oneIsOn, "DNS_ALLOW_ANY", at: \.configuration.gateway.dns.allowAny, "Answers ANY queries.")
+                .environmentOnly(),
+            .flag(
+                "dns_allow_private_ptr", .oneIsOn, "DNS_ALLOW_PRIVATE_PTR", at: \.configuration.gateway.dns.allowPrivatePointer,
+                "Answers reverse queries for private addresses."
+            ).environmentOnly(),
+            .number(
+                "dns_qps_per_ip", 0...1e9, "DNS_QPS_PER_IP", at: \.configuration.gateway.dns.queriesPerSecondPerAddress,
+                "Queries of one address a second; 0 is unlimited."
+            ).environmentOnly(),
+            .number(
+                "dns_burst_per_ip", 0...1e9, "DNS_BURST_PER_IP", at: \.configuration.gateway.dns.burstPerAddress,
+                "Burst of one address; 0 is unlimited."
+            ).environmentOnly(),
         ]
     }
 
     private static var relay: [Key] {
         [
-            .text("udp_relay_base_url", .text, "UDP_RELAY_BASE_URL", at: \.relayBaseURL, check: { RelayURL.problem($0) },
-                  "Where clients find the UDP relay; empty: none is announced.").environmentOnly(),
-            .text("udp_relay_auth_mode", .choice(["none", "api_key", "jwt"]), "UDP_RELAY_AUTH_MODE", at: \.relayAuthentication,
-                  "How clients prove themselves to the relay.").environmentOnly(),
-            .text("udp_relay_api_key", .secret, "UDP_RELAY_API_KEY", at: \.relayKey, check: checkSecret, "The key handed out for api_key.").environmentOnly(),
-            .text("udp_relay_jwt_secret", .secret, "UDP_RELAY_JWT_SECRET", at: \.relaySecret, check: checkSecret,
-                  "The key that signs tokens for jwt.").environmentOnly(),
-            .amount("udp_relay_token_ttl", .duration(1...longestLifetimeSeconds, .seconds), "UDP_RELAY_TOKEN_TTL_SECONDS",
-                    at: \.relayLifetimeSeconds, "Lifetime of a token.").environmentOnly(),
+            .text(
+                "udp_relay_base_url", .text, "UDP_RELAY_BASE_URL", at: \.relayBaseURL, check: { RelayURL.problem($0) },
+                "Where clients find the UDP relay; empty: none is announced."
+            ).environmentOnly(),
+            .text(
+                "udp_relay_auth_mode", .choice(["none", "api_key", "jwt"]), "UDP_RELAY_AUTH_MODE", at: \.relayAuthentication,
+                "How clients prove themselves to the relay."
+            ).environmentOnly(),
+            .text(
+                "udp_relay_api_key", .secret, "UDP_RELAY_API_KEY", at: \.relayKey, check: checkSecret,
+                "The key handed out for api_key."
+            ).environmentOnly(),
+            .text(
+                "udp_relay_jwt_secret", .secret, "UDP_RELAY_JWT_SECRET", at: \.relaySecret, check: checkSecret,
+                "The key that signs tokens for jwt."
+            ).environmentOnly(),
+            .amount(
+                "udp_relay_token_ttl", .duration(1...longestLifetimeSeconds, .seconds), "UDP_RELAY_TOKEN_TTL_SECONDS",
+                at: \.relayLifetimeSeconds, "Lifetime of a token."
+            ).environmentOnly(),
             .text("udp_relay_audience", .text, "UDP_RELAY_AUDIENCE", at: \.relayAudience, "The aud claim.").environmentOnly(),
             .text("udp_relay_issuer", .text, "UDP_RELAY_ISSUER", at: \.relayIssuer, "The iss claim.").environmentOnly(),
         ]
@@ -202,16 +295,26 @@ struct ConfigurationSchema {
 
     private static var advertised: [Key] {
         [
-            .amount("l2_max_frame_payload", .integer(0...largestCount), "AERO_L2_MAX_FRAME_PAYLOAD", at: \.l2FramePayloadBytes,
-                    "Announced frame limit of the L2 tunnel; 0 is 2048.").environmentOnly(),
-            .amount("l2_max_frame_size", .integer(0...largestCount), "AERO_L2_MAX_FRAME_SIZE", at: \.l2LegacyFramePayloadBytes,
-                    "Older name of AERO_L2_MAX_FRAME_PAYLOAD.").environmentOnly(),
-            .amount("l2_max_control_payload", .integer(0...largestCount), "AERO_L2_MAX_CONTROL_PAYLOAD", at: \.l2ControlPayloadBytes,
-                    "Announced control limit of the L2 tunnel; 0 is 256.").environmentOnly(),
-            .text("version", .text, "AERO_GATEWAY_VERSION", at: \.configuration.gateway.version.version, "What /version answers.").environmentOnly(),
-            .text("git_revision", .text, "AERO_GATEWAY_GIT_SHA", "GIT_SHA", at: \.gitRevision, "What /version answers.").environmentOnly(),
-            .text("built_at", .text, "AERO_GATEWAY_BUILD_TIMESTAMP", "BUILD_TIMESTAMP", at: \.configuration.gateway.version.builtAt,
-                  "What /version answers.").environmentOnly(),
+            .amount(
+                "l2_max_frame_payload", .integer(0...largestCount), "AERO_L2_MAX_FRAME_PAYLOAD", at: \.l2FramePayloadBytes,
+                "Announced frame limit of the L2 tunnel; 0 is 2048."
+            ).environmentOnly(),
+            .amount(
+                "l2_max_frame_size", .integer(0...largestCount), "AERO_L2_MAX_FRAME_SIZE", at: \.l2LegacyFramePayloadBytes,
+                "Older name of AERO_L2_MAX_FRAME_PAYLOAD."
+            ).environmentOnly(),
+            .amount(
+                "l2_max_control_payload", .integer(0...largestCount), "AERO_L2_MAX_CONTROL_PAYLOAD", at: \.l2ControlPayloadBytes,
+                "Announced control limit of the L2 tunnel; 0 is 256."
+            ).environmentOnly(),
+            .text("version", .text, "AERO_GATEWAY_VERSION", at: \.configuration.gateway.version.version, "What /version answers.")
+                .environmentOnly(),
+            .text("git_revision", .text, "AERO_GATEWAY_GIT_SHA", "GIT_SHA", at: \.gitRevision, "What /version answers.")
+                .environmentOnly(),
+            .text(
+                "built_at", .text, "AERO_GATEWAY_BUILD_TIMESTAMP", "BUILD_TIMESTAMP", at: \.configuration.gateway.version.builtAt,
+                "What /version answers."
+            ).environmentOnly(),
         ]
     }
 }

@@ -36,14 +36,17 @@ struct RelayURL: Equatable {
         guard let parts = URLParts(text) else { return nil }
         // A WebSocket scheme has the default port and host rules of its HTTP twin.
         let twins = ["http": "http", "https": "https", "ws": "http", "wss": "https"]
-        guard let twin = twins[parts.scheme], let origin = PolicyText.normalizedOrigin("\(twin)://\(parts.authority)") else { return nil }
+        guard let twin = twins[parts.scheme], let origin = PolicyText.normalizedOrigin("\(twin)://\(parts.authority)") else {
+            return nil
+        }
         let path = parts.path.hasSuffix("/") ? String(parts.path.dropLast()) : parts.path
         self.text = parts.scheme + origin.dropFirst(twin.count) + path
     }
 
     static func problem(_ text: String) -> String? {
         if text.isEmpty || RelayURL(text) != nil { return nil }
-        return "`\(Quantity.excerpt(text))` is not allowed; allowed: an absolute http, https, ws or wss URL without query and fragment"
+        return
+            "`\(Quantity.excerpt(text))` is not allowed; allowed: an absolute http, https, ws or wss URL without query and fragment"
     }
 }
 
@@ -56,7 +59,8 @@ struct URLParts: Equatable {
 
     /// nil when there is a query, a fragment, a blank, a backslash, a dot segment, or no authority.
     init?(_ text: String) {
-        guard text.utf8.count <= 4096, text.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7F && $0 != 0x5C && $0 != 0x3F && $0 != 0x23 && $0 != 0x22 }),
+        guard text.utf8.count <= 4096,
+            text.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7F && $0 != 0x5C && $0 != 0x3F && $0 != 0x23 && $0 != 0x22 }),
             let separator = text.utf8.firstIndex(of: 0x3A), text[separator...].hasPrefix("://")
         else { return nil }
         scheme = text[..<separator].lowercased()

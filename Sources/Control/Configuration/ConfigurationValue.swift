@@ -66,7 +66,8 @@ indirect enum ConfigurationType {
         case .size(let range):
             "a size with unit (512B, 64KiB, 1MiB) from \(Quantity.size(range.lowerBound)) to \(Quantity.size(range.upperBound))"
         case .flag: "true or false"
-        case .choice(let names): names.count > 1 ? names.dropLast().joined(separator: ", ") + " or \(names[names.count - 1])" : names[0]
+        case .choice(let names):
+            names.count > 1 ? names.dropLast().joined(separator: ", ") + " or \(names[names.count - 1])" : names[0]
         case .text: "text"
         case .secret: "text (a secret; also as a file, see `_file`)"
         case .automaticOr(let range): "auto, or an integer from \(range.lowerBound) to \(range.upperBound)"
@@ -166,8 +167,9 @@ indirect enum ConfigurationType {
             guard names.contains(text) else {
                 let hint = NearestName.find(text.lowercased(), among: names.map { $0.lowercased() })
                     .flatMap { near in names.first { $0.lowercased() == near } }
-                throw ValueRefusal(": `\(text)` is not allowed" + (hint.map { "; did you mean `\($0)`?" } ?? "")
-                    + "; allowed: \(allowed)")
+                throw ValueRefusal(
+                    ": `\(text)` is not allowed" + (hint.map { "; did you mean `\($0)`?" } ?? "")
+                        + "; allowed: \(allowed)")
             }
             return .text(text)
         default:
@@ -225,7 +227,9 @@ enum Quantity {
     static func number(_ text: String) -> Double? {
         let text = trimmed(text)
         let parts = text.utf8.split(separator: 0x2E, omittingEmptySubsequences: false)
-        guard parts.count <= 2, parts.allSatisfy({ !$0.isEmpty && $0.allSatisfy { $0 >= 0x30 && $0 <= 0x39 } }) else { return nil }
+        guard parts.count <= 2, parts.allSatisfy({ !$0.isEmpty && $0.allSatisfy { $0 >= 0x30 && $0 <= 0x39 } }) else {
+            return nil
+        }
         return Double(text)
     }
 
@@ -258,7 +262,9 @@ enum Quantity {
     static func duration(_ amount: Int, _ unit: ConfigurationType.DurationUnit) -> String {
         let milliseconds = amount * unit.rawValue
         if milliseconds == 0 { return "0s" }
-        for (suffix, factor) in durationUnits.reversed() where milliseconds % factor == 0 { return "\(milliseconds / factor)\(suffix)" }
+        for (suffix, factor) in durationUnits.reversed() where milliseconds % factor == 0 {
+            return "\(milliseconds / factor)\(suffix)"
+        }
         return "\(milliseconds)ms"
     }
 
@@ -299,10 +305,13 @@ enum Quantity {
 
     /// A scalar that YAML reads back as the same text.
     static func quoted(_ text: String) -> String {
-        let plain = !text.isEmpty && text.utf8.allSatisfy {
-            ($0 >= 0x30 && $0 <= 0x39) || ($0 >= 0x41 && $0 <= 0x5A) || ($0 >= 0x61 && $0 <= 0x7A) || $0 == 0x2E || $0 == 0x2F || $0 == 0x5F
-                || $0 == 0x2D
-        }
+        let plain =
+            !text.isEmpty
+            && text.utf8.allSatisfy {
+                ($0 >= 0x30 && $0 <= 0x39) || ($0 >= 0x41 && $0 <= 0x5A) || ($0 >= 0x61 && $0 <= 0x7A) || $0 == 0x2E || $0 == 0x2F
+                    || $0 == 0x5F
+                    || $0 == 0x2D
+            }
         if plain, text != "null", text != "Null", text != "NULL", text.utf8.first != 0x2D { return text }
         var result = "\""
         for scalar in text.unicodeScalars {

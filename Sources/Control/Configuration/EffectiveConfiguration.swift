@@ -12,7 +12,9 @@ struct EffectiveConfiguration {
         for key in schema.keys where key.inFile {
             let section = key.path.split(separator: ".").first.map(String.init) ?? key.path
             guard written.insert(section).inserted else { continue }
-            if section == key.path { lines.append(line(key, name: key.path, indent: "")) } else {
+            if section == key.path {
+                lines.append(line(key, name: key.path, indent: ""))
+            } else {
                 lines.append("\(section):")
                 for member in schema.keys where member.inFile && member.path.hasPrefix(section + ".") {
                     lines.append(line(member, name: String(member.path.dropFirst(section.count + 1)), indent: "  "))
@@ -34,7 +36,9 @@ struct EffectiveConfiguration {
     private func line(_ key: ConfigurationSchema.Key, name: String, indent: String) -> String {
         var value = key.type.fileText(key.read(draft))
         // What is derived is shown as it came out.
-        if key.path == "gateway.public_base_url", draft.publicBaseURL.isEmpty { value = "~  # derived: \(configuration.gateway.http.publicBaseURL)" }
+        if key.path == "gateway.public_base_url", draft.publicBaseURL.isEmpty {
+            value = "~  # derived: \(configuration.gateway.http.publicBaseURL)"
+        }
         if key.path == "gateway.allowed_origins", draft.allowedOrigins.isEmpty {
             value = "~  # derived: \(configuration.gateway.origins.origins.sorted().joined(separator: ", "))"
         }
@@ -52,7 +56,9 @@ struct EffectiveConfiguration {
         for listener in configuration.listeners {
             lines.append("  - name: \(Quantity.quoted(listener.name))")
             lines.append("    address: \(Quantity.quoted("\(listener.address)"))")
-            if !listener.features.isEmpty { lines.append("    features: [\(listener.features.map(\.rawValue).joined(separator: ", "))]") }
+            if !listener.features.isEmpty {
+                lines.append("    features: [\(listener.features.map(\.rawValue).joined(separator: ", "))]")
+            }
         }
         return lines
     }
@@ -90,9 +96,13 @@ public enum ConfigurationReference {
         }
         lines += ["", "Environment only"]
         for key in schema.keys where !key.inFile {
-            lines.append("    \(key.variables.joined(separator: ", ")): \(key.documentation) Accepts \(key.type.allowedInEnvironment).")
+            lines.append(
+                "    \(key.variables.joined(separator: ", ")): \(key.documentation) Accepts \(key.type.allowedInEnvironment).")
         }
-        lines += ["", "Not available in this version: " + ConfigurationSchema.unavailableSections.map { "`\($0)`" }.joined(separator: ", ")]
+        lines += [
+            "",
+            "Not available in this version: " + ConfigurationSchema.unavailableSections.map { "`\($0)`" }.joined(separator: ", "),
+        ]
         return lines.joined(separator: "\n") + "\n"
     }
 }

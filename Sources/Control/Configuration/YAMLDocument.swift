@@ -11,9 +11,12 @@ import CYAML
 
 /// A place in a text. Both numbers count from 1.
 public struct TextPosition: Sendable, Hashable {
+    /// From 1.
     public var line: Int
+    /// From 1, in characters.
     public var column: Int
 
+    /// A place.
     public init(line: Int, column: Int) {
         self.line = line
         self.column = column
@@ -31,7 +34,9 @@ public struct YAMLNode: Sendable, Equatable {
         case mapping([YAMLEntry])
     }
 
+    /// The value.
     public var content: Content
+    /// Where it begins.
     public var position: TextPosition
 
     /// An absent value: nothing, `~` or `null`, unquoted.
@@ -52,15 +57,19 @@ public struct YAMLNode: Sendable, Equatable {
 
 /// A key of a mapping with its value.
 public struct YAMLEntry: Sendable, Equatable {
+    /// The key's text.
     public var key: String
     /// Where the key stands (the value has its own position).
     public var position: TextPosition
+    /// What stands behind the key.
     public var value: YAMLNode
 }
 
 /// Why a text was refused, and where.
 public struct YAMLError: Error, Sendable, Equatable {
+    /// Where reading stopped.
     public var position: TextPosition
+    /// What is wrong there.
     public var message: String
 }
 
@@ -73,6 +82,7 @@ public struct YAMLLimits: Sendable {
     /// Nodes in all: bounds memory at about 100 bytes a node.
     public var nodes = 100_000
 
+    /// The limits of a configuration file.
     public init() {}
 }
 
@@ -81,8 +91,9 @@ public enum YAMLDocument {
     /// The root of the only document in `bytes`; nil when the text holds none (empty, or only comments).
     public static func parse(_ bytes: [UInt8], limits: YAMLLimits = YAMLLimits()) throws(YAMLError) -> YAMLNode? {
         guard bytes.count <= limits.bytes else {
-            throw YAMLError(position: TextPosition(line: 1, column: 1),
-                            message: "the file has \(bytes.count) bytes; at most \(limits.bytes) are read")
+            throw YAMLError(
+                position: TextPosition(line: 1, column: 1),
+                message: "the file has \(bytes.count) bytes; at most \(limits.bytes) are read")
         }
         return try bytes.withUnsafeBufferPointer { buffer throws(YAMLError) -> YAMLNode? in
             var builder = try YAMLBuilder(buffer, limits: limits)

@@ -19,12 +19,16 @@ struct ControlGroup {
     var memoryBytes: Int?
 
     /// The tightest limits on the way from the process's own group to the root of what is visible.
-    static func current(root: String = "/sys/fs/cgroup", membership: [Substring] = SystemFile.lines("/proc/self/cgroup")) -> ControlGroup {
+    static func current(root: String = "/sys/fs/cgroup", membership: [Substring] = SystemFile.lines("/proc/self/cgroup"))
+        -> ControlGroup
+    {
         var group = ControlGroup()
         var path = membership.first { $0.hasPrefix("0::") }.map { String($0.dropFirst(3)) } ?? "/"
         while true {
             let directory = root + (path == "/" ? "" : path)
-            if let line = SystemFile.line(directory + "/cpu.max"), let cores = cores(line) { group.cores = min(group.cores ?? cores, cores) }
+            if let line = SystemFile.line(directory + "/cpu.max"), let cores = cores(line) {
+                group.cores = min(group.cores ?? cores, cores)
+            }
             if let line = SystemFile.line(directory + "/memory.max"), let bytes = Int(line) {
                 group.memoryBytes = min(group.memoryBytes ?? bytes, bytes)
             }
@@ -37,7 +41,9 @@ struct ControlGroup {
             group.cores = quota / period
         }
         // Version 1 says "unlimited" by a number near the largest.
-        if group.memoryBytes == nil, let bytes = SystemFile.line(root + "/memory/memory.limit_in_bytes").flatMap({ Int($0) }), bytes < 1 << 60 {
+        if group.memoryBytes == nil, let bytes = SystemFile.line(root + "/memory/memory.limit_in_bytes").flatMap({ Int($0) }),
+            bytes < 1 << 60
+        {
             group.memoryBytes = bytes
         }
         return group
@@ -54,8 +60,9 @@ struct ControlGroup {
 extension Doctor {
     /// Memory the shards take at start-up: both classes of receive buffers and the log rings.
     static func poolBytes(_ limits: ResourceLimits, shards: Int) -> Int {
-        shards * (limits.receiveBufferBytes * limits.receiveBuffersPerShard + limits.bulkBufferBytes * limits.bulkBuffersPerShard
-            + limits.logBufferBytesPerShard)
+        shards
+            * (limits.receiveBufferBytes * limits.receiveBuffersPerShard + limits.bulkBufferBytes * limits.bulkBuffersPerShard
+                + limits.logBufferBytesPerShard)
     }
 
     static func controlGroup(_ limits: ResourceLimits, shards: Int, _ group: ControlGroup = .current()) -> [Finding] {
@@ -63,8 +70,10 @@ extension Doctor {
         if let cores = group.cores {
             let text = "the container may use \(Quantity.number((cores * 100).rounded() / 100)) cores"
             if Double(shards) > cores.rounded(.up) {
-                findings.append(Finding(.warn, "cpu limit", "\(text), but there are \(shards) shards: they will be throttled together",
-                                        remedy: "set shards to \(max(1, Int(cores.rounded(.up)))) or raise the limit"))
+                findings.append(
+                    Finding(
+                        .warn, "cpu limit", "\(text), but there are \(shards) shards: they will be throttled together",
+                        remedy: "set shards to \(max(1, Int(cores.rounded(.up)))) or raise the limit"))
             } else {
                 findings.append(Finding(.ok, "cpu limit", text))
             }
@@ -75,8 +84,10 @@ extension Doctor {
         let poolText = "\(pool >> 20) MiB of buffers at start-up"
         if let memory = group.memoryBytes {
             if pool > memory / 2 {
-                findings.append(Finding(pool > memory ? .fail : .warn, "memory limit", "\(memory >> 20) MiB, and \(poolText)",
-                                        remedy: "raise the limit, or lower limits.receive_buffers_per_shard or shards"))
+                findings.append(
+                    Finding(
+                        pool > memory ? .fail : .warn, "memory limit", "\(memory >> 20) MiB, and \(poolText)",
+                        remedy: "raise the limit, or lower limits.receive_buffers_per_shard or shards"))
             } else {
                 findings.append(Finding(.ok, "memory limit", "\(memory >> 20) MiB, \(poolText)"))
             }

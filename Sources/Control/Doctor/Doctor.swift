@@ -16,8 +16,11 @@ public struct Finding: Sendable, Equatable {
         case fail = "FAIL"
     }
 
+    /// How bad it is.
     public var verdict: Verdict
+    /// What was examined.
     public var subject: String
+    /// What was found.
     public var detail: String
     /// What to do; nil when nothing needs to be done.
     public var remedy: String?
@@ -72,8 +75,9 @@ public enum Doctor {
         let numbers = release.split(whereSeparator: { $0 == "." || $0 == "-" }).prefix(2).compactMap { Int($0) }
         guard numbers.count == 2 else { return Finding(.warn, "kernel", "release `\(release)` is not understood") }
         if (numbers[0], numbers[1]) < (testedKernel.major, testedKernel.minor) {
-            return Finding(.warn, "kernel", "Linux \(release) is older than \(testedKernel.major).\(testedKernel.minor)",
-                           remedy: "use Linux \(testedKernel.major).\(testedKernel.minor) or later")
+            return Finding(
+                .warn, "kernel", "Linux \(release) is older than \(testedKernel.major).\(testedKernel.minor)",
+                remedy: "use Linux \(testedKernel.major).\(testedKernel.minor) or later")
         }
         return Finding(.ok, "kernel", "Linux \(release)")
     }
@@ -95,17 +99,22 @@ public enum Doctor {
 
     private static func finding(_ item: Capabilities.Item) -> Finding {
         if item.present { return Finding(.ok, item.name, "available") }
-        return Finding(item.required ? .fail : .warn, item.name, "not available: \(item.consequence)",
-                       remedy: "use a newer kernel, or allow it in the sandbox")
+        return Finding(
+            item.required ? .fail : .warn, item.name, "not available: \(item.consequence)",
+            remedy: "use a newer kernel, or allow it in the sandbox")
     }
 
     /// The system settings that decide over io_uring, when it was refused.
     private static func ringSettings() -> [Finding] {
         guard let disabled = SystemFile.line("/proc/sys/kernel/io_uring_disabled"), disabled != "0" else { return [] }
         let group = SystemFile.line("/proc/sys/kernel/io_uring_group") ?? "-1"
-        return [Finding(.fail, "kernel.io_uring_disabled", "\(disabled) (kernel.io_uring_group \(group))",
-                        remedy: disabled == "1" ? "add this user to group \(group), or sysctl -w kernel.io_uring_disabled=0"
-                            : "sysctl -w kernel.io_uring_disabled=0")]
+        return [
+            Finding(
+                .fail, "kernel.io_uring_disabled", "\(disabled) (kernel.io_uring_group \(group))",
+                remedy: disabled == "1"
+                    ? "add this user to group \(group), or sysctl -w kernel.io_uring_disabled=0"
+                    : "sysctl -w kernel.io_uring_disabled=0")
+        ]
     }
 
     private static func seccompNote() -> String {
@@ -118,7 +127,8 @@ public enum Doctor {
     static func cores(_ shards: Int) -> Finding {
         let cores = usableCores
         if shards > cores {
-            return Finding(.warn, "cores", "\(shards) shards share \(cores) cores", remedy: "set shards to auto or at most \(cores)")
+            return Finding(
+                .warn, "cores", "\(shards) shards share \(cores) cores", remedy: "set shards to auto or at most \(cores)")
         }
         return Finding(.ok, "cores", "\(shards) shards on \(cores) cores")
     }
@@ -129,8 +139,10 @@ public enum Doctor {
         if hard >= needed {
             return Finding(.ok, "descriptors", "\(needed) needed, up to \(DescriptorLimit.text(hard)) allowed")
         }
-        return Finding(.warn, "descriptors", "\(needed) needed for limits.connections_per_shard, only \(hard) allowed; further connections wait",
-                       remedy: "raise the hard limit: ulimit -Hn \(needed), LimitNOFILE=\(needed), or --ulimit nofile=\(needed)")
+        return Finding(
+            .warn, "descriptors",
+            "\(needed) needed for limits.connections_per_shard, only \(hard) allowed; further connections wait",
+            remedy: "raise the hard limit: ulimit -Hn \(needed), LimitNOFILE=\(needed), or --ulimit nofile=\(needed)")
     }
 
     static func lockedMemory() -> Finding {
@@ -141,7 +153,9 @@ public enum Doctor {
         // Since Linux 5.12 rings are charged to the memory cgroup; only registered buffers count against this limit.
         let text = limit.rlim_cur == rlim_t.max ? "unlimited" : "\(limit.rlim_cur >> 10) KiB"
         if limit.rlim_cur < 64 << 10 {
-            return Finding(.warn, "locked memory", "\(text)", remedy: "raise it: ulimit -l 65536, LimitMEMLOCK=64M, or --ulimit memlock=67108864")
+            return Finding(
+                .warn, "locked memory", "\(text)",
+                remedy: "raise it: ulimit -l 65536, LimitMEMLOCK=64M, or --ulimit memlock=67108864")
         }
         return Finding(.ok, "locked memory", text)
     }
@@ -151,8 +165,9 @@ public enum Doctor {
             return Finding(.ok, "listen backlog", "\(limits.listenBacklog) asked for; the system's bound cannot be read")
         }
         if allowed < limits.listenBacklog {
-            return Finding(.warn, "listen backlog", "net.core.somaxconn cuts \(limits.listenBacklog) to \(allowed)",
-                           remedy: "sysctl -w net.core.somaxconn=\(limits.listenBacklog)")
+            return Finding(
+                .warn, "listen backlog", "net.core.somaxconn cuts \(limits.listenBacklog) to \(allowed)",
+                remedy: "sysctl -w net.core.somaxconn=\(limits.listenBacklog)")
         }
         return Finding(.ok, "listen backlog", "\(limits.listenBacklog) of \(allowed) allowed")
     }
@@ -170,12 +185,18 @@ public enum Doctor {
         switch error {
         case 0: return Finding(.ok, name, "\(address) can be bound")
         case EACCES, EPERM:
-            return Finding(.fail, name, "\(address): a port below net.ipv4.ip_unprivileged_port_start needs a privilege",
-                           remedy: "use a higher port, give CAP_NET_BIND_SERVICE, or sysctl -w net.ipv4.ip_unprivileged_port_start=\(address.port)")
+            return Finding(
+                .fail, name, "\(address): a port below net.ipv4.ip_unprivileged_port_start needs a privilege",
+                remedy:
+                    "use a higher port, give CAP_NET_BIND_SERVICE, or sysctl -w net.ipv4.ip_unprivileged_port_start=\(address.port)"
+            )
         case EADDRINUSE:
-            return Finding(.fail, name, "\(address) is taken by another process", remedy: "stop it (ss -ltnp shows it) or use another port")
+            return Finding(
+                .fail, name, "\(address) is taken by another process", remedy: "stop it (ss -ltnp shows it) or use another port")
         case EADDRNOTAVAIL:
-            return Finding(.fail, name, "\(address) is no address of this machine", remedy: "use 0.0.0.0, or an address that `ip addr` shows")
+            return Finding(
+                .fail, name, "\(address) is no address of this machine", remedy: "use 0.0.0.0, or an address that `ip addr` shows"
+            )
         default:
             return Finding(.fail, name, "\(address) cannot be bound: \(SmallFile.describe(error))", remedy: "use another address")
         }

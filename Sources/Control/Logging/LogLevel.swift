@@ -18,5 +18,6 @@ public enum LogLevel: UInt8, Sendable, CaseIterable, Comparable {
         self = level
     }
 
+    /// By importance; `silent` is above everything.
     public static func < (left: LogLevel, right: LogLevel) -> Bool { left.rawValue < right.rawValue }
 }

@@ -12,9 +12,12 @@
 
 /// What every record of a process carries.
 public struct LogIdentity: Sendable {
+    /// `pid` of every record.
     public var processIdentifier: Int32
+    /// `hostname` of every record.
     public var hostName: String
 
+    /// An identity; characters that would need escaping are left out of the name.
     public init(processIdentifier: Int32, hostName: String) {
         self.processIdentifier = processIdentifier
         self.hostName = hostName
@@ -38,6 +41,7 @@ public struct LogWriter: ~Copyable {
 
     /// Records below this level are not written. May change on a reload.
     public var threshold: LogLevel
+    /// Fixed for the life of the writer.
     public let format: LogFormat
     private let ring: LogRing
     private let line: UnsafeMutableRawBufferPointer
@@ -46,6 +50,7 @@ public struct LogWriter: ~Copyable {
     private var active = false
     private var truncated = false
 
+    /// A writer for the one thread that is the ring's producer.
     public init(ring: LogRing, identity: LogIdentity, threshold: LogLevel, format: LogFormat) {
         self.ring = ring
         self.threshold = threshold

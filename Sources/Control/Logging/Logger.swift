@@ -6,7 +6,7 @@
 // gateway: what cannot be written is discarded and counted. The process must ignore SIGPIPE.
 
 #if canImport(Glibc)
-import Glibc
+    import Glibc
 #endif
 
 /// Writes records of the control thread, and those the shards left in their rings.
@@ -61,8 +61,9 @@ public final class Logger {
             empty(sources[index].ring)
             let drops = sources[index].ring.dropped
             if drops > sources[index].reportedDrops {
-                record(.warn, "log records dropped: the output is slower than the records come",
-                       ["source": .text(sources[index].name), "records": .number(drops - sources[index].reportedDrops)])
+                record(
+                    .warn, "log records dropped: the output is slower than the records come",
+                    ["source": .text(sources[index].name), "records": .number(drops - sources[index].reportedDrops)])
                 sources[index].reportedDrops = drops
             }
         }
