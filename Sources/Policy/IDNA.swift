@@ -110,6 +110,8 @@ enum IDNA {
         // U+00DF and U+03C2 fold but are kept as they are (UTS #46 deviation characters, non-transitional).
         if properties.changesWhenNFKCCaseFolded, scalar.value != 0xDF, scalar.value != 0x3C2 { return false }
         if properties.isDefaultIgnorableCodePoint { return false }
+        // Replacement characters and ideographic description characters: symbols by category, disallowed by the table.
+        if (0xFFFC...0xFFFD).contains(scalar.value) || (0x2FF0...0x2FFF).contains(scalar.value) { return false }
         switch properties.generalCategory {
         case .lowercaseLetter, .otherLetter, .modifierLetter, .nonspacingMark, .spacingMark, .decimalNumber, .otherSymbol:
             return true
