@@ -61,7 +61,10 @@ class Peer:
         self.socket.sendall(data)
 
     def fill(self):
-        data = self.socket.recv(65536)
+        try:
+            data = self.socket.recv(65536)
+        except socket.timeout:
+            raise Failure(f"nothing arrives for {self.socket.gettimeout()} s; so far {self.buffer[:200]!r}")
         self.buffer += data
         return bool(data)
 
@@ -131,11 +134,12 @@ class Peer:
     def expect_end(self, text="the server closes the connection"):
         """Nothing but the end of the stream may follow."""
         try:
-            check(self.buffer == b"" and not self.fill(), text, self.buffer[:200])
+            ended = self.buffer == b"" and not self.fill()
         except ConnectionResetError:
-            pass
-        except socket.timeout:
+            return
+        except Failure:
             raise Failure(text + ": it is still open")
+        check(ended, text, self.buffer[:200])
 
     def close(self):
         self.socket.close()
