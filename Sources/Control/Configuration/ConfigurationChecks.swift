@@ -35,7 +35,7 @@ extension ConfigurationSchema {
     }
 
     static func checkHostPattern(_ text: String) -> String? {
-        PolicyText.hostPatternProblem(text).map { " entry \(Quantity.excerpt($0))" }
+        PolicyText.hostPatternProblem(text).map { " entry \(Quantity.excerpt($0, characters: 400))" }
     }
 
     static func checkPort(_ text: String) -> String? {

@@ -69,7 +69,7 @@ indirect enum ConfigurationType {
         case .choice(let names):
             names.count > 1 ? names.dropLast().joined(separator: ", ") + " or \(names[names.count - 1])" : names[0]
         case .text: "text"
-        case .secret: "text (a secret; also as a file, see `_file`)"
+        case .secret: "text; as it is a secret, better the same key with `_file` behind it and the path of a file"
         case .automaticOr(let range): "auto, or an integer from \(range.lowerBound) to \(range.upperBound)"
         case .list(let item): "a list of \(item)"
         }
@@ -291,16 +291,16 @@ enum Quantity {
     private static func isBlank(_ byte: UInt8) -> Bool { byte == 0x20 || (byte >= 0x09 && byte <= 0x0D) }
 
     /// The start of a long text, with control characters made visible: faults are single lines.
-    static func excerpt(_ text: String) -> String {
+    static func excerpt(_ text: String, characters: Int = 80) -> String {
         var result = ""
-        for scalar in text.unicodeScalars.prefix(80) {
+        for scalar in text.unicodeScalars.prefix(characters) {
             if scalar.value < 0x20 || scalar.value == 0x7F {
                 result += "\\u{\(String(scalar.value, radix: 16))}"
             } else {
                 result.unicodeScalars.append(scalar)
             }
         }
-        return text.unicodeScalars.count > 80 ? result + "…" : result
+        return text.unicodeScalars.count > characters ? result + "…" : result
     }
 
     /// A scalar that YAML reads back as the same text.
