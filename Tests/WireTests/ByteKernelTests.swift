@@ -23,8 +23,9 @@ import Wire
                     ByteKernel.unmask(base + source, base + source - distance, count, key: Self.key)
                 }
                 var expected = original
-                expected.replaceSubrange((source - distance)..<(source - distance + count),
-                                         with: reference(original[source..<source + count], Self.key))
+                expected.replaceSubrange(
+                    (source - distance)..<(source - distance + count),
+                    with: reference(original[source..<source + count], Self.key))
                 if bytes != expected { Issue.record("distance \(distance), alignment \(alignment), count \(count)") }
             }
         }

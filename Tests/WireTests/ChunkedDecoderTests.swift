@@ -9,7 +9,9 @@ struct DecodedBody: Equatable {
     var status = 0
 }
 
-func decodeChunked(_ bytes: [UInt8], cuts: [Int] = [], maximumBodyBytes: UInt64 = .max, limits: HTTPLimits = HTTPLimits()) -> DecodedBody {
+func decodeChunked(_ bytes: [UInt8], cuts: [Int] = [], maximumBodyBytes: UInt64 = .max, limits: HTTPLimits = HTTPLimits())
+    -> DecodedBody
+{
     var decoder = ChunkedDecoder(limits: limits, maximumBodyBytes: maximumBodyBytes)
     var result = DecodedBody()
     var start = 0
@@ -39,24 +41,32 @@ private let goodBodies: [(String, String)] = [
     ("0\r\n\r\n", ""), ("5\r\nhello\r\n0\r\n\r\n", "hello"), ("1\r\na\r\n2\r\nbc\r\n0\r\n\r\n", "abc"),
     ("A\r\n0123456789\r\n0\r\n\r\n", "0123456789"), ("a\r\n0123456789\r\n000\r\n\r\n", "0123456789"),
     ("0000000000000001\r\na\r\n0\r\n\r\n", "a"), ("1;x\r\na\r\n0;y=z\r\n\r\n", "a"), ("1;x=\"q r\"\r\na\r\n0\r\n\r\n", "a"),
-    ("1\(extensionOf256)\r\na\r\n0\r\n\r\n", "a"), ("1\r\na\r\n0\r\nX: y\r\n\r\n", "a"), ("1\r\na\r\n0\r\nX:\r\nHost: b\r\n\r\n", "a"),
+    ("1\(extensionOf256)\r\na\r\n0\r\n\r\n", "a"), ("1\r\na\r\n0\r\nX: y\r\n\r\n", "a"),
+    ("1\r\na\r\n0\r\nX:\r\nHost: b\r\n\r\n", "a"),
     ("3\r\n\r\n\n\r\n0\r\n\r\n", "\r\n\n"), ("1\r\na\r\n0\r\n\r\nGET / HTTP/1.1\r\n", "a"),
 ]
 
 private let badBodies: [(String, String, Int)] = [
-    ("no digits", "\r\n", 400), ("letter", "g\r\n", 400), ("0x prefix", "0x1\r\na\r\n0\r\n\r\n", 400), ("sign", "+1\r\na\r\n", 400),
+    ("no digits", "\r\n", 400), ("letter", "g\r\n", 400), ("0x prefix", "0x1\r\na\r\n0\r\n\r\n", 400),
+    ("sign", "+1\r\na\r\n", 400),
     ("minus", "-1\r\na\r\n", 400), ("leading space", " 1\r\na\r\n", 400), ("trailing space", "1 \r\na\r\n", 400),
-    ("space before the extension", "1 ;x\r\na\r\n", 400), ("tab", "1\t\r\na\r\n", 400), ("17 digits", "00000000000000001\r\na\r\n", 400),
-    ("wraps", "10000000000000001\r\na\r\n", 400), ("2^63", "8000000000000000\r\n", 400), ("2^64 - 1", "FFFFFFFFFFFFFFFF\r\n", 400),
+    ("space before the extension", "1 ;x\r\na\r\n", 400), ("tab", "1\t\r\na\r\n", 400),
+    ("17 digits", "00000000000000001\r\na\r\n", 400),
+    ("wraps", "10000000000000001\r\na\r\n", 400), ("2^63", "8000000000000000\r\n", 400),
+    ("2^64 - 1", "FFFFFFFFFFFFFFFF\r\n", 400),
     ("LF after size", "1\na\r\n0\r\n\r\n", 400), ("CR only after size", "1\ra\r\n", 400), ("CR CR LF", "1\r\r\na", 400),
-    ("data too long", "1\r\nab\r\n0\r\n\r\n", 400), ("data too short", "2\r\na\r\n0\r\n\r\n", 400), ("LF after data", "1\r\na\n0\r\n\r\n", 400),
+    ("data too long", "1\r\nab\r\n0\r\n\r\n", 400), ("data too short", "2\r\na\r\n0\r\n\r\n", 400),
+    ("LF after data", "1\r\na\n0\r\n\r\n", 400),
     ("no CRLF after data", "1\r\na0\r\n\r\n", 400), ("CR x after data", "1\r\na\rx0\r\n\r\n", 400),
-    ("LF after the last chunk", "0\r\n\n", 400), ("bad end", "0\r\n\rx", 400), ("extension of 257", "1\(extensionOf256)e\r\na\r\n", 400),
-    ("extensions of 257 in total", "1\(extensionOf256)\r\na\r\n1;\r\na\r\n", 400), ("control in the extension", "1;\0\r\na\r\n", 400),
+    ("LF after the last chunk", "0\r\n\n", 400), ("bad end", "0\r\n\rx", 400),
+    ("extension of 257", "1\(extensionOf256)e\r\na\r\n", 400),
+    ("extensions of 257 in total", "1\(extensionOf256)\r\na\r\n1;\r\na\r\n", 400),
+    ("control in the extension", "1;\0\r\na\r\n", 400),
     ("LF in the extension", "1;x\na\r\n0\r\n\r\n", 400), ("trailer without a name", "0\r\n: a\r\n\r\n", 400),
     ("trailer with a space", "0\r\nX : a\r\n\r\n", 400), ("folded trailer", "0\r\nX: a\r\n b\r\n\r\n", 400),
     ("trailer without a colon", "0\r\nX\r\n\r\n", 400), ("NUL in a trailer", "0\r\nX: \0\r\n\r\n", 400),
-    ("trailer with LF", "0\r\nX: a\n\r\n", 400), ("too long a trailer", "0\r\nX: \(String(repeating: "a", count: 9000))\r\n\r\n", 431),
+    ("trailer with LF", "0\r\nX: a\n\r\n", 400),
+    ("too long a trailer", "0\r\nX: \(String(repeating: "a", count: 9000))\r\n\r\n", 431),
 ]
 
 @Suite struct ChunkedDecoderTests {

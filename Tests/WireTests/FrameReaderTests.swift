@@ -22,7 +22,9 @@ func readFrames(_ stream: [UInt8], cuts: [Int] = [], expectsMask: Bool = true, l
         reading: while true {
             var item = FrameItem.needMore
             // An array of no bytes may have no address: a reader is never called without a buffer.
-            (piece + [0]).withUnsafeBytes { item = reader.next($0.baseAddress!, &cursor, piece.count, maximumMessageBytes: limit) }
+            (piece + [0]).withUnsafeBytes {
+                item = reader.next($0.baseAddress!, &cursor, piece.count, maximumMessageBytes: limit)
+            }
             switch item {
             case .needMore:
                 #expect(cursor == piece.count)
@@ -89,64 +91,78 @@ private func letters(_ count: Int) -> [UInt8] { (0..<count).map { UInt8(0x61 + $
 /// Limit of messages in the streams below.
 private let limit: UInt64 = 70000
 
-private let frameStreams: [FrameStream] = [
-    FrameStream("RFC 6455 5.7 masked Hello", [0x81, 0x85, 0x37, 0xFA, 0x21, 0x3D, 0x7F, 0x9F, 0x4D, 0x51, 0x58],
-                [.message(.text, Array("Hello".utf8))]),
-    FrameStream("empty binary", frame(0x82, []), [.message(.binary, [])]),
-    FrameStream("two empty", frame(0x82, []) + frame(0x81, []), [.message(.binary, []), .message(.text, [])]),
-    FrameStream("one byte", frame(0x82, [9]), [.message(.binary, [9])]),
-    FrameStream("125", frame(0x82, letters(125)), [.message(.binary, letters(125))]),
-    FrameStream("126", frame(0x82, letters(126)), [.message(.binary, letters(126))]),
-    FrameStream("127", frame(0x82, letters(127)), [.message(.binary, letters(127))]),
-    FrameStream("300", frame(0x82, letters(300)), [.message(.binary, letters(300))]),
-    FrameStream("65535", frame(0x82, letters(65535)), [.message(.binary, letters(65535))]),
-    FrameStream("65536", frame(0x82, letters(65536)), [.message(.binary, letters(65536))]),
-    FrameStream("longer length forms", frame(0x82, [1], lengthForm: 16) + frame(0x82, [2], lengthForm: 64),
-                [.message(.binary, [1]), .message(.binary, [2])]),
-    FrameStream("empty in the longest form", frame(0x82, [], lengthForm: 64), [.message(.binary, [])]),
-    FrameStream("other keys", frame(0x82, letters(9), mask: [255, 0, 128, 7]) + frame(0x82, letters(5), mask: [0, 0, 0, 0]),
-                [.message(.binary, letters(9)), .message(.binary, letters(5))]),
-    FrameStream("ping", frame(0x89, letters(3)), [.control(.ping, letters(3))]),
-    FrameStream("empty ping and pong", frame(0x89, []) + frame(0x8A, []), [.control(.ping, []), .control(.pong, [])]),
-    FrameStream("ping of 125", frame(0x89, letters(125)), [.control(.ping, letters(125))]),
-    FrameStream("close", frame(0x88, [3, 232]), [.control(.close, [3, 232])]),
-    FrameStream("three fragments", frame(0x02, [1]) + frame(0x00, [2, 3]) + frame(0x80, [4]), [.message(.binary, [1, 2, 3, 4])]),
-    FrameStream("empty fragments", frame(0x01, []) + frame(0x00, []) + frame(0x80, []), [.message(.text, [])]),
-    FrameStream("ping between fragments", frame(0x01, [1]) + frame(0x89, [7]) + frame(0x80, [2]),
-                [.control(.ping, [7]), .message(.text, [1, 2])]),
-    FrameStream("message after message", frame(0x01, [1]) + frame(0x80, [2]) + frame(0x82, [3]),
-                [.message(.text, [1, 2]), .message(.binary, [3])]),
-    FrameStream("largest message in fragments", frame(0x02, letters(69999)) + frame(0x80, [1]),
-                [.message(.binary, letters(69999) + [1])]),
-    FrameStream("unmasked", frame(0x82, [1], mask: nil), [.violation(.protocolError)]),
-    FrameStream("unmasked ping", frame(0x89, [], mask: nil), [.violation(.protocolError)]),
-    FrameStream("RSV1", frame(0xC2, [1]), [.violation(.protocolError)]),
-    FrameStream("RSV2", frame(0xA2, [1]), [.violation(.protocolError)]),
-    FrameStream("RSV3", frame(0x92, [1]), [.violation(.protocolError)]),
-    FrameStream("RSV1 on a ping", frame(0xC9, [1]), [.violation(.protocolError)]),
-    FrameStream("RSV bit after a good message", frame(0x82, [1]) + frame(0xF2, [1]), [.message(.binary, [1]), .violation(.protocolError)]),
-    FrameStream("continuation without start", frame(0x80, [1]), [.violation(.protocolError)]),
-    FrameStream("open continuation without start", frame(0x00, [1]), [.violation(.protocolError)]),
-    FrameStream("continuation after an end", frame(0x01, [1]) + frame(0x80, [2]) + frame(0x80, [3]),
-                [.message(.text, [1, 2]), .violation(.protocolError)]),
-    FrameStream("text inside a message", frame(0x01, [1]) + frame(0x81, [2]), [.violation(.protocolError)]),
-    FrameStream("binary inside a message", frame(0x01, [1]) + frame(0x02, [2]), [.violation(.protocolError)]),
-    FrameStream("fragmented ping", frame(0x09, [1]), [.violation(.protocolError)]),
-    FrameStream("fragmented close", frame(0x08, []), [.violation(.protocolError)]),
-    FrameStream("ping of 126", frame(0x89, letters(126)), [.violation(.protocolError)]),
-    FrameStream("close with 64-bit length", frame(0x88, [], lengthForm: 64), [.violation(.protocolError)]),
-    FrameStream("length 2^53 - 1", header(0x82, announcing: (1 << 53) - 1), [.violation(.messageTooBig)]),
-    FrameStream("length 2^53", header(0x82, announcing: 1 << 53), [.violation(.protocolError)]),
-    FrameStream("length 2^63", header(0x82, announcing: 1 << 63), [.violation(.protocolError)]),
-    FrameStream("length 2^64 - 1", header(0x82, announcing: .max), [.violation(.protocolError)]),
-    FrameStream("one above the limit, nothing behind", header(0x82, announcing: limit + 1), [.violation(.messageTooBig)]),
-    FrameStream("fragments above the limit", frame(0x02, letters(40000)) + header(0x80, announcing: 30001),
-                [.violation(.messageTooBig)]),
-    FrameStream("fragment sum that would wrap", frame(0x02, [1]) + header(0x80, announcing: (1 << 53) - 1),
-                [.violation(.messageTooBig)]),
-] + [3, 4, 5, 6, 7, 11, 12, 13, 14, 15].map {
-    FrameStream("opcode \($0)", frame(0x80 | $0, []), [.violation(.protocolError)])
-}
+private let frameStreams: [FrameStream] =
+    [
+        FrameStream(
+            "RFC 6455 5.7 masked Hello", [0x81, 0x85, 0x37, 0xFA, 0x21, 0x3D, 0x7F, 0x9F, 0x4D, 0x51, 0x58],
+            [.message(.text, Array("Hello".utf8))]),
+        FrameStream("empty binary", frame(0x82, []), [.message(.binary, [])]),
+        FrameStream("two empty", frame(0x82, []) + frame(0x81, []), [.message(.binary, []), .message(.text, [])]),
+        FrameStream("one byte", frame(0x82, [9]), [.message(.binary, [9])]),
+        FrameStream("125", frame(0x82, letters(125)), [.message(.binary, letters(125))]),
+        FrameStream("126", frame(0x82, letters(126)), [.message(.binary, letters(126))]),
+        FrameStream("127", frame(0x82, letters(127)), [.message(.binary, letters(127))]),
+        FrameStream("300", frame(0x82, letters(300)), [.message(.binary, letters(300))]),
+        FrameStream("65535", frame(0x82, letters(65535)), [.message(.binary, letters(65535))]),
+        FrameStream("65536", frame(0x82, letters(65536)), [.message(.binary, letters(65536))]),
+        FrameStream(
+            "longer length forms", frame(0x82, [1], lengthForm: 16) + frame(0x82, [2], lengthForm: 64),
+            [.message(.binary, [1]), .message(.binary, [2])]),
+        FrameStream("empty in the longest form", frame(0x82, [], lengthForm: 64), [.message(.binary, [])]),
+        FrameStream(
+            "other keys", frame(0x82, letters(9), mask: [255, 0, 128, 7]) + frame(0x82, letters(5), mask: [0, 0, 0, 0]),
+            [.message(.binary, letters(9)), .message(.binary, letters(5))]),
+        FrameStream("ping", frame(0x89, letters(3)), [.control(.ping, letters(3))]),
+        FrameStream("empty ping and pong", frame(0x89, []) + frame(0x8A, []), [.control(.ping, []), .control(.pong, [])]),
+        FrameStream("ping of 125", frame(0x89, letters(125)), [.control(.ping, letters(125))]),
+        FrameStream("close", frame(0x88, [3, 232]), [.control(.close, [3, 232])]),
+        FrameStream(
+            "three fragments", frame(0x02, [1]) + frame(0x00, [2, 3]) + frame(0x80, [4]), [.message(.binary, [1, 2, 3, 4])]),
+        FrameStream("empty fragments", frame(0x01, []) + frame(0x00, []) + frame(0x80, []), [.message(.text, [])]),
+        FrameStream(
+            "ping between fragments", frame(0x01, [1]) + frame(0x89, [7]) + frame(0x80, [2]),
+            [.control(.ping, [7]), .message(.text, [1, 2])]),
+        FrameStream(
+            "message after message", frame(0x01, [1]) + frame(0x80, [2]) + frame(0x82, [3]),
+            [.message(.text, [1, 2]), .message(.binary, [3])]),
+        FrameStream(
+            "largest message in fragments", frame(0x02, letters(69999)) + frame(0x80, [1]),
+            [.message(.binary, letters(69999) + [1])]),
+        FrameStream("unmasked", frame(0x82, [1], mask: nil), [.violation(.protocolError)]),
+        FrameStream("unmasked ping", frame(0x89, [], mask: nil), [.violation(.protocolError)]),
+        FrameStream("RSV1", frame(0xC2, [1]), [.violation(.protocolError)]),
+        FrameStream("RSV2", frame(0xA2, [1]), [.violation(.protocolError)]),
+        FrameStream("RSV3", frame(0x92, [1]), [.violation(.protocolError)]),
+        FrameStream("RSV1 on a ping", frame(0xC9, [1]), [.violation(.protocolError)]),
+        FrameStream(
+            "RSV bit after a good message", frame(0x82, [1]) + frame(0xF2, [1]),
+            [.message(.binary, [1]), .violation(.protocolError)]),
+        FrameStream("continuation without start", frame(0x80, [1]), [.violation(.protocolError)]),
+        FrameStream("open continuation without start", frame(0x00, [1]), [.violation(.protocolError)]),
+        FrameStream(
+            "continuation after an end", frame(0x01, [1]) + frame(0x80, [2]) + frame(0x80, [3]),
+            [.message(.text, [1, 2]), .violation(.protocolError)]),
+        FrameStream("text inside a message", frame(0x01, [1]) + frame(0x81, [2]), [.violation(.protocolError)]),
+        FrameStream("binary inside a message", frame(0x01, [1]) + frame(0x02, [2]), [.violation(.protocolError)]),
+        FrameStream("fragmented ping", frame(0x09, [1]), [.violation(.protocolError)]),
+        FrameStream("fragmented close", frame(0x08, []), [.violation(.protocolError)]),
+        FrameStream("ping of 126", frame(0x89, letters(126)), [.violation(.protocolError)]),
+        FrameStream("close with 64-bit length", frame(0x88, [], lengthForm: 64), [.violation(.protocolError)]),
+        FrameStream("length 2^53 - 1", header(0x82, announcing: (1 << 53) - 1), [.violation(.messageTooBig)]),
+        FrameStream("length 2^53", header(0x82, announcing: 1 << 53), [.violation(.protocolError)]),
+        FrameStream("length 2^63", header(0x82, announcing: 1 << 63), [.violation(.protocolError)]),
+        FrameStream("length 2^64 - 1", header(0x82, announcing: .max), [.violation(.protocolError)]),
+        FrameStream("one above the limit, nothing behind", header(0x82, announcing: limit + 1), [.violation(.messageTooBig)]),
+        FrameStream(
+            "fragments above the limit", frame(0x02, letters(40000)) + header(0x80, announcing: 30001),
+            [.violation(.messageTooBig)]),
+        FrameStream(
+            "fragment sum that would wrap", frame(0x02, [1]) + header(0x80, announcing: (1 << 53) - 1),
+            [.violation(.messageTooBig)]),
+    ]
+    + [3, 4, 5, 6, 7, 11, 12, 13, 14, 15].map {
+        FrameStream("opcode \($0)", frame(0x80 | $0, []), [.violation(.protocolError)])
+    }
 
 @Suite struct FrameReaderTests {
     @Test func isSmall() {
@@ -183,7 +199,9 @@ private let frameStreams: [FrameStream] = [
         var cursor = 0
         bytes.withUnsafeBytes { buffer in
             for _ in 0..<3 {
-                #expect(reader.next(buffer.baseAddress!, &cursor, buffer.count, maximumMessageBytes: 10) == .violation(.protocolError))
+                #expect(
+                    reader.next(buffer.baseAddress!, &cursor, buffer.count, maximumMessageBytes: 10) == .violation(.protocolError)
+                )
             }
         }
     }
@@ -231,12 +249,15 @@ private let frameStreams: [FrameStream] = [
                     stream += frame(0x82, payload, mask: mask)
                 } else {
                     let cut = Int.random(in: 0...payload.count, using: &generator)
-                    stream += frame(0x02, Array(payload[..<cut]), mask: mask) + frame(0x89, mask) + frame(0x80, Array(payload[cut...]))
+                    stream +=
+                        frame(0x02, Array(payload[..<cut]), mask: mask) + frame(0x89, mask) + frame(0x80, Array(payload[cut...]))
                     events.append(.control(.ping, mask))
                 }
                 events.append(.message(.binary, payload))
             }
-            let cuts = (0..<Int.random(in: 0...12, using: &generator)).map { _ in Int.random(in: 0...stream.count, using: &generator) }
+            let cuts = (0..<Int.random(in: 0...12, using: &generator)).map { _ in
+                Int.random(in: 0...stream.count, using: &generator)
+            }
             #expect(readFrames(stream, cuts: cuts.sorted()) == events)
         }
     }

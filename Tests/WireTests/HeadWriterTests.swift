@@ -26,7 +26,10 @@ private func request(_ target: [UInt8]) -> String? { head { _ = $0.request(.get,
             writer.endHead()
             writer.body("hello")
         }
-        #expect(text == "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 18446744073709551615\r\nX: a\tb\r\nY: ü\r\n\r\nhello")
+        #expect(
+            text
+                == "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 18446744073709551615\r\nX: a\tb\r\nY: ü\r\n\r\nhello"
+        )
     }
 
     @Test func requestHead() {

@@ -37,7 +37,8 @@ struct ObservedVectorTests {
         #expect(!entries("ws_handshake").isEmpty)
         for entry in entries("ws_handshake") {
             guard let response = entry["response"]?.string, let key = entry["key"]?.string else { continue }
-            let accept = response.components(separatedBy: "Sec-WebSocket-Accept: ").last?.components(separatedBy: "\r\n").first ?? ""
+            let accept =
+                response.components(separatedBy: "Sec-WebSocket-Accept: ").last?.components(separatedBy: "\r\n").first ?? ""
             #expect(accept.utf8.count == WebSocketHandshake.acceptBytes, "\(key)")
             let head = withUnsafeTemporaryAllocation(byteCount: 512, alignment: 1) { buffer in
                 var writer = HeadWriter(buffer)

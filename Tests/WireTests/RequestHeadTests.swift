@@ -50,16 +50,17 @@ import Wire
     }
 
     @Test func browserUpgrade() {
-        let parsed = parseRequest([
-            "GET /tcp?v=1&host=example.com&port=443 HTTP/1.1",
-            "Host: gateway.example:8443",
-            "Connection: keep-alive, Upgrade",
-            "Upgrade: websocket",
-            "Origin: https://gateway.example",
-            "Sec-WebSocket-Version: 13",
-            "sec-websocket-key:dGhlIHNhbXBsZSBub25jZQ==",
-            "Cookie: aero_session=x.y",
-        ].joined(separator: "\r\n") + "\r\n\r\n")
+        let parsed = parseRequest(
+            [
+                "GET /tcp?v=1&host=example.com&port=443 HTTP/1.1",
+                "Host: gateway.example:8443",
+                "Connection: keep-alive, Upgrade",
+                "Upgrade: websocket",
+                "Origin: https://gateway.example",
+                "Sec-WebSocket-Version: 13",
+                "sec-websocket-key:dGhlIHNhbXBsZSBub25jZQ==",
+                "Cookie: aero_session=x.y",
+            ].joined(separator: "\r\n") + "\r\n\r\n")
         #expect(parsed.method == .get && parsed.minorVersion == 1)
         #expect(parsed.target == "/tcp?v=1&host=example.com&port=443")
         #expect(parsed.path == "/tcp" && parsed.query == "v=1&host=example.com&port=443")
@@ -72,19 +73,21 @@ import Wire
         for field in KnownField.allCases where field != .other {
             let name = "\(field.name)"
             for spelling in [name, name.uppercased(), name.prefix(1).uppercased() + name.dropFirst()] {
-                let value = switch field {
-                case .host: "a"
-                case .contentLength: "0"
-                case .expect: "100-continue"
-                default: "chunked"
-                }
+                let value =
+                    switch field {
+                    case .host: "a"
+                    case .contentLength: "0"
+                    case .expect: "100-continue"
+                    default: "chunked"
+                    }
                 let bytes = Array("POST / HTTP/1.1\r\n\(field == .host ? "" : "Host: a\r\n")\(spelling): \(value)\r\n\r\n".utf8)
                 var head = RequestHead(limits: HTTPLimits())
                 _ = head.parse(bytes.span)
                 #expect(head.count(of: field) == 1 && head.field(head.fieldCount - 1) == field, "\(spelling)")
             }
             // One character more, less or different is another name.
-            for changed in [name + "x", String(name.dropLast()), "x" + name.dropFirst(), name.dropLast() + "0"] where !changed.isEmpty {
+            for changed in [name + "x", String(name.dropLast()), "x" + name.dropFirst(), name.dropLast() + "0"]
+            where !changed.isEmpty {
                 let parsed = parseRequest("POST / HTTP/1.1\r\nHost: a\r\n\(changed): b\r\n\r\n")
                 let known = KnownField.allCases.map { "\($0.name)" }
                 #expect(parsed.fields.last?[2] == "other" || known.contains(changed), "\(changed)")
@@ -120,7 +123,8 @@ import Wire
     @Test(arguments: [
         ("Upgrade: websocket\r\nConnection: Upgrade", true), ("Upgrade: websocket\r\nConnection: keep-alive,upgrade", true),
         ("Upgrade: websocket", false), ("Connection: upgrade", false), ("Upgrade: h2c\r\nConnection: upgrade", true),
-        ("Upgrade: websocket\r\nConnection: upgraded", false), ("Upgrade: websocket\r\nConnection: a\r\nConnection: UPGRADE", true),
+        ("Upgrade: websocket\r\nConnection: upgraded", false),
+        ("Upgrade: websocket\r\nConnection: a\r\nConnection: UPGRADE", true),
     ])
     func wantsUpgrade(_ fields: String, _ expected: Bool) {
         #expect(parseRequest("GET / HTTP/1.1\r\nHost: a\r\n\(fields)\r\n\r\n").wantsUpgrade == expected)
@@ -137,7 +141,9 @@ import Wire
 
     @Test func expectation() {
         #expect(parseRequest("POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n").expectsContinue)
-        #expect(parseRequest("POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nTransfer-Encoding: chunked\r\n\r\n").expectsContinue)
+        #expect(
+            parseRequest("POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nTransfer-Encoding: chunked\r\n\r\n")
+                .expectsContinue)
         #expect(!parseRequest("POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 0\r\n\r\n").expectsContinue)
         #expect(!parseRequest("POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\n\r\n").expectsContinue)
         #expect(!parseRequest("POST / HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\n").expectsContinue)
@@ -154,16 +160,22 @@ import Wire
     }
 
     @Test func hopByHop() {
-        let names = ["Connection", "Upgrade", "HTTP2-Settings", "TE", "Keep-Alive", "X-Mine", "X-Other", "Authorization", "Cookie",
-                     "X-Forwarded-Weird", "Content-Weird", "X-Request-ID", "Trailer", "Proxy-Connection"]
+        let names = [
+            "Connection", "Upgrade", "HTTP2-Settings", "TE", "Keep-Alive", "X-Mine", "X-Other", "Authorization", "Cookie",
+            "X-Forwarded-Weird", "Content-Weird", "X-Request-ID", "Trailer", "Proxy-Connection",
+        ]
         let named = "X-Mine, authorization, cookie, host, x-forwarded-weird, content-weird, x-request-id, upgrade"
-        let bytes = Array(("GET / HTTP/1.1\r\nHost: a\r\n"
-            + names.map { "\($0): \($0 == "Connection" ? named : "b")\r\n" }.joined() + "\r\n").utf8)
+        let bytes = Array(
+            ("GET / HTTP/1.1\r\nHost: a\r\n"
+                + names.map { "\($0): \($0 == "Connection" ? named : "b")\r\n" }.joined() + "\r\n").utf8)
         var head = RequestHead(limits: HTTPLimits())
         #expect(head.parse(bytes.span) == .complete(headBytes: bytes.count))
         var removed: Set<String> = []
-        for index in 0..<head.fieldCount where head.isHopByHop(index, in: bytes.span) { removed.insert(text(bytes, head.name(index))) }
-        #expect(removed == ["Connection", "Upgrade", "HTTP2-Settings", "TE", "Keep-Alive", "X-Mine", "Trailer", "Proxy-Connection"])
+        for index in 0..<head.fieldCount where head.isHopByHop(index, in: bytes.span) {
+            removed.insert(text(bytes, head.name(index)))
+        }
+        #expect(
+            removed == ["Connection", "Upgrade", "HTTP2-Settings", "TE", "Keep-Alive", "X-Mine", "Trailer", "Proxy-Connection"])
     }
 
     @Test func violationIsFinalUntilReset() {
@@ -182,13 +194,16 @@ import Wire
         #expect(refusal(parseRequest("GET /123456789 HTTP/1.1\r\nHost: a\r\n\r\n", limits: limits).outcome) == 0)
         #expect(refusal(parseRequest("GET /1234567890 HTTP/1.1\r\nHost: a\r\n\r\n", limits: limits).outcome) == 414)
         #expect(refusal(parseRequest("GET / HTTP/1.1\r\nHost: a\r\nA: b\r\nC: d\r\n\r\n", limits: limits).outcome) == 431)
-        #expect(refusal(parseRequest("GET / HTTP/1.1\r\nHost: a\r\nA: \(String(repeating: "b", count: 60))", limits: limits).outcome) == 431)
+        #expect(
+            refusal(parseRequest("GET / HTTP/1.1\r\nHost: a\r\nA: \(String(repeating: "b", count: 60))", limits: limits).outcome)
+                == 431)
     }
 
     /// Random damage to a good request: never a crash, and always the same answer in one piece and in two.
     @Test func randomDamage() {
         var generator = Generator(seed: 7)
-        let good = Array("POST /a?b=c HTTP/1.1\r\nHost: a.example\r\nContent-Length: 12\r\nConnection: close\r\nX: y\r\n\r\n".utf8)
+        let good = Array(
+            "POST /a?b=c HTTP/1.1\r\nHost: a.example\r\nContent-Length: 12\r\nConnection: close\r\nX: y\r\n\r\n".utf8)
         for _ in 0..<20000 {
             var bytes = good
             for _ in 0..<Int.random(in: 1...3, using: &generator) {

@@ -44,20 +44,23 @@ struct RequestShape: Sendable, CustomTestStringConvertible {
 
     /// A GET whose field value holds `byte`.
     static func valueByte(_ byte: UInt8, _ status: Int) -> RequestShape {
-        RequestShape("byte \(byte) in a value", status,
-                     bytes: Array("GET / HTTP/1.1\r\nHost: a\r\nX: b".utf8) + [byte] + Array("c\r\n\r\n".utf8))
+        RequestShape(
+            "byte \(byte) in a value", status,
+            bytes: Array("GET / HTTP/1.1\r\nHost: a\r\nX: b".utf8) + [byte] + Array("c\r\n\r\n".utf8))
     }
 
     /// A GET whose field name holds `byte`.
     static func nameByte(_ byte: UInt8, _ status: Int) -> RequestShape {
-        RequestShape("byte \(byte) in a name", status,
-                     bytes: Array("GET / HTTP/1.1\r\nHost: a\r\nX".utf8) + [byte] + Array("Y: c\r\n\r\n".utf8))
+        RequestShape(
+            "byte \(byte) in a name", status,
+            bytes: Array("GET / HTTP/1.1\r\nHost: a\r\nX".utf8) + [byte] + Array("Y: c\r\n\r\n".utf8))
     }
 
     /// A GET whose target holds `byte`.
     static func targetByte(_ byte: UInt8, _ status: Int) -> RequestShape {
-        RequestShape("byte \(byte) in the target", status,
-                     bytes: Array("GET /a".utf8) + [byte] + Array("b HTTP/1.1\r\nHost: a\r\n\r\n".utf8))
+        RequestShape(
+            "byte \(byte) in the target", status,
+            bytes: Array("GET /a".utf8) + [byte] + Array("b HTTP/1.1\r\nHost: a\r\n\r\n".utf8))
     }
 }
 
@@ -322,8 +325,10 @@ let sizeShapes: [RequestShape] = [
     .line("query of 9000", 414, "GET /healthz?" + String(repeating: "a", count: 9000) + " HTTP/1.1"),
     .line("target of 20000", 414, "GET /" + String(repeating: "a", count: 20000) + " HTTP/1.1"),
     RequestShape("target of 9000, head unfinished", 414, "GET /" + String(repeating: "a", count: 9000)),
-    RequestShape("long target and long head", 414, "GET /" + String(repeating: "a", count: 9000) + " HTTP/1.1\r\nHost: a\r\nX: "
-        + String(repeating: "b", count: 20000) + "\r\n\r\n"),
+    RequestShape(
+        "long target and long head", 414,
+        "GET /" + String(repeating: "a", count: 9000) + " HTTP/1.1\r\nHost: a\r\nX: "
+            + String(repeating: "b", count: 20000) + "\r\n\r\n"),
     .line("long target in another version", 414, "GET /" + String(repeating: "a", count: 8193) + " HTTP/2.0"),
     RequestShape("line without a space", 400, String(repeating: "A", count: 9000)),
     .fields("value too long", 431, "X: " + String(repeating: "b", count: 16384)),

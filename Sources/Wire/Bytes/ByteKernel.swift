@@ -5,8 +5,10 @@ public enum ByteKernel {
     /// than it is written. Any alignment, any count. Masking and unmasking are the same (RFC 6455 section 5.3).
     ///
     /// `key` is in memory order: as loaded from the frame, byte 0 in the lowest eight bits.
-    public static func unmask(_ source: UnsafeRawPointer, _ destination: UnsafeMutableRawPointer, _ count: Int,
-                              key: UInt32) {
+    public static func unmask(
+        _ source: UnsafeRawPointer, _ destination: UnsafeMutableRawPointer, _ count: Int,
+        key: UInt32
+    ) {
         let wide = UInt64(key) &* 0x1_0000_0001
         guard count >= 8 else { return unsafe unmaskFew(source, destination, count, wide) }
         // The last word overlaps what the loops do, so it is read before they may write over it, and stored last.
@@ -36,8 +38,10 @@ public enum ByteKernel {
 
     /// Zero to seven bytes.
     @inline(__always)
-    private static func unmaskFew(_ source: UnsafeRawPointer, _ destination: UnsafeMutableRawPointer, _ count: Int,
-                                  _ wide: UInt64) {
+    private static func unmaskFew(
+        _ source: UnsafeRawPointer, _ destination: UnsafeMutableRawPointer, _ count: Int,
+        _ wide: UInt64
+    ) {
         var index = 0
         if count & 4 != 0 {
             let word = unsafe source.loadUnaligned(as: UInt32.self)

@@ -5,7 +5,7 @@
 // upwards; so the lowest reported byte is always right, and only that one is used.
 
 #if _endian(big)
-#error("the byte kernels are written for little-endian machines")
+    #error("the byte kernels are written for little-endian machines")
 #endif
 
 /// Searches over spans by 64-bit words.

@@ -13,8 +13,10 @@ public struct HTTPLimits: Sendable {
     public var trailerBytes: Int
 
     /// The defaults suit a gateway that faces browsers.
-    public init(targetBytes: Int = 8192, headBytes: Int = 16384, fieldCount: Int = 128,
-                chunkExtensionBytes: Int = 256, trailerBytes: Int = 8192) {
+    public init(
+        targetBytes: Int = 8192, headBytes: Int = 16384, fieldCount: Int = 128,
+        chunkExtensionBytes: Int = 256, trailerBytes: Int = 8192
+    ) {
         self.targetBytes = targetBytes
         self.headBytes = headBytes
         self.fieldCount = fieldCount

@@ -23,8 +23,10 @@ public enum HostField {
             let start = index
             while index < end, bytes[index] != 0x3A {
                 let byte = bytes[index]
-                guard Character7.isLetter(byte) || Character7.isDigit(byte) || byte == 0x2D || byte == 0x2E
-                    || byte == 0x5F || byte == 0x7E else { return false }
+                guard
+                    Character7.isLetter(byte) || Character7.isDigit(byte) || byte == 0x2D || byte == 0x2E
+                        || byte == 0x5F || byte == 0x7E
+                else { return false }
                 index &+= 1
             }
             guard index > start else { return false }

@@ -192,9 +192,11 @@ private struct NameWords {
         }
         first = unsafe raw.unsafeLoadUnaligned(fromUncheckedByteOffset: start, as: UInt64.self) | Self.fold
         last = unsafe raw.unsafeLoadUnaligned(fromUncheckedByteOffset: start &+ count &- 8, as: UInt64.self) | Self.fold
-        second = count > 16
+        second =
+            count > 16
             ? unsafe raw.unsafeLoadUnaligned(fromUncheckedByteOffset: start &+ 8, as: UInt64.self) | Self.fold : 0
-        third = count > 24
+        third =
+            count > 24
             ? unsafe raw.unsafeLoadUnaligned(fromUncheckedByteOffset: start &+ 16, as: UInt64.self) | Self.fold : 0
     }
 

@@ -32,7 +32,8 @@ enum MessageFraming {
         }
         if minorVersion == 0 { return .violation(.badRequest) }
         guard codings == 1, let index = fields.first(.transferEncoding),
-              bytes.equalsIgnoringCase("chunked", in: fields.value(index)) else { return .violation(.notImplemented) }
+            bytes.equalsIgnoringCase("chunked", in: fields.value(index))
+        else { return .violation(.notImplemented) }
         return .framed(.chunked)
     }
 

@@ -33,7 +33,8 @@ extension KnownField {
     var isAlwaysHopByHop: Bool {
         switch self {
         case .connection, .keepAlive, .proxyConnection, .proxyAuthenticate, .proxyAuthorization, .te, .trailer,
-             .transferEncoding, .upgrade, .http2Settings: true
+            .transferEncoding, .upgrade, .http2Settings:
+            true
         default: false
         }
     }
@@ -42,7 +43,8 @@ extension KnownField {
     var isProtected: Bool {
         switch self {
         case .host, .authorization, .cookie, .contentLength, .contentType, .contentEncoding, .xForwardedFor,
-             .xForwardedProto, .xForwardedHost, .xRequestID, .xRealIP, .forwarded, .origin: true
+            .xForwardedProto, .xForwardedHost, .xRequestID, .xRealIP, .forwarded, .origin:
+            true
         default: false
         }
     }

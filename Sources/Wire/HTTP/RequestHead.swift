@@ -128,8 +128,9 @@ public struct RequestHead: ~Copyable {
     }
 
     private mutating func nextRequestLine(_ bytes: Span<UInt8>) -> HeadLines.Line {
-        lines.next(bytes, lineBytes: limits.targetBytes &+ HTTPLimits.requestLineOverheadBytes,
-                   headBytes: limits.headBytes, tabAllowed: false)
+        lines.next(
+            bytes, lineBytes: limits.targetBytes &+ HTTPLimits.requestLineOverheadBytes,
+            headBytes: limits.headBytes, tabAllowed: false)
     }
 
     private mutating func refuse(_ violation: HTTPViolation) -> HeadOutcome {

@@ -43,7 +43,8 @@ struct RequestLine {
     private mutating func readVersion(_ bytes: Span<UInt8>, _ range: Range<Int>) -> HTTPViolation? {
         let start = range.lowerBound
         guard range.count == 8, bytes.equals("HTTP/", in: start..<start + 5), Character7.isDigit(bytes[start + 5]),
-              bytes[start + 6] == 0x2E, Character7.isDigit(bytes[start + 7]) else { return .badRequest }
+            bytes[start + 6] == 0x2E, Character7.isDigit(bytes[start + 7])
+        else { return .badRequest }
         guard bytes[start + 5] == 0x31, bytes[start + 7] <= 0x31 else { return .versionNotSupported }
         minorVersion = bytes[start + 7] - 0x30
         return nil

@@ -92,7 +92,8 @@ public struct ResponseHead: ~Copyable {
     /// `HTTP/1.x SP 3DIGIT [SP reason]`. The space before an empty reason is often left out, and nothing hangs on it.
     private mutating func readStatusLine(_ bytes: Span<UInt8>, _ start: Int, _ end: Int) -> Bool {
         guard end - start >= 12, bytes.equals("HTTP/1.", in: start..<start + 7), bytes[start + 7] &- 0x30 <= 1,
-              bytes[start + 8] == Character7.space else { return false }
+            bytes[start + 8] == Character7.space
+        else { return false }
         var code = 0
         for index in (start + 9)..<(start + 12) {
             guard Character7.isDigit(bytes[index]) else { return false }

@@ -185,7 +185,8 @@ public struct JSONReader {
         guard let first = fourDigits(text, at: index) else { return nil }
         index += 4
         if first & 0xFC00 == 0xD800, index + 6 <= text.count, text[index] == 0x5C, text[index + 1] == 0x75,
-           let second = fourDigits(text, at: index + 2), second & 0xFC00 == 0xDC00 {
+            let second = fourDigits(text, at: index + 2), second & 0xFC00 == 0xDC00
+        {
             index += 6
             return Unicode.Scalar(0x10000 + ((first & 0x3FF) << 10) + (second & 0x3FF))
         }

@@ -36,7 +36,9 @@ public indirect enum JSONValue: Sendable, Equatable {
 
 /// A member of a JSON object.
 public struct JSONMember: Sendable, Equatable {
+    /// The name, escapes resolved.
     public var name: String
+    /// The value.
     public var value: JSONValue
 
     /// A member `"name": value`.

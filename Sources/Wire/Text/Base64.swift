@@ -17,8 +17,10 @@ public enum Base64 {
         encode(bytes, to: &writer, plus: 0x2D, slash: 0x5F, padded: false)
     }
 
-    private static func encode(_ bytes: Span<UInt8>, to writer: inout ByteWriter, plus: UInt8, slash: UInt8,
-                               padded: Bool) -> Bool {
+    private static func encode(
+        _ bytes: Span<UInt8>, to writer: inout ByteWriter, plus: UInt8, slash: UInt8,
+        padded: Bool
+    ) -> Bool {
         func character(_ value: UInt32) -> UInt8 {
             let value = UInt8(truncatingIfNeeded: value & 63)
             switch value {

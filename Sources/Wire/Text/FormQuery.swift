@@ -2,6 +2,7 @@
 public struct FormQuery: Sendable {
     /// One pair, still encoded.
     public struct Pair: Sendable, Equatable {
+        /// What stands before the first `=`.
         public var name: Range<Int>
         /// Empty when the pair has no `=`.
         public var value: Range<Int>

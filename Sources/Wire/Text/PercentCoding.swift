@@ -39,7 +39,8 @@ public enum PercentCoding {
     @inline(__always)
     private static func escaped(_ bytes: Span<UInt8>, _ index: Int, _ end: Int) -> UInt8? {
         guard index + 2 < end, let high = Character7.hexValue(bytes[index + 1]),
-              let low = Character7.hexValue(bytes[index + 2]) else { return nil }
+            let low = Character7.hexValue(bytes[index + 2])
+        else { return nil }
         return high << 4 | low
     }
 

@@ -17,23 +17,29 @@ public enum FrameHeader {
     /// Writes an unmasked header that ends at `end`, and returns its length: 2, 4 or 10. There must be
     /// `maximumServerBytes` of room before `end` (less when the payload is known to be small).
     @discardableResult
-    public static func encode(_ opcode: Opcode, payloadBytes: Int, final: Bool = true,
-                              endingAt end: UnsafeMutableRawPointer) -> Int {
+    public static func encode(
+        _ opcode: Opcode, payloadBytes: Int, final: Bool = true,
+        endingAt end: UnsafeMutableRawPointer
+    ) -> Int {
         unsafe encode(opcode, payloadBytes, final, mask: 0, endingAt: end)
     }
 
     /// Writes a masked header that ends at `end`, and returns its length: 6, 8 or 14. `key` is in memory order, as
     /// `ByteKernel.unmask` takes it; the caller masks the payload.
     @discardableResult
-    public static func encodeMasked(_ opcode: Opcode, payloadBytes: Int, key: UInt32, final: Bool = true,
-                                    endingAt end: UnsafeMutableRawPointer) -> Int {
+    public static func encodeMasked(
+        _ opcode: Opcode, payloadBytes: Int, key: UInt32, final: Bool = true,
+        endingAt end: UnsafeMutableRawPointer
+    ) -> Int {
         unsafe (end - 4).storeBytes(of: key, as: UInt32.self)
         return unsafe encode(opcode, payloadBytes, final, mask: 0x80, endingAt: end - 4) + 4
     }
 
     @inline(__always)
-    private static func encode(_ opcode: Opcode, _ payloadBytes: Int, _ final: Bool, mask: UInt8,
-                               endingAt end: UnsafeMutableRawPointer) -> Int {
+    private static func encode(
+        _ opcode: Opcode, _ payloadBytes: Int, _ final: Bool, mask: UInt8,
+        endingAt end: UnsafeMutableRawPointer
+    ) -> Int {
         precondition(payloadBytes >= 0)
         let first = opcode.rawValue | (final ? 0x80 : 0)
         if payloadBytes < 126 {

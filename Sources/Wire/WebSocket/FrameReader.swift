@@ -54,8 +54,10 @@ public struct FrameReader: Sendable {
 
     /// Reads on at `base + cursor` and moves `cursor`, never beyond `end`. Call until it returns `needMore`, which means
     /// `cursor == end`. `maximumMessageBytes` bounds frames and whole messages (violation 1009).
-    public mutating func next(_ base: UnsafeRawPointer, _ cursor: inout Int, _ end: Int,
-                              maximumMessageBytes: UInt64) -> FrameItem {
+    public mutating func next(
+        _ base: UnsafeRawPointer, _ cursor: inout Int, _ end: Int,
+        maximumMessageBytes: UInt64
+    ) -> FrameItem {
         switch state {
         case .header:
             let length: Int
@@ -88,8 +90,10 @@ public struct FrameReader: Sendable {
     }
 
     /// Takes bytes one by one until the header is whole. Returns its length, 0 when more is needed, -1 on violation.
-    private mutating func collect(_ base: UnsafeRawPointer, _ cursor: inout Int, _ end: Int,
-                                  _ maximumMessageBytes: UInt64) -> Int {
+    private mutating func collect(
+        _ base: UnsafeRawPointer, _ cursor: inout Int, _ end: Int,
+        _ maximumMessageBytes: UInt64
+    ) -> Int {
         while cursor < end {
             let byte = UInt64(unsafe base.load(fromByteOffset: cursor, as: UInt8.self))
             cursor &+= 1
@@ -195,8 +199,10 @@ public struct FrameReader: Sendable {
         let opcode: Opcode = opcodes & 0x0F == Opcode.text.rawValue ? .text : .binary
         if endsFrame { state = .header } else { key = ByteKernel.rotate(key, by: count) }
         if endsMessage { opcodes = 0 }
-        return .data(DataRun(start: start, count: count, key: runKey, opcode: opcode,
-                             endsFrame: endsFrame, endsMessage: endsMessage))
+        return .data(
+            DataRun(
+                start: start, count: count, key: runKey, opcode: opcode,
+                endsFrame: endsFrame, endsMessage: endsMessage))
     }
 
     @inline(__always)
@@ -206,18 +212,21 @@ public struct FrameReader: Sendable {
         let offset = payloadBytes &- UInt8(truncatingIfNeeded: remaining)
         remaining &-= UInt64(truncatingIfNeeded: count)
         let endsFrame = remaining == 0
-        let opcode: Opcode = switch opcodes &>> 4 {
-        case Opcode.close.rawValue: .close
-        case Opcode.ping.rawValue: .ping
-        default: .pong
-        }
+        let opcode: Opcode =
+            switch opcodes &>> 4 {
+            case Opcode.close.rawValue: .close
+            case Opcode.ping.rawValue: .ping
+            default: .pong
+            }
         if endsFrame {
             state = .header
             small = 0
         } else {
             key = ByteKernel.rotate(key, by: count)
         }
-        return .control(ControlRun(start: start, count: count, key: runKey, opcode: opcode, payloadBytes: payloadBytes,
-                                   offset: offset, endsFrame: endsFrame))
+        return .control(
+            ControlRun(
+                start: start, count: count, key: runKey, opcode: opcode, payloadBytes: payloadBytes,
+                offset: offset, endsFrame: endsFrame))
     }
 }
