@@ -39,6 +39,10 @@ public enum EngineLimits {
     public static let queuedCapacityLow: UInt32 = UInt32(bulkBufferBytes)
     /// Parts of one vectored send; as many as a stream may hold.
     public static let vectorParts = 32
+    /// Largest send that is expected to fit into its socket: well below the 85 KiB that Linux gives a new connection.
+    public static let expectedSendBytes: UInt32 = 16384
+    /// Longest wait that counts on expected sends: what one that did not fit has left over is sent again after this.
+    public static let expectedSendMilliseconds: UInt64 = 5
     /// Vectored sends prepared in one turn before they must be submitted.
     public static let vectorsPerTurn = 256
 

@@ -8,6 +8,9 @@ import Ring
 /// - `send` appends a buffer to the stream's queue and marks the stream dirty; the flush at the end of the turn makes one
 ///   request of all that is queued: a plain send of one buffer, a vectored send of several.
 /// - One request per stream is under way at a time: two could be executed in the wrong order.
+/// - A send that fits and that nothing hangs on is expected to need no attention: the turn's wait asks for one completion
+///   more than there are such sends. A large one may end short, a congested stream has its source waiting, an end comes
+///   behind the last byte: those completions end the wait.
 /// - The first try does not wait (MSG_DONTWAIT): it completes inside the entry that submits it. Only what did not fit
 ///   is submitted again as a request that waits in the kernel (MSG_WAITALL: one completion for all of it).
 extension Shard {
@@ -117,7 +120,23 @@ extension Shard {
             if stream.pointee.flags.contains(.finishWanted), !stream.pointee.flags.contains(.finished) { submitFinish(slot) }
             return
         }
+        // A vectored send needs a place for its vector; without one it waits for the next turn.
+        if stream.pointee.queuedBuffers > 1, !hasVectorPlace() { return markDirty(slot) }
         submitSend(slot, stream)
+    }
+
+    @inline(__always)
+    private func hasVectorPlace() -> Bool {
+        state.pointee.vectorsUsed < EngineLimits.vectorsPerTurn || freeVectorPlaces()
+    }
+
+    /// Vectors are read when a request is submitted: once all are, their places are free again.
+    @inline(never)
+    private func freeVectorPlaces() -> Bool {
+        _ = state.pointee.ring.enter(waitingFor: 0, timeoutNanoseconds: 0)
+        guard state.pointee.ring.unconsumed == 0 else { return false }
+        state.pointee.vectorsUsed = 0
+        return true
     }
 
     @inline(__always)
@@ -126,7 +145,13 @@ extension Shard {
         let flags = Int32(MSG_NOSIGNAL) | Int32(waiting ? MSG_WAITALL : MSG_DONTWAIT)
         stream.pointee.flags.insert(.sendInFlight)
         stream.pointee.inFlight &+= 1
-        if waiting { state.pointee.statistics.add(.sendsWaiting) } else { state.pointee.sendsExpected &+= 1 }
+        if waiting {
+            state.pointee.statistics.add(.sendsWaiting)
+        } else if stream.pointee.queuedBytes <= EngineLimits.expectedSendBytes,
+            stream.pointee.flags.isDisjoint(with: [.drainedWanted, .finishWanted])
+        {
+            state.pointee.sendsExpected &+= 1
+        }
         let head = BufferIndex(stream.pointee.queueHead)
         if stream.pointee.queuedBuffers == 1 {
             let part = record(head).pointee
@@ -139,11 +164,6 @@ extension Shard {
     }
 
     private func submitVector(_ slot: SlotIndex, _ stream: UnsafeMutablePointer<Slot>, _ flags: Int32) {
-        if state.pointee.vectorsUsed == EngineLimits.vectorsPerTurn {
-            // Vectors are read when a request is submitted: submit, and their places are free again.
-            _ = state.pointee.ring.enter(waitingFor: 0, timeoutNanoseconds: 0)
-            state.pointee.vectorsUsed = 0
-        }
         let number = state.pointee.vectorsUsed
         state.pointee.vectorsUsed &+= 1
         let vector = state.pointee.vectors + number &* EngineLimits.vectorParts

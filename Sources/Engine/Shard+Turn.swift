@@ -11,19 +11,23 @@ extension Shard {
         flush()
         recycle()
         let state = state
-        let timeout = wait ? waitNanoseconds() : 0
-        // Sends tried without waiting complete while they are submitted: ask for one completion more than those.
-        let expected = state.pointee.sendsExpected
+        var timeout = wait ? waitNanoseconds() : 0
+        // Sends tried without waiting complete while they are submitted: ask for one completion more than those, unless
+        // a starved stream waits for their buffers.
+        let expected = state.pointee.starvedHead == SlotIndex.none.raw ? state.pointee.sendsExpected : 0
         state.pointee.sendsExpected = 0
-        state.pointee.vectorsUsed = 0
+        if expected > 0 { timeout = min(timeout, EngineLimits.expectedSendMilliseconds &* 1_000_000) }
         state.pointee.statistics.add(.submissions, UInt64(ring_prepared(state.pointee.ring.pointer)))
         let result = state.pointee.ring.enter(waitingFor: expected &+ 1, timeoutNanoseconds: timeout)
         state.pointee.statistics.add(.turns)
         if result < 0 { enterFailed(result) }
+        // A kernel short of memory leaves entries behind, which still point at their vectors.
+        if state.pointee.ring.unconsumed == 0 { state.pointee.vectorsUsed = 0 }
         let now = ring_now_nanoseconds(state.pointee.ring.pointer)
         state.pointee.nowNanoseconds = now
         state.pointee.nowMilliseconds = (now &- state.pointee.startNanoseconds) / 1_000_000
-        if state.pointee.timers.count > 0 { state.pointee.timers.advance(toMilliseconds: state.pointee.nowMilliseconds) }
+        // Also without timers: one that is set later is counted from the wheel's own time.
+        state.pointee.timers.advance(toMilliseconds: state.pointee.nowMilliseconds)
     }
 
     @inline(never)

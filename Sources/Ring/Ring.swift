@@ -67,6 +67,10 @@ public struct Ring {
         }
     }
 
+    /// Entries the kernel has not taken yet. After `enter` none, unless the kernel was short of memory.
+    @inline(__always)
+    public var unconsumed: UInt32 { pointer.pointee.uring.sq.sqe_tail &- pointer.pointee.uring.sq.khead.pointee }
+
     /// Submits all that is prepared and waits for `count` completions or the time, whichever is first.
     @inline(__always)
     public func enter(waitingFor count: UInt32, timeoutNanoseconds: UInt64) -> Int32 {

@@ -1,0 +1,7 @@
+/// Seeds that once showed a fault; they are run again with every test run.
+enum Seeds {
+    /// Of the forwarder on the bare engine.
+    /// - 161: a kernel that took only some entries; the next turn wrote over the vectors of those it had left.
+    /// - 352, 366: the wait slept over the completion of a send whose buffer a starved stream waited for.
+    static let forwarder: [UInt64] = [161, 352, 366]
+}
