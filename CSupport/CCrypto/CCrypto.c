@@ -30,13 +30,15 @@ int crypto_sha256(const void *data, size_t count, uint8_t output[CRYPTO_SHA256_B
     return digest(EVP_sha256(), data, count, output);
 }
 
-int crypto_hmac_sha256(const void *key, size_t key_count, const void *data, size_t count, uint8_t mac[CRYPTO_SHA256_BYTES]) {
+int crypto_hmac_sha256(const void *key, size_t key_count, const void *data, size_t count,
+                       uint8_t mac[CRYPTO_SHA256_BYTES]) {
     unsigned int length = 0;
     if (key_count > INT32_MAX) return 0;
     /* A NULL key means "keep the previous key" to OpenSSL, an empty one is a key. */
     const void *some_key = key_count ? key : "";
     const void *some_data = count ? data : "";
-    int done = HMAC(EVP_sha256(), some_key, (int)key_count, some_data, count, mac, &length) != NULL && length == CRYPTO_SHA256_BYTES;
+    int done = HMAC(EVP_sha256(), some_key, (int)key_count, some_data, count, mac, &length) != NULL
+        && length == CRYPTO_SHA256_BYTES;
     if (!done) ERR_clear_error();
     return done;
 }
@@ -124,7 +126,8 @@ static EVP_PKEY *read_key(const char *path, char *error, size_t capacity) {
 
 static void date_text(const ASN1_TIME *when, char text[32]) {
     struct tm parts;
-    if (ASN1_TIME_to_tm(when, &parts) != 1 || strftime(text, 32, "%Y-%m-%dT%H:%M:%SZ", &parts) == 0) strcpy(text, "an unreadable date");
+    int readable = ASN1_TIME_to_tm(when, &parts) == 1 && strftime(text, 32, "%Y-%m-%dT%H:%M:%SZ", &parts) > 0;
+    if (!readable) strcpy(text, "an unreadable date");
 }
 
 static int check_dates(const X509 *leaf, const char *path, int64_t now, char *error, size_t capacity) {
@@ -150,7 +153,8 @@ static int check_usable(const char *certificate_path, const char *key_path, char
         && SSL_CTX_use_PrivateKey_file(context, key_path, SSL_FILETYPE_PEM) == 1;
     if (!usable) {
         const char *reason = ERR_reason_error_string(ERR_peek_last_error());
-        say(error, capacity, "certificate %s: the TLS library refuses it: %s", certificate_path, reason ? reason : "no reason given");
+        if (!reason) reason = "no reason given";
+        say(error, capacity, "certificate %s: the TLS library refuses it: %s", certificate_path, reason);
     }
     SSL_CTX_free(context);
     return usable;

@@ -27,7 +27,9 @@ public enum DNSUpstream: Hashable, Sendable {
         guard !text.isEmpty, text.utf8.count <= Self.maximumEntryBytes else { return nil }
         let lower = text.lowercased()
         if lower.hasPrefix("https://") || lower.hasPrefix("http://") {
-            guard !text.utf8.contains(where: { $0 <= 0x20 || $0 >= 0x7F }), text.utf8.count > "https://".utf8.count else { return nil }
+            guard !text.utf8.contains(where: { $0 <= 0x20 || $0 >= 0x7F }), text.utf8.count > "https://".utf8.count else {
+                return nil
+            }
             self = .https(url: text)
             return
         }

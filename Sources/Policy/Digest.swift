@@ -97,7 +97,8 @@ enum TextEncoding {
         // A writer needs an address even when nothing will be written.
         unsafe String(unsafeUninitializedCapacity: max(capacity, 1)) { buffer in
             var writer = unsafe ByteWriter(UnsafeMutableRawBufferPointer(buffer))
-            precondition(fill(&writer), "the capacity covers the longest encoding")
+            let fits = fill(&writer)
+            precondition(fits, "the capacity covers the longest encoding")
             return writer.count
         }
     }

@@ -7,11 +7,13 @@ import Wire
 
 /// The handshake rules common to `/tcp` and `/tcp-mux`.
 public enum HandshakeRule {
-    /// Longest values of `Upgrade`, `Connection` and `Sec-WebSocket-Key`, and of `Sec-WebSocket-Version`.
+    /// Longest value of `Upgrade`, `Connection` and `Sec-WebSocket-Key`.
     public static let maximumFieldBytes = 256
+    /// Longest value of `Sec-WebSocket-Version`.
     public static let maximumVersionBytes = 32
-    /// Longest `Sec-WebSocket-Protocol` in total, and most tokens in it.
+    /// Longest `Sec-WebSocket-Protocol`, all lines together.
     public static let maximumProtocolBytes = 4096
+    /// Most tokens in it.
     public static let maximumProtocolTokens = 32
     /// The subprotocol of `/tcp-mux`.
     public static let muxSubprotocol = "aero-tcp-mux-v1"
@@ -29,7 +31,9 @@ public enum HandshakeRule {
 
     /// A header of the handshake: how many lines carried it, and the value of the first.
     public struct Field: Sendable, Equatable {
+        /// Lines with this name.
         public var count: Int
+        /// Value of the first of them.
         public var value: String
 
         /// A header seen `count` times.

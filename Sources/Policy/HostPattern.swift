@@ -13,8 +13,9 @@ public enum HostPattern: Hashable, Sendable {
     /// Exactly this address, compared after `IPAddress.normalized`.
     case address(IPAddress)
 
-    /// Longest accepted list text, and most entries in it.
+    /// Longest accepted list text.
     public static let maximumListBytes = 65_536
+    /// Most entries of a list.
     public static let maximumEntries = 1024
 
     /// Why an entry or a list is refused. `description` is one line fit for a configuration error.
@@ -24,6 +25,7 @@ public enum HostPattern: Hashable, Sendable {
         case misplacedWildcard(String)
         case malformed(String)
 
+        /// One line for the operator.
         public var description: String {
             switch self {
             case .listTooLong: "host pattern list is longer than \(HostPattern.maximumListBytes) bytes"

@@ -58,7 +58,9 @@ enum IDNA {
         guard let scalars = Punycode.decode(label.dropFirst(4).utf8[...]) else { return false }
         var view = String.UnicodeScalarView()
         view.append(contentsOf: scalars)
-        guard scalars.contains(where: { !$0.isASCII }), isValid(scalars), Array(String(view)._nfc) == scalars else { return false }
+        guard scalars.contains(where: { !$0.isASCII }), isValid(scalars), Array(String(view)._nfc) == scalars else {
+            return false
+        }
         if scalars.contains(where: BidiRule.isRightToLeft) { guard BidiRule.permits(view) else { return false } }
         return Punycode.encode(scalars).map { "xn--" + $0 == label } ?? false
     }

@@ -7,6 +7,7 @@
 public struct Origin: Hashable, Sendable, CustomStringConvertible {
     /// The normal form, fit for `Access-Control-Allow-Origin`.
     public let text: String
+    /// The normal form.
     public var description: String { text }
 
     /// The opaque origin of sandboxed documents and files.

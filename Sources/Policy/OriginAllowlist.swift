@@ -7,8 +7,9 @@ public struct OriginAllowlist: Sendable, Equatable {
     /// Normal forms, `null` included.
     public let origins: Set<String>
 
-    /// Longest accepted list text, and most entries in it.
+    /// Longest accepted list text.
     public static let maximumListBytes = 65_536
+    /// Most entries of a list.
     public static let maximumEntries = 1024
 
     /// Why a list is refused.
@@ -17,6 +18,7 @@ public struct OriginAllowlist: Sendable, Equatable {
         case tooManyEntries
         case invalidOrigin(String)
 
+        /// One line for the operator.
         public var description: String {
             switch self {
             case .listTooLong: "origin list is longer than \(OriginAllowlist.maximumListBytes) bytes"

@@ -11,8 +11,9 @@ public struct RelayToken: Sendable, Equatable {
     /// End of validity, milliseconds since 1970; advisory for an API key.
     public let expiryMilliseconds: Int64
 
-    /// Longest encoded payload and whole token that verifiers accept.
+    /// Longest encoded payload that verifiers accept.
     public static let maximumPayloadCharacters = 16_384
+    /// Longest whole token that verifiers accept.
     public static let maximumCharacters = 20_525
     /// `{"alg":"HS256","typ":"JWT"}`, encoded.
     static let header = "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9"
@@ -29,8 +30,11 @@ public struct RelayToken: Sendable, Equatable {
 
     /// The claims of a JWT, times in seconds since 1970.
     public struct Claims: Sendable, Equatable {
+        /// The `iat` claim.
         public var issuedAt: Int64
+        /// The `exp` claim.
         public var expiry: Int64
+        /// The `sid` claim.
         public var sessionID: String
         /// The normalised Origin of the request, nil when none was sent.
         public var origin: String?

@@ -2,7 +2,7 @@
 //
 //     v=1&host=<name or address>&port=<n>      or      v=1&target=<host>:<port>
 //
-// The answer to a bad query is one of fifteen fixed texts, which clients show to their users.
+// The answer to a bad query is one of sixteen fixed texts, which clients show to their users.
 
 import Wire
 
@@ -10,12 +10,16 @@ import Wire
 public struct TCPQuery: Hashable, Sendable {
     /// The host as sent, without brackets; not classified yet.
     public let host: String
+    /// The port, never 0.
     public let port: UInt16
 
-    /// Longest values, in characters as JavaScript counts them.
-    public static let maximumVersionCharacters = 16
+    // Lengths are in UTF-16 units, as the clients count them.
+
+    /// Longest `host`.
     public static let maximumHostCharacters = 1024
+    /// Longest `port`.
     public static let maximumPortCharacters = 16
+    /// Longest `target`.
     public static let maximumTargetCharacters = 1056
 
     /// Why a query is refused, always with status 400. The raw value is the text sent.

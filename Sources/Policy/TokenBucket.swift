@@ -82,8 +82,9 @@ extension BucketTable where Key == IPAddress {
 }
 
 extension BucketTable where Key == String {
-    /// Relay tokens a session may ask for: one a second, five at once.
+    /// How many relay tokens a session may ask for in the long run.
     public static var relayTokensPerSecond: Double { 1 }
+    /// How many it may ask for at once.
     public static var relayTokenBurst: Double { 5 }
 
     /// The limiter of relay tokens, by session id.

@@ -12,7 +12,8 @@ import Testing
         // FIPS 180-4 examples; RFC 4231 test cases 1, 2 and 6.
         #expect(hexadecimal(Digest.sha1(Array("abc".utf8))) == "a9993e364706816aba3e25717850c26c9cd0d89d")
         #expect(hexadecimal(Digest.sha256([])) == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855")
-        #expect(hexadecimal(Digest.sha256(Array("abc".utf8))) == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad")
+        #expect(
+            hexadecimal(Digest.sha256(Array("abc".utf8))) == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad")
         #expect(
             hexadecimal(Digest.hmacSHA256(key: Array(repeating: 0x0B, count: 20), Array("Hi There".utf8)))
                 == "b0344c61d8db38535ca8afceaf0bf12b881dc200c9833da726e9376c2e32cff7")
@@ -20,7 +21,10 @@ import Testing
             hexadecimal(Digest.hmacSHA256(key: Array("Jefe".utf8), Array("what do ya want for nothing?".utf8)))
                 == "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843")
         #expect(
-            hexadecimal(Digest.hmacSHA256(key: Array(repeating: 0xAA, count: 131), Array("Test Using Larger Than Block-Size Key - Hash Key First".utf8)))
+            hexadecimal(
+                Digest.hmacSHA256(
+                    key: Array(repeating: 0xAA, count: 131), Array("Test Using Larger Than Block-Size Key - Hash Key First".utf8))
+            )
                 == "60e431591ee0b67f0d8a26aacbf5b77f8e0bc6213728c5140546040f0ee37f54")
         // An empty key is a key, not "the previous key".
         #expect(hexadecimal(Digest.hmacSHA256(key: [], [])) == "b613679a0814d9ec772f95d778c35fc5ff1697c493715653c6c712144292c5ad")
@@ -57,9 +61,12 @@ import Testing
         try #require(process.terminationStatus == 0, "openssl \(arguments)")
     }
 
-    private func check(_ certificate: String, _ key: String, in directory: URL, now: Int64 = Int64(Date().timeIntervalSince1970)) -> String {
+    private func check(_ certificate: String, _ key: String, in directory: URL, now: Int64 = Int64(Date().timeIntervalSince1970))
+        -> String
+    {
         var error = [CChar](repeating: 1, count: 512)
-        let good = crypto_check_pair(directory.appending(path: certificate).path, directory.appending(path: key).path, now, &error, error.count)
+        let good = crypto_check_pair(
+            directory.appending(path: certificate).path, directory.appending(path: key).path, now, &error, error.count)
         let text = String(decoding: error.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
         return good == 1 ? "good" + text : text.replacingOccurrences(of: directory.path + "/", with: "")
     }
@@ -70,12 +77,18 @@ import Testing
         defer { try? FileManager.default.removeItem(at: directory) }
         for name in ["one", "two"] {
             try run(
-                ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", "\(name).key", "-out", "\(name).pem",
-                 "-days", "2", "-subj", "/CN=localhost"], in: directory)
+                [
+                    "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout",
+                    "\(name).key", "-out", "\(name).pem",
+                    "-days", "2", "-subj", "/CN=localhost",
+                ], in: directory)
         }
         try run(["ec", "-in", "one.key", "-aes128", "-passout", "pass:x", "-out", "locked.key"], in: directory)
         func file(_ name: String, _ text: String) throws { try Data(text.utf8).write(to: directory.appending(path: name)) }
-        let (one, two) = (try String(contentsOf: directory.appending(path: "one.pem"), encoding: .utf8), try String(contentsOf: directory.appending(path: "two.pem"), encoding: .utf8))
+        let (one, two) = (
+            try String(contentsOf: directory.appending(path: "one.pem"), encoding: .utf8),
+            try String(contentsOf: directory.appending(path: "two.pem"), encoding: .utf8)
+        )
         try file("text.pem", "no certificate\n")
         try file("chain.pem", "a comment\n" + one + "\n" + two)
         try file("cut.pem", one + two.prefix(100) + "\n-----END CERTIFICATE-----\n")
@@ -88,12 +101,15 @@ import Testing
         #expect(check("text.pem", "one.key", in: directory) == "certificate text.pem: holds no PEM certificate")
         #expect(check("one.pem", "one.pem", in: directory) == "key one.pem: holds no PEM private key")
         #expect(check("one.key", "one.key", in: directory) == "certificate one.key: holds no PEM certificate")
-        #expect(check("one.pem", "locked.key", in: directory) == "key locked.key: is protected by a passphrase; store it without one")
-        #expect(check("cut.pem", "one.key", in: directory) == "certificate cut.pem: a certificate after the first is not readable")
+        #expect(
+            check("one.pem", "locked.key", in: directory) == "key locked.key: is protected by a passphrase; store it without one")
+        #expect(
+            check("cut.pem", "one.key", in: directory) == "certificate cut.pem: a certificate after the first is not readable")
         let day: Int64 = 86_400
         let now = Int64(Date().timeIntervalSince1970)
         #expect(check("one.pem", "one.key", in: directory, now: now + 3 * day).hasPrefix("certificate one.pem: expired at 20"))
-        #expect(check("one.pem", "one.key", in: directory, now: now - day).hasPrefix("certificate one.pem: is not valid before 20"))
+        #expect(
+            check("one.pem", "one.key", in: directory, now: now - day).hasPrefix("certificate one.pem: is not valid before 20"))
         #expect(check("one.pem", "one.key", in: directory, now: 0) == "good")
     }
 

@@ -60,7 +60,9 @@ import Testing
     @Test func answers() {
         #expect(Refusal.addressNotPublic.message == "Target IP is not allowed by IP egress policy")
         #expect(Refusal.noAddressAcceptable.message == Refusal.addressNotPublic.message)
-        let statuses: [Refusal: Int] = [.hostMalformed: 400, .hostMalformedUnderAllowlist: 400, .lookupFailed: 502, .tooManyConnections: 429]
+        let statuses: [Refusal: Int] = [
+            .hostMalformed: 400, .hostMalformedUnderAllowlist: 400, .lookupFailed: 502, .tooManyConnections: 429,
+        ]
         for refusal in Refusal.allCases {
             #expect(refusal.status == statuses[refusal] ?? 403)
             #expect(!(refusal.countsAsHostPolicy && refusal.countsAsIPPolicy))

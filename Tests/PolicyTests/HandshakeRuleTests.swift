@@ -5,7 +5,8 @@ import Testing
     private typealias Field = HandshakeRule.Field
 
     private func check(
-        upgrade: HandshakeRule.Field = .init(count: 1, value: "websocket"), connection: HandshakeRule.Field = .init(count: 1, value: "Upgrade"),
+        upgrade: HandshakeRule.Field = .init(count: 1, value: "websocket"),
+        connection: HandshakeRule.Field = .init(count: 1, value: "Upgrade"),
         version: HandshakeRule.Field = .init(count: 1, value: "13"), key: HandshakeRule.Field = .init(count: 1, value: "x")
     ) -> String {
         do throws(HandshakeRule.Fault) {
@@ -17,7 +18,9 @@ import Testing
 
     @Test func accepted() {
         #expect(check() == "key x")
-        #expect(check(upgrade: Field(count: 1, value: "h2c, WebSocket"), connection: Field(count: 1, value: "keep-alive ,\tUPGRADE")) == "key x")
+        #expect(
+            check(upgrade: Field(count: 1, value: "h2c, WebSocket"), connection: Field(count: 1, value: "keep-alive ,\tUPGRADE"))
+                == "key x")
         #expect(check(version: Field(count: 1, value: " 13\t"), key: Field(count: 1, value: "  a b ")) == "key a b")
         #expect(check(key: Field(count: 1, value: String(repeating: "k", count: 256))).utf8.count == 260)
     }

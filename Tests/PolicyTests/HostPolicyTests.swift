@@ -4,7 +4,8 @@ import Testing
 @Suite struct HostPolicyTests {
     private func decide(allowed: String, blocked: String, requiresName: Bool, _ host: String) throws -> HostPolicy.Decision {
         let policy = HostPolicy(
-            allowed: try HostPattern.list(parsing: allowed), blocked: try HostPattern.list(parsing: blocked), requiresName: requiresName)
+            allowed: try HostPattern.list(parsing: allowed), blocked: try HostPattern.list(parsing: blocked),
+            requiresName: requiresName)
         return policy.decide(TargetHost(classifying: host))
     }
 
@@ -17,7 +18,9 @@ import Testing
         #expect(try HostPattern(parsing: text) == expected)
     }
 
-    @Test(arguments: ["*", "**", "*.*", "*.*.a", "a.*", "a.*.b", "*a.b", "a*", "*.", "*.1.2.3.4", "*.[::1]", "a b", "-a", "*.a_b", "fe80::1%1"])
+    @Test(arguments: [
+        "*", "**", "*.*", "*.*.a", "a.*", "a.*.b", "*a.b", "a*", "*.", "*.1.2.3.4", "*.[::1]", "a b", "-a", "*.a_b", "fe80::1%1",
+    ])
     func invalidPatterns(_ text: String) {
         #expect(throws: HostPattern.ParseError.self) { try HostPattern(parsing: text) }
     }
@@ -28,7 +31,9 @@ import Testing
         #expect(throws: HostPattern.ParseError.tooManyEntries) {
             try HostPattern.list(parsing: String(repeating: "a.b,", count: HostPattern.maximumEntries + 1))
         }
-        #expect(try HostPattern.list(parsing: String(repeating: "a.b,", count: HostPattern.maximumEntries)).count == HostPattern.maximumEntries)
+        #expect(
+            try HostPattern.list(parsing: String(repeating: "a.b,", count: HostPattern.maximumEntries)).count
+                == HostPattern.maximumEntries)
         #expect(throws: HostPattern.ParseError.listTooLong) {
             try HostPattern.list(parsing: String(repeating: ",", count: HostPattern.maximumListBytes + 1))
         }
@@ -38,7 +43,9 @@ import Testing
         let below = try HostPattern(parsing: "*.example.com")
         #expect(below.matches(.name("a.example.com")))
         #expect(below.matches(.name("a.b.example.com")))
-        for other in ["example.com", "badexample.com", ".example.com", "a.example.com.evil", "example.co"] { #expect(!below.matches(.name(other))) }
+        for other in ["example.com", "badexample.com", ".example.com", "a.example.com.evil", "example.co"] {
+            #expect(!below.matches(.name(other)))
+        }
         let address = try HostPattern(parsing: "10.0.0.1")
         #expect(address.matches(TargetHost(classifying: "::ffff:10.0.0.1")))
         #expect(!address.matches(.name("10.0.0.1")))

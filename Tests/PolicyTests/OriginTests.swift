@@ -3,20 +3,27 @@ import Testing
 
 @Suite struct OriginTests {
     @Test(arguments: [
-        ("null", "null"), (" HTTPS://Example.COM:443/ ", "https://example.com"), ("http://a:443", "http://a:443"), ("https://a:00443", "https://a"),
-        ("https://a:000000000000000000080", "https://a:80"), ("http://0x7f.1", "http://127.0.0.1"), ("https://1.2.3.4.", "https://1.2.3.4"),
+        ("null", "null"), (" HTTPS://Example.COM:443/ ", "https://example.com"), ("http://a:443", "http://a:443"),
+        ("https://a:00443", "https://a"),
+        ("https://a:000000000000000000080", "https://a:80"), ("http://0x7f.1", "http://127.0.0.1"),
+        ("https://1.2.3.4.", "https://1.2.3.4"),
         ("http://[2001:DB8:0:0:0:0:0:1]:80", "http://[2001:db8::1]"), ("http://[::ffff:192.0.2.1]", "http://[::ffff:c000:201]"),
-        ("https://256", "https://0.0.1.0"), ("https://a..b", "https://a..b"), ("https://a.", "https://a."), ("https://a!b", "https://a!b"), ("https://xn--mnchen-3ya.de", "https://xn--mnchen-3ya.de"),
+        ("https://256", "https://0.0.1.0"), ("https://a..b", "https://a..b"), ("https://a.", "https://a."),
+        ("https://a!b", "https://a!b"), ("https://xn--mnchen-3ya.de", "https://xn--mnchen-3ya.de"),
     ])
     func normalForms(_ raw: String, _ expected: String) {
         #expect(Origin(raw)?.text == expected)
     }
 
     @Test(arguments: [
-        "", " ", "NULL", "null,null", "https", "https:", "https:/", "https://", "https:///", "https:///a", "https://a/b", "https://a//", "https://a:", "https://a:/",
-        "https://:1", "https://a:0", "https://a:65536", "https://a:99999999999999999999", "https://a:1x", "https://a:-1", "https://a@b", "https://a b", "https://a%41",
-        "https://a?", "https://a#", "https://a,https://b", "https://a\\", "https://xn--", "https://xn--a.b", "https://[", "https://]", "https://[]", "https://[::1",
-        "https://::1]", "https://[::1]x", "https://[::1]:", "https://[::1%25eth0]", "https://1.2.3.4.5", "https://a.0x1", "https://08", "http://1.256.1.1",
+        "", " ", "NULL", "null,null", "https", "https:", "https:/", "https://", "https:///", "https:///a", "https://a/b",
+        "https://a//", "https://a:", "https://a:/",
+        "https://:1", "https://a:0", "https://a:65536", "https://a:99999999999999999999", "https://a:1x", "https://a:-1",
+        "https://a@b", "https://a b", "https://a%41",
+        "https://a?", "https://a#", "https://a,https://b", "https://a\\", "https://xn--", "https://xn--a.b", "https://[",
+        "https://]", "https://[]", "https://[::1",
+        "https://::1]", "https://[::1]x", "https://[::1]:", "https://[::1%25eth0]", "https://1.2.3.4.5", "https://a.0x1",
+        "https://08", "http://1.256.1.1",
         "ws://a", "file:///a", "//a", "https://\u{FC}.de", "https://a\u{0}",
     ])
     func refused(_ raw: String) {
@@ -44,8 +51,12 @@ import Testing
         #expect(any.judge(originLines: ["https://x.y"]) == .allowed(try #require(Origin("https://x.y"))))
         #expect(any.judge(originLines: ["https://x.y/z"]) == .refused)
         #expect(throws: OriginAllowlist.ParseError.invalidOrigin("app.test")) { try OriginAllowlist(parsing: "*,app.test") }
-        #expect(throws: OriginAllowlist.ParseError.tooManyEntries) { try OriginAllowlist(parsing: String(repeating: "*,", count: 1025)) }
-        #expect(throws: OriginAllowlist.ParseError.listTooLong) { try OriginAllowlist(parsing: String(repeating: ",", count: 65_537)) }
+        #expect(throws: OriginAllowlist.ParseError.tooManyEntries) {
+            try OriginAllowlist(parsing: String(repeating: "*,", count: 1025))
+        }
+        #expect(throws: OriginAllowlist.ParseError.listTooLong) {
+            try OriginAllowlist(parsing: String(repeating: ",", count: 65_537))
+        }
     }
 
     @Test func sameHost() throws {
@@ -60,10 +71,13 @@ import Testing
         #expect(!empty.admits(.opaque, hosts: ["null"]))
     }
 
-    @Test(arguments: [
-        (nil, "Content-Type"), ("", "Content-Type"), (" ", "Content-Type"), ("X-A", "Content-Type, X-A"), ("x-a , CONTENT-TYPE", "x-a , CONTENT-TYPE"),
-        ("a/b", "Content-Type"), ("a\r\nb", "Content-Type"), ("\u{FC}", "Content-Type"), ("x-content-type", "Content-Type, x-content-type"),
-    ] as [(String?, String)])
+    @Test(
+        arguments: [
+            (nil, "Content-Type"), ("", "Content-Type"), (" ", "Content-Type"), ("X-A", "Content-Type, X-A"),
+            ("x-a , CONTENT-TYPE", "x-a , CONTENT-TYPE"),
+            ("a/b", "Content-Type"), ("a\r\nb", "Content-Type"), ("\u{FC}", "Content-Type"),
+            ("x-content-type", "Content-Type, x-content-type"),
+        ] as [(String?, String)])
     func allowHeaders(_ requested: String?, _ expected: String) {
         #expect(CrossOriginHeaders.allowHeaders(requested: requested) == expected)
     }
@@ -83,7 +97,8 @@ import Testing
     @Test func publishedDecisions() throws {
         for entry in try Vectors.list("origin.json", "allow", atLeast: 30) {
             let list = try OriginAllowlist(entries: entry.strings("allowedOrigins"))
-            let decision = list.judge(originLines: [try #require(entry.string("rawOriginHeader"))], hosts: [try #require(entry.string("requestHost"))])
+            let decision = list.judge(
+                originLines: [try #require(entry.string("rawOriginHeader"))], hosts: [try #require(entry.string("requestHost"))])
             #expect((decision != .refused) == entry.boolean("expectAllowed"), "\(entry)")
         }
     }

@@ -2,13 +2,19 @@ import Policy
 import Testing
 
 @Suite struct SessionCookieTests {
-    @Test(arguments: [
-        ([], nil), ([""], nil), (["a=1"], nil), (["aero_session"], nil), (["aero_session=t"], "t"), (["a=1; aero_session=t; b=2"], "t"),
-        (["a=1", "aero_session=t"], "t"), (["aero_session=", "aero_session=t"], ""), (["aero_session=x; aero_session=t"], "x"),
-        (["Aero_Session=x"], nil), ([" \taero_session\u{1} = \u{1}t\t "], "t"), (["aero_session==t="], "=t="), (["aero_session; aero_session=t"], "t"),
-        ([#"aero_session="t""#], #""t""#), (["aero_session=a%2Eb"], "a.b"), (["aero_session=a%2"], "a%2"), (["aero_session=%FF"], "%FF"), (["aero_session=a+b"], "a+b"),
-        (["xaero_session=1; aero_sessionx=2"], nil), (["=x; aero_session=t"], "t"), ([";;;=;aero_session=t;;"], "t"), (["aero_session=a b"], "a b"),
-    ] as [([String], String?)])
+    @Test(
+        arguments: [
+            ([], nil), ([""], nil), (["a=1"], nil), (["aero_session"], nil), (["aero_session=t"], "t"),
+            (["a=1; aero_session=t; b=2"], "t"),
+            (["a=1", "aero_session=t"], "t"), (["aero_session=", "aero_session=t"], ""),
+            (["aero_session=x; aero_session=t"], "x"),
+            (["Aero_Session=x"], nil), ([" \taero_session\u{1} = \u{1}t\t "], "t"), (["aero_session==t="], "=t="),
+            (["aero_session; aero_session=t"], "t"),
+            ([#"aero_session="t""#], #""t""#), (["aero_session=a%2Eb"], "a.b"), (["aero_session=a%2"], "a%2"),
+            (["aero_session=%FF"], "%FF"), (["aero_session=a+b"], "a+b"),
+            (["xaero_session=1; aero_sessionx=2"], nil), (["=x; aero_session=t"], "t"), ([";;;=;aero_session=t;;"], "t"),
+            (["aero_session=a b"], "a b"),
+        ] as [([String], String?)])
     func lookup(_ lines: [String], _ expected: String?) {
         #expect(SessionCookie.value(inLines: lines) == expected)
     }

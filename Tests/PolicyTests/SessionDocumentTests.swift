@@ -26,18 +26,24 @@ import Testing
         var relay = GatewaySettings.RelaySettings(baseURL: "wss://relay.test/x")
         settings.relay = relay
         let open = try object(SessionDocument.session(expiryMilliseconds: 0, settings: settings, relay: .notNeeded))
-        let endpoints = ["webrtcSignal": "/webrtc/signal", "webrtcOffer": "/webrtc/offer", "udp": "/udp", "webrtcIce": "/webrtc/ice"]
-        #expect(open["udpRelay"] as? NSDictionary == ["baseUrl": "wss://relay.test/x", "authMode": "none", "endpoints": endpoints])
+        let endpoints = [
+            "webrtcSignal": "/webrtc/signal", "webrtcOffer": "/webrtc/offer", "udp": "/udp", "webrtcIce": "/webrtc/ice",
+        ]
+        #expect(
+            open["udpRelay"] as? NSDictionary == ["baseUrl": "wss://relay.test/x", "authMode": "none", "endpoints": endpoints])
         relay.authentication = .apiKey("k\"ey")
         settings.relay = relay
         let outcome = RelayToken.mint(relay, sessionID: "s", origin: nil, nowMilliseconds: 1_935_731_289_123)
         let keyed = try object(SessionDocument.session(expiryMilliseconds: 0, settings: settings, relay: outcome))
         #expect(
             keyed["udpRelay"] as? NSDictionary == [
-                "baseUrl": "wss://relay.test/x", "authMode": "api_key", "endpoints": endpoints, "token": "k\"ey", "expiresAt": "2031-05-05T07:13:09.123Z",
+                "baseUrl": "wss://relay.test/x", "authMode": "api_key", "endpoints": endpoints, "token": "k\"ey",
+                "expiresAt": "2031-05-05T07:13:09.123Z",
             ])
         #expect(try object(SessionDocument.session(expiryMilliseconds: 0, settings: settings, relay: .failed))["udpRelay"] == nil)
-        #expect(SessionDocument.relayToken(relay, outcome) == #"{"authMode":"api_key","token":"k\"ey","expiresAt":"2031-05-05T07:13:09.123Z"}"#)
+        #expect(
+            SessionDocument.relayToken(relay, outcome)
+                == #"{"authMode":"api_key","token":"k\"ey","expiresAt":"2031-05-05T07:13:09.123Z"}"#)
         #expect(SessionDocument.relayToken(relay, .failed) == nil)
         relay.authentication = .none
         #expect(SessionDocument.relayToken(relay, .notNeeded) == #"{"authMode":"none"}"#)
@@ -56,7 +62,9 @@ import Testing
         #expect(parts.count == 3 && parts[0] == "eyJhbGciOiJIUzI1NiIsInR5cCI6IkpXVCJ9" && parts[2].utf8.count == 43)
         let payload = parts[1].replacingOccurrences(of: "-", with: "+").replacingOccurrences(of: "_", with: "/")
         let padded = payload + String(repeating: "=", count: (4 - payload.count % 4) % 4)
-        #expect(String(decoding: try #require(Data(base64Encoded: padded)), as: UTF8.self) == #"{"iat":1,"exp":8,"sid":"s","origin":"null","aud":"a\"b"}"#)
+        #expect(
+            String(decoding: try #require(Data(base64Encoded: padded)), as: UTF8.self)
+                == #"{"iat":1,"exp":8,"sid":"s","origin":"null","aud":"a\"b"}"#)
     }
 
     @Test func tooLongATokenIsNotMinted() {
@@ -70,15 +78,21 @@ import Testing
     }
 
     @Test func publishedTokens() throws {
-        let entries = try Vectors.list("auth-tokens.json", "jwtTokens", "vectors", atLeast: 44).filter { $0.boolean("expectError") != true }
+        let entries = try Vectors.list("auth-tokens.json", "jwtTokens", "vectors", atLeast: 44).filter {
+            $0.boolean("expectError") != true
+        }
         for entry in entries {
             let claims = RelayToken.Claims(
-                issuedAt: try #require(entry.integer("iat")), expiry: try #require(entry.integer("exp")), sessionID: try #require(entry.string("sid")),
+                issuedAt: try #require(entry.integer("iat")), expiry: try #require(entry.integer("exp")),
+                sessionID: try #require(entry.string("sid")),
                 origin: entry.string("origin"), audience: entry.string("aud") ?? "", issuer: entry.string("iss") ?? "")
-            #expect(RelayToken.sign(claims, secret: Array(try #require(entry.string("secret")).utf8)) == entry.string("token"), "\(entry)")
+            #expect(
+                RelayToken.sign(claims, secret: Array(try #require(entry.string("secret")).utf8)) == entry.string("token"),
+                "\(entry)")
         }
         for entry in try Vectors.list("observed-gateway.json", "mint", "udpRelay", atLeast: 3) {
-            var relay = GatewaySettings.RelaySettings(baseURL: "https://r", authentication: .jwt(secret: Array(try #require(entry.string("secret")).utf8)))
+            var relay = GatewaySettings.RelaySettings(
+                baseURL: "https://r", authentication: .jwt(secret: Array(try #require(entry.string("secret")).utf8)))
             relay.tokenLifetimeSeconds = Int(try #require(entry.integer("ttlSeconds")))
             relay.audience = try #require(entry.string("aud"))
             relay.issuer = try #require(entry.string("iss"))
@@ -91,12 +105,15 @@ import Testing
         }
     }
 
-    @Test(arguments: [
-        (0, "1970-01-01T00:00:00.000Z"), (-1, "1969-12-31T23:59:59.999Z"), (951_782_400_000, "2000-02-29T00:00:00.000Z"),
-        (4_107_542_399_999, "2100-02-28T23:59:59.999Z"), (4_107_542_400_000, "2100-03-01T00:00:00.000Z"), (253_402_300_799_999, "9999-12-31T23:59:59.999Z"),
-        (253_402_300_800_000, "+010000-01-01T00:00:00.000Z"), (-62_167_219_200_000, "0000-01-01T00:00:00.000Z"), (-62_167_219_200_001, "-000001-12-31T23:59:59.999Z"),
-        (8_640_000_000_000_000, "+275760-09-13T00:00:00.000Z"),
-    ] as [(Int64, String)])
+    @Test(
+        arguments: [
+            (0, "1970-01-01T00:00:00.000Z"), (-1, "1969-12-31T23:59:59.999Z"), (951_782_400_000, "2000-02-29T00:00:00.000Z"),
+            (4_107_542_399_999, "2100-02-28T23:59:59.999Z"), (4_107_542_400_000, "2100-03-01T00:00:00.000Z"),
+            (253_402_300_799_999, "9999-12-31T23:59:59.999Z"),
+            (253_402_300_800_000, "+010000-01-01T00:00:00.000Z"), (-62_167_219_200_000, "0000-01-01T00:00:00.000Z"),
+            (-62_167_219_200_001, "-000001-12-31T23:59:59.999Z"),
+            (8_640_000_000_000_000, "+275760-09-13T00:00:00.000Z"),
+        ] as [(Int64, String)])
     func timestamps(_ milliseconds: Int64, _ expected: String) {
         #expect(Timestamp.iso8601(milliseconds: milliseconds) == expected)
     }

@@ -38,7 +38,8 @@ import Testing
     }
 
     @Test(arguments: [
-        #"{"v":1,"sid":"a","exp":1800000001}"#, #" {"exp":1800000000.001,"sid":"a","v":1.0,"x":[{}]} "#, #"{"v":2,"v":1,"sid":"","sid":"a","exp":9e9}"#,
+        #"{"v":1,"sid":"a","exp":1800000001}"#, #" {"exp":1800000000.001,"sid":"a","v":1.0,"x":[{}]} "#,
+        #"{"v":2,"v":1,"sid":"","sid":"a","exp":9e9}"#,
         #"{"v":1e0,"sid":"\u0061","exp":1800000001}"#,
     ])
     func accepted(_ json: String) {
@@ -46,10 +47,13 @@ import Testing
     }
 
     @Test(arguments: [
-        #"{"v":"1","sid":"a","exp":1800000001}"#, #"{"v":true,"sid":"a","exp":1800000001}"#, #"{"v":1.5,"sid":"a","exp":1800000001}"#,
+        #"{"v":"1","sid":"a","exp":1800000001}"#, #"{"v":true,"sid":"a","exp":1800000001}"#,
+        #"{"v":1.5,"sid":"a","exp":1800000001}"#,
         #"{"v":1,"sid":"","exp":1800000001}"#, #"{"v":1,"sid":null,"exp":1800000001}"#, #"{"v":1,"sid":"a","exp":"1800000001"}"#,
-        #"{"v":1,"sid":"a","exp":1e999}"#, #"{"v":1,"sid":"a","exp":1800000000}"#, #"{"v":1,"sid":"a","exp":-1}"#, #"{"v":1,"sid":"a"}"#, "[]", "", "1",
-        #"{"v":1,"sid":"a","exp":1800000001}x"#, #"{"v":1,"v":2,"sid":"a","exp":1800000001}"#, "\u{FEFF}" + #"{"v":1,"sid":"a","exp":1800000001}"#,
+        #"{"v":1,"sid":"a","exp":1e999}"#, #"{"v":1,"sid":"a","exp":1800000000}"#, #"{"v":1,"sid":"a","exp":-1}"#,
+        #"{"v":1,"sid":"a"}"#, "[]", "", "1",
+        #"{"v":1,"sid":"a","exp":1800000001}x"#, #"{"v":1,"v":2,"sid":"a","exp":1800000001}"#,
+        "\u{FEFF}" + #"{"v":1,"sid":"a","exp":1800000001}"#,
     ])
     func refusedPayloads(_ json: String) {
         #expect(verify(json: json) == nil)
@@ -66,7 +70,9 @@ import Testing
             var bytes = Array(token.utf8)
             let offset = token.utf8.distance(from: token.startIndex, to: index)
             bytes[offset] = bytes[offset] == UInt8(ascii: "A") ? UInt8(ascii: "B") : UInt8(ascii: "A")
-            #expect(SessionToken.verify(String(decoding: bytes, as: UTF8.self), secret: secret, nowMilliseconds: now) == nil, "\(offset)")
+            #expect(
+                SessionToken.verify(String(decoding: bytes, as: UTF8.self), secret: secret, nowMilliseconds: now) == nil,
+                "\(offset)")
             #expect(SessionToken.verify(String(token[..<index]), secret: secret, nowMilliseconds: now) == nil, "\(offset)")
         }
         for other in [token + "=", token + ".", "." + token, " " + token, token + "\n"] {
@@ -93,13 +99,17 @@ import Testing
         let authority = SessionAuthority(settings)
         let first = try #require(authority.issue(refreshing: nil, secure: true, nowMilliseconds: now + 5))
         #expect(first.expiryMilliseconds == now + 100_005)
-        #expect(first.setCookie.hasPrefix("aero_session=") && first.setCookie.hasSuffix("; Max-Age=100; Path=/; HttpOnly; SameSite=Strict; Secure"))
+        #expect(
+            first.setCookie.hasPrefix("aero_session=")
+                && first.setCookie.hasSuffix("; Max-Age=100; Path=/; HttpOnly; SameSite=Strict; Secure"))
         #expect(first.sessionID.wholeMatch(of: /[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}/) != nil)
         let cookie = SessionCookie.value(inLines: [String(first.setCookie.prefix { $0 != ";" })])
         let session = try #require(authority.session(cookie: cookie, nowMilliseconds: now + 99_999))
         #expect(session.sessionID == first.sessionID)
         let second = try #require(authority.issue(refreshing: session, secure: false, nowMilliseconds: now + 50_000))
-        #expect(second.sessionID == first.sessionID && second.expiryMilliseconds == now + 150_000 && !second.setCookie.contains("Secure"))
+        #expect(
+            second.sessionID == first.sessionID && second.expiryMilliseconds == now + 150_000
+                && !second.setCookie.contains("Secure"))
         #expect(authority.session(cookie: cookie, nowMilliseconds: now + 100_000) == nil)
         #expect(authority.session(cookie: "", nowMilliseconds: now) == nil)
         #expect(authority.session(cookie: nil, nowMilliseconds: now) == nil)
@@ -119,7 +129,8 @@ import Testing
             }
             if name == "valid" {
                 let minted = SessionToken.mint(
-                    sessionID: try #require(entry.string("sid")), expirySeconds: try #require(entry.integer("exp")), secret: secret)
+                    sessionID: try #require(entry.string("sid")), expirySeconds: try #require(entry.integer("exp")),
+                    secret: secret)
                 #expect(minted == token)
             }
         }

@@ -3,7 +3,8 @@ import Foundation
 /// The published vectors, read where they lie beside the repository; nothing of them is kept here. Tests that use them say so and pass
 /// when the files are absent; the tables of our own in the same suites do not need them.
 enum Vectors {
-    static let directory = URL(filePath: #filePath).deletingLastPathComponent().appending(path: "../../../shared/vectors/aero").standardized
+    static let directory = URL(filePath: #filePath).deletingLastPathComponent().appending(path: "../../../shared/vectors/aero")
+        .standardized
 
     /// The top level of a vector file; nil, with a note, when it is not there. A file that is there and unreadable fails the test.
     static func load(_ name: String) throws -> Any? {
@@ -22,7 +23,9 @@ enum Vectors {
             guard let object = value as? [String: Any], let next = object[key] else { throw VectorError.missing(key) }
             value = next
         }
-        guard let list = value as? [[String: Any]], list.count >= count else { throw VectorError.missing(name + "/" + keys.joined(separator: "/")) }
+        guard let list = value as? [[String: Any]], list.count >= count else {
+            throw VectorError.missing(name + "/" + keys.joined(separator: "/"))
+        }
         return list
     }
 }

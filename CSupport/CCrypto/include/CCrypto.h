@@ -1,5 +1,5 @@
-/* A thin shim over OpenSSL 3's libcrypto and libssl: digests, message authentication, randomness, comparison, and a check of a certificate
- * with its key. No OpenSSL header is included here, so importing this module imports nothing else. */
+/* A thin shim over OpenSSL 3's libcrypto and libssl: digests, message authentication, randomness, comparison, and a check of
+ * a certificate with its key. No OpenSSL header is included here, so importing this module imports nothing else. */
 #ifndef CCrypto_H
 #define CCrypto_H
 
@@ -12,11 +12,12 @@ extern "C" {
 
 enum { CRYPTO_SHA1_BYTES = 20, CRYPTO_SHA256_BYTES = 32 };
 
-/* Each returns 1, or 0 when the library refused (it has no such algorithm, or no memory); then the output is undefined. Any input
- * pointer may be NULL when its count is 0. */
+/* Each returns 1, or 0 when the library refused (it has no such algorithm, or no memory); then the output is undefined. Any
+ * input pointer may be NULL when its count is 0. */
 int crypto_sha1(const void *data, size_t count, uint8_t digest[CRYPTO_SHA1_BYTES]);
 int crypto_sha256(const void *data, size_t count, uint8_t digest[CRYPTO_SHA256_BYTES]);
-int crypto_hmac_sha256(const void *key, size_t key_count, const void *data, size_t count, uint8_t mac[CRYPTO_SHA256_BYTES]);
+int crypto_hmac_sha256(const void *key, size_t key_count, const void *data, size_t count,
+                       uint8_t mac[CRYPTO_SHA256_BYTES]);
 
 /* Fills `bytes` with output of the library's seeded generator. Returns 1, or 0 when there is no entropy. */
 int crypto_random(void *bytes, size_t count);
