@@ -128,6 +128,10 @@ private let frameStreams: [FrameStream] =
         FrameStream(
             "largest message in fragments", frame(0x02, letters(69999)) + frame(0x80, [1]),
             [.message(.binary, letters(69999) + [1])]),
+        FrameStream(
+            "two fragmented messages at the limit, which each counts for itself",
+            frame(0x02, letters(40000)) + frame(0x80, letters(30000)) + frame(0x02, letters(40000)) + frame(0x80, letters(30000)),
+            [.message(.binary, letters(40000) + letters(30000)), .message(.binary, letters(40000) + letters(30000))]),
         FrameStream("unmasked", frame(0x82, [1], mask: nil), [.violation(.protocolError)]),
         FrameStream("unmasked ping", frame(0x89, [], mask: nil), [.violation(.protocolError)]),
         FrameStream("RSV1", frame(0xC2, [1]), [.violation(.protocolError)]),
