@@ -36,7 +36,7 @@ def browser(context):
 @case("browser-demonstration")
 def demonstration(context):
     chromium = browser(context)
-    server = context.server(["--demo"], private=False)
+    server = context.server(["--demo", "--set", "demo.service_address=127.0.0.1:0"], private=False)
     response, body = server.request("GET", "/demo/config.json")
     equal(response.status, 200, "/demo/config.json")
     target = json.loads(body)

@@ -23,6 +23,8 @@ RELEASE = ROOT / ".build" / "release"
 
 # A start takes milliseconds; the rest of this is a machine busy with something else.
 START_SECONDS = 15
+# Longer than the 2 s after which the gateway forces a connection closed.
+SETTLE_SECONDS = 3
 CASES = {}
 
 
@@ -246,10 +248,23 @@ class Server:
         return samples, gauges
 
     def gauges(self):
-        """Gauges of the gateway itself: what connections hold and must give back."""
-        samples, gauges = self.metrics()
-        return {name: value for name, value in samples.items()
-                if name.split("{")[0] in gauges and not name.startswith("process_")}
+        """Gauges of the gateway itself, over all shards: what connections hold and must give back. Peaks only grow."""
+        samples, families = self.metrics()
+        totals = {}
+        for name, value in samples.items():
+            family = name.split("{")[0]
+            if family in families and not family.startswith("process_") and not family.endswith("_peak"):
+                totals[family] = totals.get(family, 0) + value
+        return totals
+
+    def settled_descriptors(self):
+        """Descriptors once the connections of earlier requests, which may linger for 2 s, are gone."""
+        last, since = self.descriptors(), time.monotonic()
+        while time.monotonic() - since < SETTLE_SECONDS:
+            time.sleep(0.05)
+            if self.descriptors() != last:
+                last, since = self.descriptors(), time.monotonic()
+        return last
 
 
 def websocket_key():
