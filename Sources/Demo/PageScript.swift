@@ -78,7 +78,7 @@ extension DemoPage {
           const target = await step(current, "config", async () => {
             const config = await getJSON("/demo/config.json", { cache: "no-store" });
             byId("path-tcp").textContent = config.host + ":" + config.port;
-            return [config.host + ":" + config.port + ", reachable from the gateway only", config];
+            return [config.host + ":" + config.port + ", seen from the gateway", config];
           });
           const session = await step(current, "session", async () => {
             const answer = await getJSON("/session", { method: "POST", credentials: "same-origin" });
