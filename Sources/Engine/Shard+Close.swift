@@ -40,6 +40,15 @@ extension Shard {
         if stream.pointee.flags.contains(.finishDone) { finishCompleted(slot) }
     }
 
+    /// The time for a polite end is over, unless the send that waits in the kernel has moved bytes meanwhile: cancelled,
+    /// it reports them, and the time starts again; with none it fails and the stream is closed.
+    func lingerTimePassed(_ slot: SlotIndex) {
+        let stream = state.pointee.slots + Int(slot.raw)
+        guard stream.pointee.flags.isSuperset(of: [.sendInFlight, .sendWaiting]) else { return close(slot) }
+        stream.pointee.inFlight &+= 1
+        ring_prepare_cancel(state.pointee.ring.entry(), token(.send, slot), token(.cancel, slot))
+    }
+
     /// FIN is out: the peer's FIN ends a lingering stream, or its time does. A peer that keeps sending buys no time.
     func finishCompleted(_ slot: SlotIndex) {
         let stream = state.pointee.slots + Int(slot.raw)

@@ -111,7 +111,7 @@ extension Shard {
         let record = state.pointee.slots + Int(slot.raw)
         guard record.pointee.flags.contains(.used), !record.pointee.flags.contains(.closing) else { return false }
         if record.pointee.owner == Owner.engine.raw {
-            close(slot)  // the time for a polite end is over
+            lingerTimePassed(slot)
             return false
         }
         fill(&event, .timer, slot)

@@ -6,6 +6,7 @@ extension SimulatedKernel {
     // IOSQE_BUFFER_SELECT and IORING_ASYNC_CANCEL_FD are shifted bits that Swift does not import.
     static let bufferSelect: UInt32 = 1 << 5
     static let cancelByDescriptor: UInt32 = 1 << 1
+    static let skipSuccess: UInt32 = 1 << 6  // IOSQE_CQE_SKIP_SUCCESS
 
     func execute(_ entry: UnsafePointer<io_uring_sqe>) {
         let sqe = entry.pointee
@@ -62,7 +63,7 @@ extension SimulatedKernel {
         trace.add(.connect, at: nanoseconds, Int(port), socket.identifier)
         let outcome = dial(port)
         var delay = UInt64(random.size(upTo: 2_000_000))
-        if case .fail(ETIMEDOUT) = outcome { delay = UInt64(random.within(1...130)) * 1_000_000_000 }
+        if case .fail(ETIMEDOUT) = outcome { delay = UInt64(random.within(1...20)) * 1_000_000_000 }
         heap.insert(at: nanoseconds + delay, .dialled(request, outcome))
     }
 
@@ -109,7 +110,10 @@ extension SimulatedKernel {
         if socket.outgoing.room == 0 || random.chance(faults.refusedWrite) { return post(request.token, -EAGAIN, 0) }
         var limit = Int.max
         if random.chance(faults.shortWrite) { limit = 1 + random.size(upTo: 70_000) }
-        post(request.token, Int32(copyOut(request, socket, limit)), 0)
+        let taken = copyOut(request, socket, limit)
+        // With MSG_WAITALL less than everything is a failure; only a success is silent (io_uring/net.c, io_send).
+        let failed = !request.parts.isEmpty && Int32(sqe.msg_flags) & Int32(MSG_WAITALL) != 0
+        if failed || UInt32(sqe.flags) & Self.skipSuccess == 0 { post(request.token, Int32(taken), 0) }
     }
 
     private func shutdown(_ sqe: io_uring_sqe, _ socket: SimulatedSocket) {

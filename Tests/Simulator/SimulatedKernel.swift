@@ -95,6 +95,9 @@ public final class SimulatedKernel {
     /// Requests the kernel holds, without polls.
     public var requestsHeld: Int { requests.values.reduce(0) { $0 + ($1.operation == .poll ? 0 : 1) } }
 
+    /// Whether every decided completion is visible.
+    public var isSettled: Bool { overflow.isEmpty && sockets.allSatisfy { $0.requests.isEmpty } }
+
     func violation(_ text: String) {
         violations.append(text)
         trace.add(.note, at: nanoseconds, -1)
@@ -179,6 +182,16 @@ public final class SimulatedKernel {
     /// Plans something of the harness's own.
     public func plan(afterNanoseconds delay: UInt64, _ body: @escaping () -> Void) {
         heap.insert(at: nanoseconds + delay, .call(body))
+    }
+
+    /// Lets the peers read what they still have, after the engine has left.
+    public func runOut(eventsMaximum: Int = 1_000_000) {
+        var left = eventsMaximum
+        while left > 0, let next = heap.nextNanoseconds {
+            nanoseconds = max(nanoseconds, next)
+            happen(heap.removeFirst())
+            left -= 1
+        }
     }
 
     // MARK: completions

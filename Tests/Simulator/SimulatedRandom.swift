@@ -18,7 +18,7 @@ public struct SimulatedRandom {
     /// A number from 0 up to, not including, `bound`. The bias of a multiplication instead of a rejection is below 2⁻³².
     public mutating func below(_ bound: Int) -> Int {
         precondition(bound > 0)
-        return Int((next() >> 32) &* UInt64(bound) >> 32)
+        return Int(((next() >> 32) &* UInt64(bound)) >> 32)
     }
 
     /// A number of the closed range.

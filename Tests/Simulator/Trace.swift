@@ -14,7 +14,7 @@ public final class Trace {
     }
 
     /// Entries kept.
-    public static let entriesKept = 256
+    public static let entriesKept = 4096
     private let entries: UnsafeMutablePointer<Entry>
     private var written = 0
 

@@ -99,7 +99,11 @@ struct ForwarderWorld {
         if shard.buffersHeld != 0 { failures.append("\(shard.buffersHeld) buffers were not returned") }
         if kernel.openDescriptors != 0 { failures.append("\(kernel.openDescriptors) descriptors are open") }
         if kernel.requestsHeld != 0 { failures.append("\(kernel.requestsHeld) requests are under way") }
-        if failures.isEmpty { shard.destroy() }
+        if failures.isEmpty {
+            shard.destroy()
+        } else {
+            failures.append("\(sizes), \(habits), ring \(entries)/\(completions), \(kernel.faults)")
+        }
         kernel.tearDown()
         return failures
     }
