@@ -21,7 +21,6 @@ static const char usage[] =
     "  --ring COUNT       buffers offered to the kernel at a time, power of two (256; 4 for oneshot)\n"
     "  --pool COUNT       buffers in total (4096; 64 for oneshot)\n"
     "  --high BYTES       stop receiving when the peer's queue holds more (2 buffers, at least 64 KiB)\n"
-    "  --inline           sends never wait; a turn waits for one event beyond its own sends\n"
     "  --cpu N            pin to core N\n";
 
 _Noreturn void fail(const char *what, int error) {
@@ -85,7 +84,7 @@ static void parse(int argc, char **argv, struct options *options) {
         {"epoll", no_argument, 0, 'e'},        {"mode", required_argument, 0, 'm'},
         {"buffer", required_argument, 0, 'b'}, {"ring", required_argument, 0, 'r'},
         {"pool", required_argument, 0, 'P'},   {"high", required_argument, 0, 'h'},
-        {"inline", no_argument, 0, 'i'},       {"cpu", required_argument, 0, 'c'},
+        {"cpu", required_argument, 0, 'c'},
         {0, 0, 0, 0}};
     int option;
     while ((option = getopt_long(argc, argv, "", known, NULL)) != -1) {
@@ -98,7 +97,6 @@ static void parse(int argc, char **argv, struct options *options) {
         case 'r': options->ringBuffers = number(optarg, 1, 32768); break;
         case 'P': options->poolBuffers = number(optarg, 1, 65535); break;
         case 'h': options->highBytes = number(optarg, 1, 1 << 30); break;
-        case 'i': options->inlineSend = true; break;
         case 'c': options->cpu = (int)number(optarg, 0, CPU_SETSIZE - 1); break;
         default: fputs(usage, stderr); exit(2);
         }

@@ -13,7 +13,6 @@ struct options {
     int cpu;                     // core to pin to; -1 leaves it to the scheduler
     bool epoll;                  // the epoll forwarder instead of the io_uring one
     bool oneshot;                // one receive per request (bulk) instead of multishot
-    bool inlineSend;             // never wait inside a send, so that a turn may wait past its own sends
     uint32_t bufferBytes;        // size of one receive buffer
     uint32_t ringBuffers;        // buffers offered to the kernel at a time; power of two
     uint32_t poolBuffers;        // buffers in total

@@ -42,9 +42,12 @@ static void setInterest(struct side *side) {
     if (!side->ended && side->peer->pendingBytes == 0) wanted |= EPOLLIN;
     if (side->pendingBytes) wanted |= EPOLLOUT;
     if (wanted == side->interest) return;
+    // A hang-up is reported whether asked for or not, and would be seen again and again while the bytes before it
+    // still wait to be read: a side without interest leaves the set.
+    int operation = wanted == 0 ? EPOLL_CTL_DEL : side->interest == 0 ? EPOLL_CTL_ADD : EPOLL_CTL_MOD;
     side->interest = wanted;
     struct epoll_event event = {.events = wanted, .data.ptr = side};
-    epoll_ctl(poller, EPOLL_CTL_MOD, side->descriptor, &event);
+    epoll_ctl(poller, operation, side->descriptor, &event);
 }
 
 static void endPair(struct pair *pair) {
@@ -142,10 +145,10 @@ static void writable(struct side *side) {
 }
 
 _Noreturn void runEpoll(const struct options *options) {
-    int listener = openListener(options);
-    fcntl(listener, F_SETFL, O_NONBLOCK);
     poller = epoll_create1(EPOLL_CLOEXEC);
     if (poller < 0) fail("epoll_create1", errno);
+    int listener = openListener(options);
+    fcntl(listener, F_SETFL, O_NONBLOCK);
     struct epoll_event event = {.events = EPOLLIN, .data.ptr = NULL};
     epoll_ctl(poller, EPOLL_CTL_ADD, listener, &event);
     uint8_t *buffer = aligned_alloc(4096, (options->bufferBytes + 4095u) & ~4095u);
@@ -163,10 +166,10 @@ _Noreturn void runEpoll(const struct options *options) {
             if (pair->dead) continue;
             if (events[index].events & EPOLLOUT) writable(side);
             if (pair->dead) continue;
-            if (events[index].events & EPOLLIN) {
-                readable(side, buffer, options->bufferBytes);
-            } else if (events[index].events & (EPOLLERR | EPOLLHUP)) {
+            if (events[index].events & EPOLLERR) {
                 endPair(pair);
+            } else if ((events[index].events & (EPOLLIN | EPOLLHUP)) && (side->interest & EPOLLIN)) {
+                readable(side, buffer, options->bufferBytes);
             }
         }
         while (deadPairs) {

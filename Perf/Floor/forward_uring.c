@@ -74,7 +74,6 @@ static uint32_t offeredCount;             // buffers the kernel may take at pres
 static uint32_t flushList[2 * pairLimit], flushCount;
 static uint32_t receiveList[2 * pairLimit], receiveCount;
 static uint32_t starvedList[2 * pairLimit], starvedCount;
-static uint32_t inlineSends;
 
 static struct pair *pairOf(struct side *side) { return &pairs[side->index >> 1]; }
 static struct side *peerOf(struct side *side) { return &pairOf(side)->sides[(side->index & 1) ^ 1]; }
@@ -207,10 +206,10 @@ static void armReceive(struct side *side) {
     pair->inFlight++;
 }
 
-static void flush(struct side *side, bool mayWait) {
+static void flush(struct side *side) {
     struct pair *pair = pairOf(side);
     if (!pair->used || pair->closing || side->sendBytes || side->head == none) return;
-    int flags = MSG_NOSIGNAL | (mayWait ? MSG_WAITALL : MSG_DONTWAIT);
+    int flags = MSG_NOSIGNAL | MSG_WAITALL;
     uint32_t count = 0, total = 0, offset = side->headOffset;
     for (uint32_t identifier = side->head; identifier != none && count < vectorsPerSend;
          identifier = buffers[identifier].next) {
@@ -230,7 +229,6 @@ static void flush(struct side *side, bool mayWait) {
     tag(sqe, opSend, side->index);
     side->sendBytes = total;
     pair->inFlight++;
-    if (!mayWait) inlineSends++;
 }
 
 // Passes the end of the peer's stream on, once everything before it has left.
@@ -289,10 +287,8 @@ static void received(struct side *side, int result, uint32_t flags) {
 
 static void sent(struct side *side, int result) {
     struct pair *pair = pairOf(side);
-    uint32_t expected = side->sendBytes;
     side->sendBytes = 0;
     pair->inFlight--;
-    if (result == -EAGAIN) result = 0;
     if (result < 0) {
         abandon(pair);
         reap(pair);
@@ -308,8 +304,7 @@ static void sent(struct side *side, int result) {
     }
     side->headOffset = left;
     if (side->head != none) {
-        // Short: the socket is full. Now the kernel may wait for room.
-        if ((uint32_t)result < expected) flush(side, true); else queueFlush(side);
+        queueFlush(side);
     } else {
         passEnd(side);
     }
@@ -353,7 +348,7 @@ static void endOfTurn(void) {
     for (uint32_t position = 0; position < flushCount; position++) {
         struct side *side = &pairs[flushList[position] >> 1].sides[flushList[position] & 1];
         side->inFlushList = false;
-        flush(side, !options->inlineSend);
+        flush(side);
     }
     flushCount = 0;
     topUp();
@@ -411,10 +406,7 @@ _Noreturn void runUring(const struct options *given) {
     listener = openListener(options);
     armAccept();
     for (;;) {
-        // Sends that cannot wait complete during submission: one event beyond them is the next news.
-        unsigned wanted = 1 + inlineSends;
-        inlineSends = 0;
-        int result = io_uring_submit_and_wait(&ring, wanted < completionEntries / 2 ? wanted : 1);
+        int result = io_uring_submit_and_wait(&ring, 1);
         if (result < 0 && result != -EINTR && result != -EBUSY && result != -EAGAIN && result != -ETIME) {
             fail("io_uring_enter", -result);
         }

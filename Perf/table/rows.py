@@ -1,0 +1,73 @@
+"""The rows of the table: what the load does, and which figure counts."""
+
+from dataclasses import dataclass, field
+
+PEERS = ["nginx", "haproxy", "envoy", "websockify"]
+SMALL = ["floor-4k", "floor-16k", "floor-ws"]
+BULK = ["floor-16k", "floor-64k", "floor-128k", "floor-256k", "floor-512k", "floor-64k-single", "floor-256k-single"]
+
+
+@dataclass
+class Row:
+    name: str
+    title: str
+    service: str                 # of the target: echo, sink or source
+    load: list                   # arguments of sluice-load
+    metric: str                  # field of its result
+    unit: str
+    scale: float = 1.0           # multiplied with the field
+    floors: list = field(default_factory=lambda: list(SMALL))
+    others: list = field(default_factory=lambda: ["epoll"] + PEERS)
+    higher_is_better: bool = False
+    added_over: str = ""         # subtract the median of this system
+    fresh: bool = False          # start every system anew for every round
+    most_rounds: int = 1000
+    also: list = field(default_factory=list)  # (field, label, unit, scale) shown beside the metric
+
+    def expand(self, names):
+        """The systems of this row among those asked for: `floor` stands for its candidates, `epoll` for its two sizes."""
+        chosen = (["direct"] if self.added_over else []) + ["sluice"] + self.floors + self.others
+        if not names:
+            return chosen
+        return [name for name in chosen if name in names or name == self.added_over
+                or ("floor" in names and name in self.floors) or ("epoll" in names and name.startswith("epoll"))]
+
+
+RATE = ("messages_per_second", "messages/s", "", 1)
+SHARE = ("server_cpu_share", "server core busy", "%", 100)
+MEDIAN = ("latency_us.p50", "p50", "µs", 1)
+TAIL = ("latency_us.p99", "p99", "µs", 1)
+
+
+def _bulk(direction, connections):
+    upload = direction == "upload"
+    return Row(
+        f"{'up' if upload else 'down'}{connections}",
+        f"Bulk, 64 KiB messages {'client → target' if upload else 'target → client'}, {connections} connection{'s' * (connections > 1)}: "
+        "server CPU per GiB",
+        "sink" if upload else "source", ["--mode", direction, "--connections", str(connections), "--size", "65536"],
+        "server_cpu_us_per_gib", "ms/GiB", 0.001, floors=list(BULK), others=["epoll", "epoll-256k"] + PEERS,
+        also=[("mebibytes_per_second", "MiB/s", "", 1), SHARE])
+
+
+ROWS = {row.name: row for row in [
+    Row("echo64", "Echo of 64 B over 64 connections, one in flight each: server CPU per message", "echo",
+        ["--connections", "64", "--size", "64", "--depth", "1"], "server_cpu_us_per_message", "µs",
+        also=[RATE, SHARE, MEDIAN, TAIL]),
+    Row("echo1k", "Echo of 1 KiB over 64 connections, 16 in flight each: server CPU per message", "echo",
+        ["--connections", "64", "--size", "1024", "--depth", "16"], "server_cpu_us_per_message", "µs",
+        floors=["floor-4k", "floor-16k", "floor-64k", "floor-ws"], also=[RATE, SHARE, MEDIAN, TAIL]),
+    _bulk("upload", 1), _bulk("upload", 8), _bulk("download", 1), _bulk("download", 8),
+    Row("latency", "One connection, 64 B echo: median latency added over a direct connection", "echo",
+        ["--connections", "1", "--size", "64", "--depth", "1"], "latency_us.p50", "µs", added_over="direct",
+        also=[TAIL, ("server_cpu_us_per_message", "CPU per message", "µs", 1)]),
+    Row("idle", "10,000 idle WebSockets: growth of the server's resident memory per connection", "echo",
+        ["--idle", "10000", "--size", "64"], "resident_bytes_per_connection", "B", floors=[], others=["nginx", "haproxy", "envoy"],
+        fresh=True, most_rounds=3,
+        also=[("resident_bytes_per_connection_second_half", "second half", "B", 1),
+              ("resident_bytes_empty", "without a connection", "MiB", 1 / 1048576), SHARE]),
+    Row("connect", "Accept to 101: WebSocket handshakes per second, 32 at a time", "echo",
+        ["--connect-rate", "--connections", "32"], "handshakes_per_second", "/s", floors=["floor-ws"],
+        others=["nginx", "haproxy", "envoy"], higher_is_better=True,
+        also=[("server_cpu_us_per_handshake", "server CPU per handshake", "µs", 1), SHARE, TAIL, ("failures", "failures", "", 1)]),
+]}

@@ -1,0 +1,254 @@
+"""What is measured: how each system is started in front of a target, and how the load reaches it."""
+
+import os
+import re
+import resource
+import shutil
+import subprocess
+import sys
+
+import processes
+
+PERF = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+ENVOY = os.path.join(PERF, "results", "work", "envoy", "envoy", "_bin", "envoy")
+
+
+class System:
+    """A forwarder. `websocket_target`: it passes WebSocket traffic on, so that the target speaks it."""
+
+    websocket_target = False
+
+    def __init__(self, name, description):
+        self.name, self.description = name, description
+
+    def missing(self):
+        """Why it cannot run here, or None."""
+        return None
+
+    def version(self):
+        return ""
+
+    def begin(self, place, target_port):
+        """Starts it; returns (process or None, url, further arguments of the load)."""
+        raise NotImplementedError
+
+
+class Direct(System):
+    """No forwarder: the load connects to the target. The base that added latency is counted from."""
+
+    def begin(self, place, target_port):
+        return None, f"tcp://127.0.0.1:{target_port}", []
+
+
+class Floor(System):
+    """sluice-floor with the given flags, raw TCP on both sides."""
+
+    def __init__(self, name, description, flags):
+        super().__init__(name, description)
+        self.flags = flags
+
+    def missing(self):
+        return None if os.access(binary("sluice-floor"), os.X_OK) else "sluice-floor is not built"
+
+    def begin(self, place, target_port):
+        child = processes.start([binary("sluice-floor"), "--port", "0", "--target", f"127.0.0.1:{target_port}"] + self.flags,
+                                place.server_core, place.log(self.name), capture=True)
+        line = child.stdout.readline()
+        if not line.startswith("listening "):
+            raise RuntimeError("sluice-floor did not start")
+        scheme = "ws" if self.websocket_target else "tcp"
+        return child, f"{scheme}://127.0.0.1:{int(line.split()[1])}", []
+
+
+class OpaqueFloor(Floor):
+    """The floor under WebSocket traffic that the target answers: the same bytes as the WebSocket proxies carry."""
+
+    websocket_target = True
+
+
+class Sluice(System):
+    """The gateway: WebSocket from the client, raw TCP to the target, on /tcp."""
+
+    def missing(self):
+        return None if os.access(binary("sluice"), os.X_OK) else "sluice is not built"
+
+    def version(self):
+        return first_line([binary("sluice"), "version"])
+
+    def begin(self, place, target_port):
+        port = processes.free_port()
+        configuration = place.file("sluice.yaml", "shards: 1\n")
+        environment = dict(os.environ, PORT=str(port), HOST="127.0.0.1", TCP_ALLOW_PRIVATE_IPS="1", LOG_LEVEL="warn",
+                           TCP_PROXY_MAX_CONNECTIONS="100000", SESSION_SECRET="perf")
+        child = processes.start([binary("sluice"), "serve", "--config", configuration], place.server_core,
+                                place.log(self.name), environment)
+        processes.await_health(port, child)
+        return child, f"ws://127.0.0.1:{port}/tcp?v=1&host=127.0.0.1&port={target_port}", ["--session"]
+
+
+class Proxy(System):
+    """A program from elsewhere with a generated configuration."""
+
+    def __init__(self, name, description, program, websocket_target, version_flag):
+        super().__init__(name, description)
+        self.program, self.websocket_target, self.version_flag = program, websocket_target, version_flag
+
+    def path(self):
+        return self.program if os.path.isabs(self.program) else shutil.which(
+            self.program, path=os.environ.get("PATH", "") + ":/usr/sbin")
+
+    def missing(self):
+        path = self.path()
+        return None if path and os.access(path, os.X_OK) else f"{self.name} is not installed"
+
+    def version(self):
+        return first_line([self.path(), self.version_flag])
+
+    def arguments(self, place, port, target_port):
+        raise NotImplementedError
+
+    def begin(self, place, target_port):
+        port = processes.free_port()
+        child = processes.start(self.arguments(place, port, target_port), place.server_core, place.log(self.name))
+        processes.await_port(port, child)
+        return child, f"ws://127.0.0.1:{port}/", []
+
+
+class Nginx(Proxy):
+    def arguments(self, place, port, target_port):
+        folder = place.folder("nginx")
+        # Buffers of 16 KiB on both sides, as HAProxy has them; nginx's own 1 KiB from the client would decide the bulk rows.
+        text = f"""
+worker_processes 1; daemon off; pid {folder}/pid; error_log stderr warn; worker_rlimit_nofile 65536;
+events {{ worker_connections 40000; multi_accept on; }}
+http {{
+    access_log off; client_body_temp_path {folder}; proxy_temp_path {folder}; fastcgi_temp_path {folder};
+    uwsgi_temp_path {folder}; scgi_temp_path {folder}; client_header_buffer_size 16k; proxy_buffer_size 16k;
+    proxy_buffers 8 16k; proxy_busy_buffers_size 32k;
+    server {{
+        listen 127.0.0.1:{port} backlog=4096;
+        location / {{
+            proxy_pass http://127.0.0.1:{target_port}; proxy_http_version 1.1;
+            proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection "upgrade";
+            proxy_read_timeout 1h; proxy_send_timeout 1h;
+        }}
+    }}
+}}
+"""
+        return [self.path(), "-c", place.file("nginx.conf", text), "-p", folder, "-e", "stderr"]
+
+
+class HAProxy(Proxy):
+    def arguments(self, place, port, target_port):
+        # It refuses to start when its limit of connections could need more descriptors than it may have.
+        most = min(30000, (resource.getrlimit(resource.RLIMIT_NOFILE)[1] - 100) // 2)
+        text = f"""
+global
+    nbthread 1
+    maxconn {most}
+defaults
+    mode http
+    timeout connect 10s
+    timeout client 1h
+    timeout server 1h
+    timeout tunnel 1h
+listen forward
+    bind 127.0.0.1:{port} backlog 4096
+    server target 127.0.0.1:{target_port}
+"""
+        return [self.path(), "-db", "-f", place.file("haproxy.cfg", text)]
+
+
+class Websockify(Proxy):
+    def version(self):
+        return first_line(["dpkg-query", "-W", "-f", "websockify ${Version}\n", "websockify"])
+
+    def arguments(self, place, port, target_port):
+        return [self.path(), f"127.0.0.1:{port}", f"127.0.0.1:{target_port}"]
+
+
+class Envoy(Proxy):
+    def version(self):
+        found = re.search(r"/(\d+\.\d+\.\d+)/", " ".join(output([self.path(), "--version"])))
+        return "envoy " + (found.group(1) if found else "of unknown version")
+
+    def arguments(self, place, port, target_port):
+        text = f"""
+static_resources:
+  listeners:
+  - address: {{ socket_address: {{ address: 127.0.0.1, port_value: {port} }} }}
+    filter_chains:
+    - filters:
+      - name: envoy.filters.network.http_connection_manager
+        typed_config:
+          "@type": type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager
+          stat_prefix: perf
+          stream_idle_timeout: 0s
+          upgrade_configs: [ {{ upgrade_type: websocket }} ]
+          route_config:
+            virtual_hosts:
+            - name: all
+              domains: ["*"]
+              routes: [ {{ match: {{ prefix: "/" }}, route: {{ cluster: target, timeout: 0s }} }} ]
+          http_filters:
+          - name: envoy.filters.http.router
+            typed_config: {{ "@type": type.googleapis.com/envoy.extensions.filters.http.router.v3.Router }}
+  clusters:
+  - name: target
+    type: STATIC
+    circuit_breakers: {{ thresholds: [ {{ max_connections: 40000, max_requests: 40000, max_pending_requests: 40000 }} ] }}
+    load_assignment:
+      cluster_name: target
+      endpoints:
+      - lb_endpoints:
+        - endpoint: {{ address: {{ socket_address: {{ address: 127.0.0.1, port_value: {target_port} }} }} }}
+"""
+        return [self.path(), "-c", place.file("envoy.yaml", text), "--concurrency", "1", "--log-level", "error",
+                "--disable-hot-restart", "--use-dynamic-base-id"]
+
+
+def binary(name):
+    return os.path.join(os.environ.get("SLUICE_BIN", os.path.join(os.path.dirname(PERF), ".build", "release")), name)
+
+
+def output(arguments):
+    try:
+        done = subprocess.run(arguments, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=20)
+        return done.stdout.splitlines()
+    except (OSError, subprocess.TimeoutExpired) as error:
+        print(f"{arguments[0]}: {error}", file=sys.stderr)
+        return []
+
+
+def first_line(arguments):
+    return next((line.strip() for line in output(arguments) if line.strip()), "")
+
+
+def multishot(name, buffer, ring, pool):
+    return Floor(name, f"floor, multishot receive, {buffer // 1024} KiB buffers",
+                 ["--buffer", str(buffer), "--ring", str(ring), "--pool", str(pool)])
+
+
+def oneshot(name, buffer):
+    return Floor(name, f"floor, one receive at a time, {buffer // 1024} KiB buffers", ["--mode", "oneshot", "--buffer", str(buffer)])
+
+
+SYSTEMS = {system.name: system for system in [
+    Direct("direct", "no forwarder: load and target connected"),
+    Sluice("sluice", "the gateway on /tcp: WebSocket in, TCP out"),
+    multishot("floor-4k", 4096, 256, 4096),
+    multishot("floor-16k", 16384, 256, 1024),
+    multishot("floor-64k", 65536, 16, 256),
+    multishot("floor-128k", 131072, 8, 128),
+    multishot("floor-256k", 262144, 8, 64),
+    multishot("floor-512k", 524288, 8, 32),
+    oneshot("floor-64k-single", 65536),
+    oneshot("floor-256k-single", 262144),
+    OpaqueFloor("floor-ws", "floor, 4 KiB buffers, WebSocket traffic passed on unread", []),
+    Floor("epoll", "epoll forwarder, 64 KiB buffer", ["--epoll"]),
+    Floor("epoll-256k", "epoll forwarder, 256 KiB buffer", ["--epoll", "--buffer", "262144"]),
+    Nginx("nginx", "nginx as WebSocket proxy, one worker", "nginx", True, "-v"),
+    HAProxy("haproxy", "HAProxy as WebSocket proxy, one thread", "haproxy", True, "-v"),
+    Envoy("envoy", "Envoy as WebSocket proxy, concurrency 1", ENVOY, True, "--version"),
+    Websockify("websockify", "websockify: WebSocket in, TCP out", "websockify", False, "--version"),
+]}
