@@ -2,6 +2,7 @@
 #include "CSocket.h"
 #include <arpa/inet.h>
 #include <errno.h>
+#include <malloc.h>
 #include <netinet/tcp.h>
 #include <pthread.h>
 #include <sched.h>
@@ -187,3 +188,8 @@ void *memory_map(size_t bytes) {
 void memory_unmap(void *address, size_t bytes) { munmap(address, bytes); }
 
 void descriptor_close(int descriptor) { close(descriptor); }
+
+size_t memory_heap_bytes(void) {
+    struct mallinfo2 information = mallinfo2();
+    return information.uordblks + information.hblkhd;
+}

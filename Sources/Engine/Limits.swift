@@ -7,8 +7,6 @@ public enum EngineLimits {
     public static let completionEntries: UInt32 = 32768
     /// Slots a token can name (24 bits).
     public static let slotsMaximum = 1 << 24
-    /// Completions handled before output is flushed, so that the first answers of a large batch do not wait for its last.
-    public static let completionsPerFlush = 512
 
     /// Payload of a small receive buffer: a page holds what interactive traffic sends at once.
     public static let smallBufferBytes = 4096
@@ -39,10 +37,6 @@ public enum EngineLimits {
     public static let queuedCapacityLow: UInt32 = UInt32(bulkBufferBytes)
     /// Parts of one vectored send; as many as a stream may hold.
     public static let vectorParts = 32
-    /// Largest send that is expected to fit into its socket: well below the 85 KiB that Linux gives a new connection.
-    public static let expectedSendBytes: UInt32 = 16384
-    /// Longest wait that counts on expected sends: what one that did not fit has left over is sent again after this.
-    public static let expectedSendMilliseconds: UInt64 = 5
     /// Vectored sends prepared in one turn before they must be submitted.
     public static let vectorsPerTurn = 256
 

@@ -82,7 +82,7 @@ extension Shard {
         let number = Int(completion.flags &>> UInt32(IORING_CQE_BUFFER_SHIFT))
         let buffer = takeReceived(number, multishot ? .small : .bulk)
         let count = Int(completion.result)
-        if record.pointee.flags.contains(.closing) || record.pointee.owner == Owner.engine.raw {
+        if !record.pointee.flags.isDisjoint(with: [.closing, .failed]) || record.pointee.owner == Owner.engine.raw {
             release(buffer)
             if !more { receiveStopped(slot) }
             return false
@@ -152,6 +152,7 @@ extension Shard {
             closeStep(slot)
             return false
         }
+        if record.pointee.flags.contains(.failed) { return false }
         switch -completion.result {
         case 0:
             record.pointee.flags.insert(.receiveEnded)

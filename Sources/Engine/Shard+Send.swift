@@ -8,11 +8,12 @@ import Ring
 /// - `send` appends a buffer to the stream's queue and marks the stream dirty; the flush at the end of the turn makes one
 ///   request of all that is queued: a plain send of one buffer, a vectored send of several.
 /// - One request per stream is under way at a time: two could be executed in the wrong order.
-/// - A send that fits and that nothing hangs on is expected to need no attention: the turn's wait asks for one completion
-///   more than there are such sends. A large one may end short, a congested stream has its source waiting, an end comes
-///   behind the last byte: those completions end the wait.
-/// - The first try does not wait (MSG_DONTWAIT): it completes inside the entry that submits it. Only what did not fit
-///   is submitted again as a request that waits in the kernel (MSG_WAITALL: one completion for all of it).
+/// - The first try does not wait (MSG_DONTWAIT): it ends inside the entry that submits it. It is *silent*: success posts no
+///   completion (IOSQE_CQE_SKIP_SUCCESS), and when the entry returns, every silent send without a completion has sent all
+///   it was given. A silent send costs no completion, and cannot end the wait for something to happen.
+/// - When success has consequences (somebody waits for `drained`, FIN follows, streams are starved of buffers), the send
+///   is not silent. What did not fit is submitted again as a request that waits in the kernel (MSG_WAITALL: one
+///   completion for all of it).
 extension Shard {
     /// Queues bytes of a buffer that the caller has; ownership passes to the stream.
     ///
@@ -142,28 +143,72 @@ extension Shard {
     @inline(__always)
     private func submitSend(_ slot: SlotIndex, _ stream: UnsafeMutablePointer<Slot>) {
         let waiting = stream.pointee.flags.contains(.sendWaiting)
-        let flags = Int32(MSG_NOSIGNAL) | Int32(waiting ? MSG_WAITALL : MSG_DONTWAIT)
+        var flags = Int32(MSG_NOSIGNAL) | Int32(MSG_WAITALL)
+        if !waiting { flags |= Int32(MSG_DONTWAIT) }
         stream.pointee.flags.insert(.sendInFlight)
         stream.pointee.inFlight &+= 1
-        if waiting {
-            state.pointee.statistics.add(.sendsWaiting)
-        } else if stream.pointee.queuedBytes <= EngineLimits.expectedSendBytes,
-            stream.pointee.flags.isDisjoint(with: [.drainedWanted, .finishWanted])
-        {
-            state.pointee.sendsExpected &+= 1
-        }
+        if waiting { state.pointee.statistics.add(.sendsWaiting) }
         let head = BufferIndex(stream.pointee.queueHead)
+        let entry: UnsafeMutablePointer<io_uring_sqe>
         if stream.pointee.queuedBuffers == 1 {
             let part = record(head).pointee
             stream.pointee.sendingBuffers = 1
             let address = bytes(head) - EngineLimits.headroomBytes + Int(part.start)
-            ring_prepare_send(state.pointee.ring.entry(), stream.pointee.descriptor, address, part.count, flags, token(.send, slot))
+            entry = state.pointee.ring.entry()
+            ring_prepare_send(entry, stream.pointee.descriptor, address, part.count, flags, token(.send, slot))
         } else {
-            submitVector(slot, stream, flags)
+            entry = submitVector(slot, stream, flags)
+        }
+        let consequences: Slot.Flags = [.sendWaiting, .drainedWanted, .finishWanted, .lingering]
+        if stream.pointee.flags.isDisjoint(with: consequences), stream.pointee.sendingBuffers == stream.pointee.queuedBuffers,
+            state.pointee.starvedHead == SlotIndex.none.raw
+        {
+            ring_silence_success(entry)
+            state.pointee.silentSends[state.pointee.silentCount] = slot.raw
+            state.pointee.silentCount &+= 1
         }
     }
 
-    private func submitVector(_ slot: SlotIndex, _ stream: UnsafeMutablePointer<Slot>, _ flags: Int32) {
+    /// After an entry: silent sends that reported nothing have sent everything.
+    func retireSilentSends() {
+        let ring = state.pointee.ring.pointer
+        // A report may be held back, or the send not even submitted: then nothing can be concluded yet.
+        if state.pointee.ring.unconsumed > 0 || ring_overflowed(ring) { return }
+        for index in 0..<ring_waiting(ring) {
+            let token = Token(packed: ring_waiting_token(ring, index))
+            if token.operation == .send { state.pointee.slots[Int(token.slot)].flags.insert(.sendReported) }
+        }
+        let count = state.pointee.silentCount
+        state.pointee.silentCount = 0
+        for index in 0..<count { retireSilent(SlotIndex(state.pointee.silentSends[index])) }
+    }
+
+    @inline(__always)
+    private func retireSilent(_ slot: SlotIndex) {
+        let stream = state.pointee.slots + Int(slot.raw)
+        if stream.pointee.flags.contains(.sendReported) { return }  // dealt with when its completion is read
+        stream.pointee.flags.remove(.sendInFlight)
+        stream.pointee.inFlight &-= 1
+        if stream.pointee.flags.contains(.closing) {
+            stream.pointee.sendingBuffers = 0
+            return closeStep(slot)
+        }
+        var count: UInt32 = 0
+        var buffer = BufferIndex(stream.pointee.queueHead)
+        for _ in 0..<stream.pointee.sendingBuffers {
+            count &+= record(buffer).pointee.count
+            buffer = BufferIndex(record(buffer).pointee.next)
+        }
+        state.pointee.statistics.add(.sends)
+        state.pointee.statistics.add(.sentBytes, UInt64(count))
+        stream.pointee.sentBytes &+= UInt64(count)
+        _ = retire(stream, count)
+        if stream.pointee.queuedBuffers > 0 || stream.pointee.flags.contains(.finishWanted) { markDirty(slot) }
+    }
+
+    private func submitVector(_ slot: SlotIndex, _ stream: UnsafeMutablePointer<Slot>, _ flags: Int32)
+        -> UnsafeMutablePointer<io_uring_sqe>
+    {
         let number = state.pointee.vectorsUsed
         state.pointee.vectorsUsed &+= 1
         let vector = state.pointee.vectors + number &* EngineLimits.vectorParts
@@ -182,13 +227,15 @@ extension Shard {
         header.pointee.msg_iov = vector
         header.pointee.msg_iovlen = parts
         state.pointee.statistics.add(.vectoredSends)
-        ring_prepare_send_vector(state.pointee.ring.entry(), stream.pointee.descriptor, header, flags, token(.send, slot))
+        let entry = state.pointee.ring.entry()
+        ring_prepare_send_vector(entry, stream.pointee.descriptor, header, flags, token(.send, slot))
+        return entry
     }
 
     @inline(__always)
     func sent(_ slot: SlotIndex, _ result: Int32, _ event: inout Event) -> Bool {
         let stream = state.pointee.slots + Int(slot.raw)
-        stream.pointee.flags.remove(.sendInFlight)
+        stream.pointee.flags.subtract([.sendInFlight, .sendReported])
         stream.pointee.inFlight &-= 1
         if stream.pointee.flags.contains(.closing) {
             stream.pointee.sendingBuffers = 0

@@ -11,16 +11,12 @@ extension Shard {
         flush()
         recycle()
         let state = state
-        var timeout = wait ? waitNanoseconds() : 0
-        // Sends tried without waiting complete while they are submitted: ask for one completion more than those, unless
-        // a starved stream waits for their buffers.
-        let expected = state.pointee.starvedHead == SlotIndex.none.raw ? state.pointee.sendsExpected : 0
-        state.pointee.sendsExpected = 0
-        if expected > 0 { timeout = min(timeout, EngineLimits.expectedSendMilliseconds &* 1_000_000) }
+        let timeout = wait ? waitNanoseconds() : 0
         state.pointee.statistics.add(.submissions, UInt64(ring_prepared(state.pointee.ring.pointer)))
-        let result = state.pointee.ring.enter(waitingFor: expected &+ 1, timeoutNanoseconds: timeout)
+        let result = state.pointee.ring.enter(waitingFor: 1, timeoutNanoseconds: timeout)
         state.pointee.statistics.add(.turns)
         if result < 0 { enterFailed(result) }
+        if state.pointee.silentCount > 0 { retireSilentSends() }
         // A kernel short of memory leaves entries behind, which still point at their vectors.
         if state.pointee.ring.unconsumed == 0 { state.pointee.vectorsUsed = 0 }
         let now = ring_now_nanoseconds(state.pointee.ring.pointer)

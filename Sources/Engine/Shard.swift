@@ -20,8 +20,8 @@ import Ring
 ///   come down (`send`, `pauseReceive`, `close`); the engine knows nobody above it.
 /// - A stream is a slot. Its state is the set of requests under way and of things that happened (`Slot.Flags`).
 /// - Output of one turn leaves together: `send` queues a buffer, the flush makes one request per stream. Sends are first
-///   tried without waiting, so they complete inside the entry that submits them; the wait then asks for one completion
-///   more than that, and a turn is not ended by its own output.
+///   tried without waiting, so they end inside the entry that submits them, and report only failure: a turn is not
+///   ended by its own output, and a message that is sent costs no completion.
 /// - Close joins: stop, cancel, wait until the kernel holds no request of the slot, close, free; the generation then
 ///   changes, and a late completion finds nobody.
 /// - Exhaustion is a normal state: no buffer parks a receive, no slot refuses an accept, a full queue is submitted.
@@ -65,8 +65,8 @@ struct ShardState {
     let startNanoseconds: UInt64
     var nowMilliseconds: UInt64 = 0
     var nowNanoseconds: UInt64 = 0
-    var sendsExpected: UInt32 = 0  // sends submitted this turn that complete inside the entry
-    var completionsSinceFlush = 0
+    let silentSends: UnsafeMutablePointer<UInt32>  // slots whose send ends inside the entry and is reported only if it fails
+    var silentCount = 0
     let headers: UnsafeMutablePointer<msghdr>
     let vectors: UnsafeMutablePointer<iovec>
     var vectorsUsed = 0
@@ -111,7 +111,8 @@ extension Shard {
         let slotBytes = sizes.slots * MemoryLayout<Slot>.stride
         let addressBytes = sizes.slots * MemoryLayout<SlotAddress>.stride
         guard let slotMemory = memory_map(slotBytes), let addressMemory = memory_map(addressBytes),
-            let timers = TimerWheel(capacity: sizes.slots + ShardTimer.allCases.count)
+            let timers = TimerWheel(capacity: sizes.slots + ShardTimer.allCases.count),
+            let silentMemory = memory_map(sizes.slots * MemoryLayout<UInt32>.stride)
         else { throw .outOfMemory("\(sizes.slots) slots") }
         let wake = wake_open()
         guard wake >= 0 else { throw .kernel("opening an eventfd", -wake) }
@@ -123,6 +124,7 @@ extension Shard {
                 ring: ring, index: index, slots: slotMemory.bindMemory(to: Slot.self, capacity: sizes.slots),
                 addresses: addressMemory.bindMemory(to: SlotAddress.self, capacity: sizes.slots), slotCapacity: sizes.slots,
                 small: small, bulk: bulk, timers: timers, startNanoseconds: started,
+                silentSends: silentMemory.bindMemory(to: UInt32.self, capacity: sizes.slots),
                 headers: .allocate(capacity: vectorCount),
                 vectors: .allocate(capacity: vectorCount * EngineLimits.vectorParts), statistics: Statistics(),
                 inbox: Inbox(wake: wake, capacity: EngineLimits.inboxMessages),
@@ -143,6 +145,7 @@ extension Shard {
         state.pointee.bulk.unmap()
         memory_unmap(state.pointee.slots, state.pointee.slotCapacity * MemoryLayout<Slot>.stride)
         memory_unmap(state.pointee.addresses, state.pointee.slotCapacity * MemoryLayout<SlotAddress>.stride)
+        memory_unmap(state.pointee.silentSends, state.pointee.slotCapacity * MemoryLayout<UInt32>.stride)
         state.pointee.timers.unmap()
         state.pointee.headers.deallocate()
         state.pointee.vectors.deallocate()

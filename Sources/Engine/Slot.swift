@@ -34,7 +34,7 @@ struct Slot {
         static let receiveEnded = Flags(rawValue: 1 << 6)
         static let starved = Flags(rawValue: 1 << 7)
         static let sendInFlight = Flags(rawValue: 1 << 8)
-        static let sendWaiting = Flags(rawValue: 1 << 9)  // the kernel waits for room: not to be expected inline
+        static let sendWaiting = Flags(rawValue: 1 << 9)  // the socket was full: the next send waits in the kernel
         static let dirty = Flags(rawValue: 1 << 10)
         static let drainedWanted = Flags(rawValue: 1 << 11)
         static let finishWanted = Flags(rawValue: 1 << 12)
@@ -46,6 +46,7 @@ struct Slot {
         static let bulk = Flags(rawValue: 1 << 18)
         static let failed = Flags(rawValue: 1 << 19)
         static let finishDone = Flags(rawValue: 1 << 20)
+        static let sendReported = Flags(rawValue: 1 << 21)  // a completion of the send waits to be read
     }
 
     var descriptor: Int32  // 4

@@ -1,1 +1,258 @@
-// SessionGateway
+import Engine
+import HTTP
+import Policy
+import Synchronization
+import Wire
+
+/// The plain HTTP side of the session gateway, and the checks every upgrade passes.
+///
+/// Theory of operation. A request is judged in the order of the specification, first match answers: Origin guard, request
+/// limiter, then (timed and counted) the route. An upgrade is judged in its own order: shutdown, path, handshake, session,
+/// client address, Origin. Nothing here does I/O; answers are values.
+public final class SessionGateway {
+    private let shared: GatewayShared
+    private let settings: GatewaySettings
+    private let authority: SessionAuthority
+    /// Request families of this shard.
+    public let metrics = RequestMetrics()
+    /// Readiness is off and upgrades are refused.
+    public var draining = false
+
+    /// The gateway of one shard.
+    public init(shared: GatewayShared) {
+        self.shared = shared
+        settings = shared.settings
+        authority = SessionAuthority(shared.settings.session)
+    }
+
+    /// Answers a plain request.
+    public func respond(_ request: RequestView, features: FeatureSet, secondsSinceArrival: Double) -> Response {
+        let identifier = requestIdentifier(request)
+        let decision = settings.origins.judge(originLines: request.all(.origin), hosts: request.all(.host))
+        var fields = commonFields(identifier)
+        switch decision {
+        case .refused:
+            return complete(Problem(403, "forbidden", "Origin not allowed").response, fields)
+        case .allowed(let origin):
+            if request.method == .options, request.count(.accessControlRequestMethod) > 0 {
+                return complete(preflight(request, origin), fields)
+            }
+            fields += crossOriginFields(origin)
+        case .absent: break
+        }
+        let (named, viaBase) = Route.match(request.path, basePath: settings.http.basePath)
+        let route = request.method == .options ? .options : named
+        if !route.isExemptFromLimit, !shared.admitRequest(from: clientAddress(request)) {
+            return complete(Problem(429, "too_many_requests", "Rate limit exceeded").response, fields)
+        }
+        let started = shared.clock()
+        var origin: Origin?
+        if case .allowed(let allowed) = decision { origin = allowed }
+        let response = complete(answer(route, request, features, origin), fields)
+        let label = route == .unknown ? "unknown" : (viaBase ? settings.http.basePath : "") + route.rawValue
+        metrics.record(method: "\(request.method.name)", route: label, status: response.status,
+                       seconds: max(0, shared.clock() - started + secondsSinceArrival))
+        return response
+    }
+
+    /// Answers a request that the parser, a limit or a timeout refused.
+    public func refuse(_ problem: Problem) -> Response {
+        var response = complete(problem.response, commonFields(Digest.uuid()))
+        response.closes = true
+        return response
+    }
+
+    private func answer(_ route: Route, _ request: RequestView, _ features: FeatureSet, _ origin: Origin?) -> Response {
+        let reads = request.method == .get || request.method == .head
+        switch route {
+        case .options: return Response(status: 204)
+        case .healthz where reads: return json(200, "{\"ok\":true}")
+        case .readyz where reads: return json(draining ? 503 : 200, "{\"ok\":\(!draining)}")
+        case .version where reads: return json(200, shared.versionDocument)
+        case .metrics where reads:
+            return Response(status: 200, fields: [("Content-Type", "text/plain; version=0.0.4; charset=utf-8")],
+                            body: Array(shared.metricsText().utf8))
+        case .session where features.contains(.sessions):
+            if request.method == .post { return postSession(request, origin) }
+            if reads { return getSession(request) }
+        case .relayToken where features.contains(.sessions) && request.method == .post: return relayToken(request, origin)
+        case .demo where reads && features.contains(.demo):
+            return Response(status: 200, fields: [("Content-Type", "text/html; charset=utf-8"), ("Cache-Control", "no-store")],
+                            body: shared.demoPage)
+        case .demoConfiguration where reads && features.contains(.demo): return json(200, shared.demoConfiguration, noStore: true)
+        default: break
+        }
+        return Problem(404, "not_found", "Not found").response
+    }
+
+    private func json(_ status: Int, _ text: String, noStore: Bool = false) -> Response {
+        var fields = [("Content-Type", "application/json; charset=utf-8")]
+        if noStore || status >= 400 { fields.append(("Cache-Control", "no-store")) }
+        return Response(status: status, fields: fields.map { (name: $0.0, value: $0.1) }, body: Array(text.utf8))
+    }
+
+    // MARK: - Sessions
+
+    private func presentedSession(_ request: RequestView, _ now: Int64) -> SessionToken? {
+        authority.session(cookie: SessionCookie.value(inLines: request.all(.cookie)), nowMilliseconds: now)
+    }
+
+    private func isSecure(_ request: RequestView) -> Bool {
+        ClientAddress.isSecure(connectionIsTLS: false, forwardedProto: request.first(.xForwardedProto), trustProxy: settings.http.trustProxy)
+    }
+
+    private func postSession(_ request: RequestView, _ origin: Origin?) -> Response {
+        if let problem = bodyProblem(request) { return problem.response }
+        let now = WallClock.nowMilliseconds
+        guard let issued = authority.issue(refreshing: presentedSession(request, now), secure: isSecure(request), nowMilliseconds: now)
+        else { return Problem(500, "internal_error", "Failed to issue a session").response }
+        let relay = settings.relay.map { RelayToken.mint($0, sessionID: issued.sessionID, origin: origin, nowMilliseconds: now) }
+        var response = json(201, SessionDocument.session(expiryMilliseconds: issued.expiryMilliseconds, settings: settings, relay: relay),
+                            noStore: true)
+        response.fields.append((name: "Set-Cookie", value: issued.setCookie))
+        return response
+    }
+
+    private func getSession(_ request: RequestView) -> Response {
+        let now = WallClock.nowMilliseconds
+        guard let issued = authority.issue(refreshing: presentedSession(request, now), secure: isSecure(request), nowMilliseconds: now)
+        else { return Problem(500, "internal_error", "Failed to issue a session").response }
+        var response = json(200, "{\"ok\":true}", noStore: true)
+        response.fields.append((name: "Set-Cookie", value: issued.setCookie))
+        return response
+    }
+
+    /// What is wrong with the body of POST /session, which is optional and may only be a JSON object.
+    private func bodyProblem(_ request: RequestView) -> Problem? {
+        let notAnObject = Problem(400, "bad_request", "Request body must be a JSON object")
+        guard let type = request.first(.contentType) else {
+            return request.body.isEmpty ? nil : Problem(415, "unsupported_media_type", "Unsupported media type")
+        }
+        let media = type.prefix { $0 != ";" }.trimmingBlanks().lowercased()
+        switch media {
+        case "application/json":
+            let bytes = Span(_unsafeElements: request.body.assumingMemoryBound(to: UInt8.self))
+            guard !request.body.isEmpty, let value = JSONReader.read(bytes) else {
+                return Problem(400, "bad_request", "Request body is not valid JSON")
+            }
+            if case .object = value { return nil }
+            return notAnObject
+        case "text/plain": return request.body.isEmpty ? nil : notAnObject
+        default: return request.body.isEmpty ? nil : Problem(415, "unsupported_media_type", "Unsupported media type")
+        }
+    }
+
+    private func relayToken(_ request: RequestView, _ origin: Origin?) -> Response {
+        guard let relay = settings.relay else { return Problem(404, "not_found", "UDP relay not configured").response }
+        guard request.count(.origin) > 0 else { return Problem(403, "forbidden", "Origin header required").response }
+        let now = WallClock.nowMilliseconds
+        guard let session = presentedSession(request, now) else {
+            return Problem(401, "unauthorized", "Missing or expired session").response
+        }
+        guard shared.admitRelayToken(session.sessionID, nowMilliseconds: now) else {
+            return Problem(429, "too_many_requests", "Rate limit exceeded").response
+        }
+        let outcome = RelayToken.mint(relay, sessionID: session.sessionID, origin: origin, nowMilliseconds: now)
+        guard let text = SessionDocument.relayToken(relay, outcome) else {
+            return Problem(500, "internal_error", "Failed to mint UDP relay token").response
+        }
+        return json(200, text, noStore: true)
+    }
+
+    // MARK: - Fields
+
+    private func requestIdentifier(_ request: RequestView) -> String {
+        guard let sent = request.first(.xRequestID), !sent.isEmpty, sent.utf8.count <= 128,
+            sent.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7F })
+        else { return Digest.uuid() }
+        return sent
+    }
+
+    private func commonFields(_ identifier: String) -> [(name: String, value: String)] {
+        var fields = [
+            (name: "X-Content-Type-Options", value: "nosniff"), (name: "Referrer-Policy", value: "no-referrer"),
+            (name: "X-Frame-Options", value: "DENY"),
+            (name: "Permissions-Policy", value: "camera=(), geolocation=(), microphone=(self), usb=(self)"),
+            (name: "X-Request-Id", value: identifier),
+        ]
+        if settings.http.crossOriginIsolation {
+            fields += [
+                (name: "Cross-Origin-Opener-Policy", value: "same-origin"), (name: "Cross-Origin-Embedder-Policy", value: "require-corp"),
+                (name: "Cross-Origin-Resource-Policy", value: "same-origin"), (name: "Origin-Agent-Cluster", value: "?1"),
+            ]
+        }
+        return fields
+    }
+
+    private func crossOriginFields(_ origin: Origin) -> [(name: String, value: String)] {
+        [
+            (name: "Access-Control-Allow-Origin", value: origin.text), (name: "Access-Control-Allow-Credentials", value: "true"),
+            (name: "Access-Control-Expose-Headers", value: CrossOriginHeaders.exposeHeaders), (name: "Vary", value: "Origin"),
+        ]
+    }
+
+    private func preflight(_ request: RequestView, _ origin: Origin) -> Response {
+        let requested = request.count(.accessControlRequestHeaders) > 0 ? request.first(.accessControlRequestHeaders) : nil
+        return Response(status: 204, fields: crossOriginFields(origin) + [
+            (name: "Access-Control-Allow-Methods", value: CrossOriginHeaders.allowMethods),
+            (name: "Access-Control-Max-Age", value: "\(CrossOriginHeaders.maxAgeSeconds)"),
+            (name: "Access-Control-Allow-Headers", value: CrossOriginHeaders.allowHeaders(requested: requested)),
+        ])
+    }
+
+    private func complete(_ response: Response, _ fields: [(name: String, value: String)]) -> Response {
+        var response = response
+        response.fields += fields
+        return response
+    }
+
+    // MARK: - Upgrades
+
+    /// Judges the request of an upgrade by the checks common to all endpoints, rows 1 to 8 of the table.
+    public func judgeUpgrade(_ request: RequestView, features: FeatureSet) -> UpgradeVerdict {
+        if draining { return .refused(503, "Shutting down") }
+        let path = request.path
+        let base = settings.http.basePath
+        guard features.contains(.tcp), path == "/tcp" || (!base.isEmpty && path == base + "/tcp") else { return .refused(404, "Not Found") }
+        guard request.method == .get, request.head.pointee.minorVersion == 1 else {
+            return .refused(400, HandshakeRule.Fault.invalidUpgrade.message)
+        }
+        func field(_ name: KnownField) -> HandshakeRule.Field {
+            HandshakeRule.Field(count: request.count(name), value: request.first(name) ?? "")
+        }
+        let key: String
+        do {
+            key = try HandshakeRule.check(upgrade: field(.upgrade), connection: field(.connection),
+                                          version: field(.secWebSocketVersion), key: field(.secWebSocketKey))
+        } catch {
+            return .refused(400, error.message)
+        }
+        guard let session = presentedSession(request, WallClock.nowMilliseconds) else { return .refused(401, "Unauthorized") }
+        let client = clientAddress(request)
+        if settings.tcp.blockedClients.contains(client) { return .refused(Refusal.clientBlocked.status, Refusal.clientBlocked.message) }
+        if settings.origins.judge(originLines: request.all(.origin), hosts: request.all(.host)) == .refused {
+            return .refused(Refusal.originNotAllowed.status, Refusal.originNotAllowed.message)
+        }
+        let query = Span(_unsafeElements: UnsafeRawBufferPointer(rebasing: request.bytes[request.query]).assumingMemoryBound(to: UInt8.self))
+        do {
+            let target = try TCPQuery.parse(query)
+            return .tcp(UpgradeAdmission(sessionID: session.sessionID, clientAddress: "\(client)", webSocketKey: key, target: target))
+        } catch {
+            return .refused(400, error.message)
+        }
+    }
+
+    private func clientAddress(_ request: RequestView) -> IPAddress {
+        let peer = IPAddress(bytes: request.peer.bytes) ?? IPAddress(v4: 0)
+        return ClientAddress.effective(peer: peer, forwardedFor: request.first(.xForwardedFor), trustProxy: settings.http.trustProxy)
+    }
+}
+
+extension Substring {
+    fileprivate func trimmingBlanks() -> String {
+        var text = self
+        while text.first == " " || text.first == "\t" { text.removeFirst() }
+        while text.last == " " || text.last == "\t" { text.removeLast() }
+        return String(text)
+    }
+}

@@ -163,6 +163,22 @@ static inline void ring_prepare_send_vector(struct io_uring_sqe *entry, int desc
     entry->user_data = token;
 }
 
+// No completion unless the request fails or falls short: for requests that are known to end while they are submitted.
+static inline void ring_silence_success(struct io_uring_sqe *entry) { entry->flags |= IOSQE_CQE_SKIP_SUCCESS; }
+
+// Entries that the kernel has not taken yet, after ring_enter().
+static inline unsigned ring_unsubmitted(struct ring *ring) {
+    return *ring->uring.sq.ktail - __atomic_load_n(ring->uring.sq.khead, __ATOMIC_ACQUIRE);
+}
+
+// Completions that are waiting to be read, and the token of the one `index` places ahead.
+static inline unsigned ring_waiting(struct ring *ring) {
+    return __atomic_load_n(ring->uring.cq.ktail, __ATOMIC_ACQUIRE) - ring->head;
+}
+static inline uint64_t ring_waiting_token(struct ring *ring, unsigned index) {
+    return ring->uring.cq.cqes[(ring->head + index) & ring->uring.cq.ring_mask].user_data;
+}
+
 static inline void ring_prepare_shutdown(struct io_uring_sqe *entry, int descriptor, int how, uint64_t token) {
     entry->opcode = IORING_OP_SHUTDOWN;
     entry->fd = descriptor;

@@ -1,0 +1,249 @@
+import Demo
+import Engine
+import HTTP
+import Policy
+import SessionGateway
+import TCPBridge
+import Wire
+
+/// Who owns a stream: the closed set of features on a shard.
+enum StreamOwner {
+    static let http = Owner(1)
+    static let bridgeClient = Owner(2)
+    static let bridgeTarget = Owner(3)
+    static let demoService = Owner(4)
+}
+
+/// What the control thread tells a shard.
+enum ShardMessage: UInt32 {
+    /// Readiness off, live work told and given its grace (`first`: milliseconds), then the loop ends.
+    case drain = 1
+}
+
+/// One shard's loop: the packet path from an event to the feature that owns its stream.
+///
+/// ```
+/// turn() ─► next(event) ─┬─ bridge client / target ─► TCPBridge       (data path)
+///                        ├─ http ─► HTTPServer ─► SessionGateway ─► respond, or detach ─► TCPBridge.open
+///                        ├─ demo service ─► HTTPServer ─► DemoService
+///                        └─ inbox ─► drain
+/// ```
+final class ShardLoop {
+    let shard: Shard
+    let http: HTTPServer
+    let demo: HTTPServer
+    let bridge: TCPBridge
+    let gateway: SessionGateway
+    private let listeners: [ListenerPlan]
+    private let ring: LogRing
+    private var log: LogWriter
+    private var draining = false
+    private var listenersClosing = false
+
+    init(shard: Shard, snapshot: ServerSnapshot, logRing: LogRing, listeners: [ListenerPlan]) {
+        self.shard = shard
+        self.listeners = listeners
+        var limits = ServerLimits()
+        limits.connections = snapshot.configuration.limits.maximumConnectionsPerShard
+        http = HTTPServer(shard: shard, owner: StreamOwner.http, limits: limits)
+        limits.bodyBytes = Self.demoBodyBytes
+        limits.inputBytes = Self.demoBodyBytes + (256 << 10)
+        demo = HTTPServer(shard: shard, owner: StreamOwner.demoService, limits: limits)
+        bridge = TCPBridge(
+            shard: shard, clientOwner: StreamOwner.bridgeClient, targetOwner: StreamOwner.bridgeTarget,
+            capacity: limits.connections, shared: snapshot.bridges)
+        gateway = SessionGateway(shared: snapshot.gateway)
+        ring = logRing
+        log = LogWriter(ring: logRing, identity: .current, threshold: snapshot.configuration.log.level,
+                        format: snapshot.configuration.log.format)
+    }
+
+    /// Bodies the demonstration page uploads.
+    private static let demoBodyBytes = 4 << 20
+
+    /// Runs until the shard has drained.
+    func run() {
+        var event = Event()
+        while true {
+            shard.turn()
+            while shard.next(&event) { dispatch(event) }
+            if draining, finished() { return }
+        }
+    }
+
+    /// One event to its owner.
+    @inline(__always)
+    private func dispatch(_ event: Event) {
+        switch event.owner.raw {
+        case StreamOwner.bridgeClient.raw, StreamOwner.bridgeTarget.raw: bridge.handle(event)
+        case StreamOwner.http.raw: serve(event)
+        case StreamOwner.demoService.raw: serveDemo(event)
+        default: if event.kind == .inbox { readInbox() }
+        }
+    }
+
+    @inline(never)
+    private func serve(_ event: Event) {
+        var action = http.handle(event)
+        while let index = answer(action) { action = http.next(index) }
+    }
+
+    /// Answers what the HTTP server asks for; the connection to go on with, or nil.
+    private func answer(_ action: HTTPServer.Action) -> UInt32? {
+        switch action {
+        case .none: return nil
+        case .request(let index):
+            answerRequest(index)
+            return index
+        case .upgrade(let index): return upgrade(index)
+        case .violation(let index, let violation):
+            refuse(index, violation)
+            return nil
+        case .late(let index):
+            http.respond(index, gateway.refuse(Problem(408, "request_timeout", "Request not received in time")))
+            return nil
+        case .overloaded(let index):
+            http.respond(index, gateway.refuse(Problem(503, "unavailable", "Too many unfinished requests")))
+            return nil
+        }
+    }
+
+    private func answerRequest(_ index: UInt32) {
+        let request = http.request(index)
+        let started = shard.now
+        if draining, !isProbe(request.path) {
+            return http.respond(index, gateway.refuse(Problem(503, "unavailable", "Shutting down")))
+        }
+        let response = gateway.respond(request, features: features(request), secondsSinceArrival: 0)
+        if log.begin(.info, "request", timeMilliseconds: WallClock.nowMilliseconds) {
+            log.field("reqId", response.fields.first { $0.name == "X-Request-Id" }?.value ?? "")
+            log.field("method", "\(request.method.name)")
+            log.field("path", request.path)
+            log.field("peer", request.peer.host)
+            log.field("status", response.status)
+            log.field("responseTimeMs", Int(shard.now - started))
+            log.commit()
+        }
+        http.respond(index, response)
+    }
+
+    private func isProbe(_ path: String) -> Bool { path.hasSuffix("/readyz") || path.hasSuffix("/healthz") || path.hasSuffix("/metrics") }
+
+    private func features(_ request: RequestView) -> FeatureSet {
+        listeners.first { $0.tag == request.listener }?.features ?? []
+    }
+
+    /// A connection that is upgraded leaves the HTTP server; one whose `Upgrade` is not for WebSocket is served as if it had none.
+    private func upgrade(_ index: UInt32) -> UInt32? {
+        let request = http.request(index)
+        guard namesWebSocket(request) else {
+            answerRequest(index)
+            return index
+        }
+        let verdict = gateway.judgeUpgrade(request, features: features(request))
+        logUpgrade(request, verdict)
+        let taken = http.detach(index)
+        switch verdict {
+        case .refused(let status, let message):
+            if taken.leftover != .none { shard.release(taken.leftover) }
+            shard.transfer(taken.slot, to: .engine, context: 0)
+            UpgradeAnswer.refuse(taken.slot, status: status, message: message, on: shard)
+        case .tcp(let admission):
+            guard taken.count >= 0 else {
+                shard.close(taken.slot)
+                return nil
+            }
+            bridge.open(
+                BridgeRequest(
+                    client: taken.slot, sessionID: admission.sessionID, clientAddress: admission.clientAddress,
+                    webSocketKey: admission.webSocketKey, host: admission.target.host, port: admission.target.port,
+                    leftover: (buffer: taken.leftover, start: taken.start, count: taken.count)))
+        }
+        return nil
+    }
+
+    /// On the endpoints of WebSockets any upgrade is judged; elsewhere one to another protocol is ignored.
+    private func namesWebSocket(_ request: RequestView) -> Bool {
+        if request.all(.upgrade).contains(where: { HandshakeRule.isUpgrade($0.utf8.span) }) { return true }
+        return request.path.hasSuffix("/tcp") || request.path.hasSuffix("/tcp-mux")
+    }
+
+    private func logUpgrade(_ request: RequestView, _ verdict: UpgradeVerdict) {
+        guard log.begin(.info, "upgrade", timeMilliseconds: WallClock.nowMilliseconds) else { return }
+        log.field("path", request.path)
+        log.field("peer", request.peer.host)
+        switch verdict {
+        case .refused(let status, let message):
+            log.field("status", status)
+            log.field("reason", message)
+        case .tcp(let admission):
+            log.field("target", admission.target.host)
+            log.field("port", Int(admission.target.port))
+        }
+        log.commit()
+    }
+
+    /// A request the parser refused. An upgrade is answered in the form upgrades are refused in, if enough of it came to tell.
+    private func refuse(_ index: UInt32, _ violation: HTTPViolation) {
+        if violation == .targetTooLong, looksLikeUpgrade(http.request(index).bytes) {
+            let taken = http.detach(index)
+            if taken.leftover != .none { shard.release(taken.leftover) }
+            return UpgradeAnswer.refuse(taken.slot, status: 414, message: "Request URL too long", on: shard)
+        }
+        http.respond(index, gateway.refuse(violation.problem))
+    }
+
+    private func looksLikeUpgrade(_ bytes: UnsafeRawBufferPointer) -> Bool {
+        String(decoding: bytes.suffix(16384), as: UTF8.self).lowercased().contains("\nupgrade:")
+            || String(decoding: bytes.suffix(16384), as: UTF8.self).lowercased().contains("\r\nupgrade:")
+    }
+
+    @inline(never)
+    private func serveDemo(_ event: Event) {
+        var action = demo.handle(event)
+        while true {
+            switch action {
+            case .none: return
+            case .request(let index), .upgrade(let index):
+                demo.respond(index, DemoService.respond(demo.request(index)))
+                action = demo.next(index)
+            case .violation(let index, let violation):
+                var response = violation.problem.response
+                response.closes = true
+                demo.respond(index, response)
+                return
+            case .late(let index), .overloaded(let index):
+                demo.respond(index, Response(status: 503, closes: true))
+                return
+            }
+        }
+    }
+
+    private func readInbox() {
+        for message in shard.inbox.takeAll() {
+            switch ShardMessage(rawValue: message.kind) {
+            case .drain: drain(graceMilliseconds: message.first)
+            case nil: break
+            }
+        }
+    }
+
+    private func drain(graceMilliseconds: UInt64) {
+        guard !draining else { return }
+        draining = true
+        gateway.draining = true
+        http.drain()
+        demo.drain()
+        bridge.drain(graceMilliseconds: graceMilliseconds)
+    }
+
+    /// Health probes are served until no connection remains; then the listeners close, and with them the loop ends.
+    private func finished() -> Bool {
+        if shard.slotsUsed > 0 { return false }
+        if !listenersClosing {
+            listenersClosing = true
+            shard.closeListeners()
+        }
+        return shard.listenersClosed && shard.slotsUsed == 0
+    }
+}

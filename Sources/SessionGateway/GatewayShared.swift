@@ -1,0 +1,77 @@
+import Policy
+import Synchronization
+
+/// What a listener serves.
+public struct FeatureSet: OptionSet, Sendable {
+    /// Bits.
+    public let rawValue: UInt8
+    /// Wraps bits.
+    public init(rawValue: UInt8) { self.rawValue = rawValue }
+    /// Sessions and their tokens.
+    public static let sessions = FeatureSet(rawValue: 1)
+    /// TCP over WebSocket.
+    public static let tcp = FeatureSet(rawValue: 2)
+    /// The demonstration page.
+    public static let demo = FeatureSet(rawValue: 4)
+}
+
+/// Outcome of the common checks of an upgrade.
+public enum UpgradeVerdict {
+    /// `/tcp`: go on with the target.
+    case tcp(UpgradeAdmission)
+    /// Refuse with a status and one line.
+    case refused(Int, String)
+}
+
+/// An upgrade that passed the common checks.
+public struct UpgradeAdmission {
+    /// The session the connection counts for.
+    public let sessionID: String
+    /// Effective client address as text.
+    public let clientAddress: String
+    /// Trimmed `Sec-WebSocket-Key`.
+    public let webSocketKey: String
+    /// Where the client wants to go.
+    public let target: TCPQuery
+}
+
+/// What the gateways of all shards share: one configuration's settings and the limiters, which are per process.
+public final class GatewayShared: Sendable {
+    /// The snapshot's settings.
+    public let settings: GatewaySettings
+    /// Body of `/version`.
+    public let versionDocument: String
+    /// Body of `/demo`.
+    public let demoPage: [UInt8]
+    /// Body of `/demo/config.json`.
+    public let demoConfiguration: String
+    /// Text of `/metrics`, collected over all shards.
+    public let metricsText: @Sendable () -> String
+    /// Seconds of a monotonic clock.
+    public let clock: @Sendable () -> Double
+
+    private let requests: Mutex<BucketTable<IPAddress>?>
+    private let relayTokens: Mutex<BucketTable<String>?>
+
+    /// Shared state for one configuration.
+    public init(settings: GatewaySettings, versionDocument: String, demoPage: [UInt8], demoConfiguration: String,
+                metricsText: @escaping @Sendable () -> String, clock: @escaping @Sendable () -> Double) {
+        self.settings = settings
+        self.versionDocument = versionDocument
+        self.demoPage = demoPage
+        self.demoConfiguration = demoConfiguration
+        self.metricsText = metricsText
+        self.clock = clock
+        requests = Mutex(BucketTable<IPAddress>.requests(perMinute: settings.http.requestsPerMinute))
+        relayTokens = Mutex(BucketTable<String>.relayTokens())
+    }
+
+    func admitRequest(from address: IPAddress) -> Bool {
+        let now = Int64(clock() * 1000)
+        return requests.withLock { $0?.admit(address, nowMilliseconds: now) ?? true }
+    }
+
+    func admitRelayToken(_ session: String, nowMilliseconds: Int64) -> Bool {
+        relayTokens.withLock { $0?.admit(session, nowMilliseconds: nowMilliseconds) ?? true }
+    }
+}
