@@ -43,14 +43,13 @@ let package = Package(
         .executableTarget(name: "sluice-load", dependencies: ["Wire", "CSocket"], path: "Perf/Load", swiftSettings: dataPath),
         .executableTarget(name: "sluice-target", dependencies: ["CSocket"], path: "Perf/Target", swiftSettings: dataPath),
         .executableTarget(name: "sluice-floor", path: "Perf/Floor", linkerSettings: [.linkedLibrary("uring")]),
-        .executableTarget(name: "sluice-perf", path: "Perf/Table"),
 
         // Fixtures and tests.
-        .executableTarget(name: "sluice-echo", dependencies: ["HTTP", "Engine", "Ring", "Wire"], path: "Tests/EchoServer",
+        .executableTarget(name: "sluice-echo", dependencies: ["HTTP", "Engine", "Ring", "Wire", "Policy", "CSocket"], path: "Tests/EchoServer",
                           swiftSettings: dataPath),
         .target(name: "Simulator", dependencies: ["Ring", "CRing", "Engine"], path: "Tests/Simulator", swiftSettings: dataPath),
         .testTarget(name: "WireTests", dependencies: ["Wire"]),
-        .testTarget(name: "PolicyTests", dependencies: ["Policy", "Wire"]),
+        .testTarget(name: "PolicyTests", dependencies: ["Policy", "Wire", "CCrypto"]),
         .testTarget(name: "EngineTests", dependencies: ["Engine", "Ring", "CRing", "CSocket"]),
         .testTarget(name: "HTTPTests", dependencies: ["HTTP", "Engine", "Wire"]),
         .testTarget(name: "SimulationTests", dependencies: ["Simulator", "TCPBridge", "HTTP", "Engine", "Ring", "Wire", "Policy"]),
