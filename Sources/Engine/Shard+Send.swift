@@ -183,6 +183,16 @@ extension Shard {
         for index in 0..<count { retireSilent(SlotIndex(state.pointee.silentSends[index])) }
     }
 
+    /// A send that was silent has reported while the conclusion about the others still waits (see `retireSilentSends`).
+    @inline(never)
+    private func forgetSilent(_ slot: SlotIndex) {
+        for index in 0..<state.pointee.silentCount where state.pointee.silentSends[index] == slot.raw {
+            state.pointee.silentCount &-= 1
+            state.pointee.silentSends[index] = state.pointee.silentSends[state.pointee.silentCount]
+            return
+        }
+    }
+
     @inline(__always)
     private func retireSilent(_ slot: SlotIndex) {
         let stream = state.pointee.slots + Int(slot.raw)
@@ -237,6 +247,7 @@ extension Shard {
         let stream = state.pointee.slots + Int(slot.raw)
         stream.pointee.flags.subtract([.sendInFlight, .sendReported])
         stream.pointee.inFlight &-= 1
+        if state.pointee.silentCount > 0 { forgetSilent(slot) }
         if stream.pointee.flags.contains(.closing) {
             stream.pointee.sendingBuffers = 0
             closeStep(slot)

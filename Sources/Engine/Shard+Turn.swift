@@ -146,12 +146,13 @@ extension Shard {
     @inline(__always)
     private func recycle() {
         state.pointee.small.refill()
+        // Before bulk buffers are offered: a starved stream may have become bulk.
+        if state.pointee.starvedHead != SlotIndex.none.raw { armStarved() }
         let wanted = min(state.pointee.bulkArmed &+ 2, state.pointee.bulk.offeredMaximum)
         if state.pointee.bulkArmed > 0 {
             state.pointee.bulk.offeredTarget = wanted
             state.pointee.bulk.refill()
         }
-        if state.pointee.starvedHead != SlotIndex.none.raw { armStarved() }
         publishGauges()
     }
 

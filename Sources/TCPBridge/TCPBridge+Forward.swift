@@ -47,12 +47,12 @@ extension TCPBridge {
         }
         state.pointee.counters.add(.framesFromClient, frames)
         if state.pointee.reply != .none { flushReply(index) }
-        forward(index, buffer, runStart, runEnd &- runStart)
+        forward(index, buffer, runStart, runEnd &- runStart, ending)
         if ending != .none { finish(index, ending) }
     }
 
     @inline(__always)
-    private func forward(_ index: UInt32, _ buffer: BufferIndex, _ start: Int, _ count: Int) {
+    private func forward(_ index: UInt32, _ buffer: BufferIndex, _ start: Int, _ count: Int, _ ending: Ending) {
         let bridge = bridge(index)
         let shard = state.pointee.shard
         guard count > 0 else {
@@ -63,6 +63,8 @@ extension TCPBridge {
         bridge.pointee.lastActivity = shard.now
         let target = bridge.pointee.target
         shard.send(target, buffer, start: start, count: count)
+        // A bridge that ends is not judged again: its one Close frame may be queued already.
+        if ending != .none { return }
         if shard.isCongested(target) || shard.queuedBytes(target) >= state.pointee.maximumBufferBytes / 2 { targetCongested(index) }
     }
 

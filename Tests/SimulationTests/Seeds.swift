@@ -3,8 +3,10 @@ enum Seeds {
     /// Of the forwarder on the bare engine.
     /// - 161: a kernel that took only some entries; the next turn wrote over the vectors of those it had left.
     /// - 352, 366: the wait slept over the completion of a send whose buffer a starved stream waited for.
-    static let forwarder: [UInt64] = [161, 352, 366]
+    /// - 176: a silent send that reported into an overflowing queue was counted a second time later.
+    static let forwarder: [UInt64] = [161, 176, 352, 366]
     /// Of `/tcp`.
     /// - 7364, 9067: a send that waits for everything hid its progress, and a slow target's stream was ended in the middle.
-    static let bridge: [UInt64] = [7364, 9067]
+    /// - 10810, 12226: a client's Close was echoed, then its last bytes went over the cap, and a second Close followed.
+    static let bridge: [UInt64] = [7364, 9067, 10810, 12226]
 }

@@ -10,6 +10,7 @@ public enum CrashReport {
         var seed: UInt64 = 0
         var name: StaticString = ""
         var used = false
+        var thread = pthread_self()
         var trace: Unmanaged<Trace>?
     }
 
@@ -35,7 +36,7 @@ public enum CrashReport {
     private static func report(_ number: Int32) {
         // The process is lost already; formatting may allocate, which a handler must not do otherwise.
         signal(number, SIG_DFL)
-        for place in 0..<placesMaximum where places[place].used {
+        for place in 0..<placesMaximum where places[place].used && pthread_equal(places[place].thread, pthread_self()) != 0 {
             let lines = places[place].trace?.takeUnretainedValue().lines(80) ?? []
             let text = "\(places[place].name): crashed at seed \(places[place].seed)\n" + lines.joined(separator: "\n") + "\n"
             _ = text.withCString { write(2, $0, strlen($0)) }

@@ -144,7 +144,7 @@ struct BridgeWorld {
             loop.destroy()
             shard.destroy()
         } else {
-            failures.append("\(plays), \(sizes), ring \(entries)/\(completions), \(kernel.faults)")
+            failures.append("\(plays), \(sizes), cap \(settings.maxBufferBytes), ring \(entries)/\(completions), \(kernel.faults)")
         }
         kernel.tearDown()
         return failures
