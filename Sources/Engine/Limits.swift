@@ -10,9 +10,11 @@ public enum EngineLimits {
 
     /// Payload of a small receive buffer: a page holds what interactive traffic sends at once.
     public static let smallBufferBytes = 4096
-    /// Payload of a bulk receive buffer. Forwarding with 16 KiB costs twice the CPU of 128 KiB; beyond 256 KiB the
-    /// second-level cache is left.
-    public static let bulkBufferBytes = 128 * 1024
+    /// Largest piece of a framed send: what a WebSocket header of four bytes can announce.
+    public static let pieceBytesMaximum = 65535
+    /// Payload of a bulk receive buffer: eight pieces, 512 KiB. The larger a read, the fewer window updates the sender is
+    /// woken by: forwarding costs half with 512 KiB of what it costs with 64 KiB (`Decisions.md`).
+    public static let bulkBufferBytes = 8 * pieceBytesMaximum
     /// Room in front of every payload: the largest frame header any feature writes (14 for WebSocket, 28 plus control
     /// data for datagrams), kept to one cache line.
     public static let headroomBytes = 64
@@ -23,7 +25,7 @@ public enum EngineLimits {
     /// Most small buffers offered: the buffer ring's length.
     public static let smallBuffersOfferedMaximum = 4096
     /// Most bulk buffers offered.
-    public static let bulkBuffersOfferedMaximum = 256
+    public static let bulkBuffersOfferedMaximum = 64
     /// Buffers only the engine's own output may take: Close and Pong frames, error answers. Receives never get them.
     public static let buffersReserved = 64
 
@@ -31,12 +33,15 @@ public enum EngineLimits {
     public static let queuedBuffersHigh: UInt16 = 16
     /// Below this many queued buffers the source is read again.
     public static let queuedBuffersLow: UInt16 = 4
-    /// Capacity one stream may hold queued: two bulk buffers, one being sent and one being filled.
-    public static let queuedCapacityHigh: UInt32 = UInt32(2 * bulkBufferBytes)
+    /// Capacity one stream may hold queued: one bulk buffer. A bulk stream alternates between filling a buffer and
+    /// sending it, so that the buffer stays in the cache and a peer that stops reading holds one.
+    public static let queuedCapacityHigh: UInt32 = UInt32(bulkBufferBytes)
     /// Below this the source is read again.
-    public static let queuedCapacityLow: UInt32 = UInt32(bulkBufferBytes)
+    public static let queuedCapacityLow: UInt32 = 128 * 1024
     /// Parts of one vectored send; as many as a stream may hold.
-    public static let vectorParts = 32
+    public static let vectorParts = 36
+    /// Parts one framed buffer may need: a header and a payload for each of its pieces, and one more for a piece cut short.
+    public static let framedParts = 18
     /// Vectored sends prepared in one turn before they must be submitted.
     public static let vectorsPerTurn = 256
 

@@ -7,8 +7,8 @@ import Ring
 /// Theory of operation
 /// - An interactive stream has one multishot receive armed on small buffers: a message costs no submission. Idle, it
 ///   holds no buffer; the kernel takes one when bytes arrive.
-/// - A stream whose reads keep filling small buffers is bulk: single receives on bulk buffers, armed one at a time, so
-///   that at most one is filled while another is sent. Reads that a small buffer would have held make it small again.
+/// - A stream whose reads keep filling small buffers is bulk: single receives on bulk buffers, armed one at a time and
+///   behind the sends of the turn. Its owner pauses it while the buffer is being sent. Reads that a small buffer would have held make it small again.
 /// - Pausing cancels a multishot receive; what the kernel had already received still arrives and is queued, bounded by
 ///   the kernel's own 32 reads a turn.
 /// - A small ring without buffers parks the stream (`starved`) until buffers came back. An empty bulk ring makes the
@@ -46,6 +46,18 @@ extension Shard {
         record.pointee.flags.insert(.receiveCancelling)
         record.pointee.inFlight &+= 1
         ring_prepare_cancel(state.pointee.ring.entry(), token(.receive, slot), token(.cancel, slot))
+    }
+
+    /// Arms again at the end of the turn: then the buffer just received is sent first, and the owner may have paused.
+    @inline(__always)
+    private func armLater(_ slot: SlotIndex) {
+        state.pointee.rearm[state.pointee.rearmCount] = slot.raw
+        state.pointee.rearmCount &+= 1
+    }
+
+    func armBehindSends() {
+        for index in 0..<state.pointee.rearmCount { armReceive(SlotIndex(state.pointee.rearm[index])) }
+        state.pointee.rearmCount = 0
     }
 
     func armReceive(_ slot: SlotIndex) {
@@ -91,7 +103,7 @@ extension Shard {
         state.pointee.statistics.add(.receives)
         state.pointee.statistics.add(.receivedBytes, UInt64(count))
         adapt(slot, count, multishot)
-        if !more { armReceive(slot) }
+        if !more { armLater(slot) }
         fill(&event, .received, slot)
         event.buffer = buffer
         event.count = count

@@ -32,7 +32,42 @@ extension Shard {
         assert(start >= -EngineLimits.headroomBytes && start &+ count <= capacity(buffer) &+ EngineLimits.tailroomBytes)
         entry.pointee = BufferRecord(
             next: BufferIndex.none.raw, start: UInt32(truncatingIfNeeded: start &+ EngineLimits.headroomBytes),
-            count: UInt32(truncatingIfNeeded: count), holder: .queue)
+            count: UInt32(truncatingIfNeeded: count), payloadBytes: 0, pieceBytes: 0, holder: .queue)
+        enqueue(slot, stream, buffer, entry)
+    }
+
+    /// Queues a buffer's payload in pieces, each behind a header of four bytes.
+    ///
+    /// ```
+    /// headroom: header 0 │ header 1 │ …        sent: header 0, piece 0, header 1, piece 1, …
+    /// payload:  piece 0 … │ piece 1 … │ …
+    /// ```
+    /// - Parameters:
+    ///   - count: payload bytes, from the buffer's first.
+    ///   - pieceBytes: of every piece but the last, which may be shorter.
+    ///   - header: writes the header of a piece with so many payload bytes in front of the address it is given.
+    public func sendFramed(_ slot: SlotIndex, _ buffer: BufferIndex, count: Int, pieceBytes: Int,
+                           header: (_ pieceBytes: Int, _ end: UnsafeMutableRawPointer) -> Void) {
+        let stream = state.pointee.slots + Int(slot.raw)
+        let entry = record(buffer)
+        precondition(entry.pointee.holder == .owner && pieceBytes > 0 && pieceBytes <= EngineLimits.pieceBytesMaximum)
+        if !stream.pointee.flags.isDisjoint(with: [.closing, .failed, .finishWanted]) { return release(buffer) }
+        let pieces = (count &+ pieceBytes &- 1) / pieceBytes
+        let headerBytes = Int(BufferRecord.headerBytes)
+        precondition(pieces * headerBytes <= EngineLimits.headroomBytes)
+        let base = bytes(buffer) - EngineLimits.headroomBytes
+        for piece in 0..<pieces {
+            header(min(pieceBytes, count &- piece &* pieceBytes), base + (piece &+ 1) &* headerBytes)
+        }
+        entry.pointee = BufferRecord(
+            next: BufferIndex.none.raw, start: 0, count: UInt32(count &+ pieces &* headerBytes), payloadBytes: UInt32(count),
+            pieceBytes: UInt16(pieceBytes), holder: .queue)
+        enqueue(slot, stream, buffer, entry)
+    }
+
+    @inline(__always)
+    private func enqueue(_ slot: SlotIndex, _ stream: UnsafeMutablePointer<Slot>, _ buffer: BufferIndex,
+                         _ entry: UnsafeMutablePointer<BufferRecord>) {
         if stream.pointee.queueTail == BufferIndex.none.raw {
             stream.pointee.queueHead = buffer.raw
         } else {
@@ -40,7 +75,7 @@ extension Shard {
         }
         stream.pointee.queueTail = buffer.raw
         stream.pointee.queuedBuffers &+= 1
-        stream.pointee.queuedBytes &+= UInt32(truncatingIfNeeded: count)
+        stream.pointee.queuedBytes &+= entry.pointee.count
         stream.pointee.queuedCapacity &+= UInt32(truncatingIfNeeded: capacity(buffer))
         markDirty(slot)
     }
@@ -122,8 +157,13 @@ extension Shard {
             return
         }
         // A vectored send needs a place for its vector; without one it waits for the next turn.
-        if stream.pointee.queuedBuffers > 1, !hasVectorPlace() { return markDirty(slot) }
+        if needsVector(stream), !hasVectorPlace() { return markDirty(slot) }
         submitSend(slot, stream)
+    }
+
+    @inline(__always)
+    private func needsVector(_ stream: UnsafeMutablePointer<Slot>) -> Bool {
+        stream.pointee.queuedBuffers > 1 || record(BufferIndex(stream.pointee.queueHead)).pointee.pieceBytes > 0
     }
 
     @inline(__always)
@@ -150,7 +190,7 @@ extension Shard {
         if waiting { state.pointee.statistics.add(.sendsWaiting) }
         let head = BufferIndex(stream.pointee.queueHead)
         let entry: UnsafeMutablePointer<io_uring_sqe>
-        if stream.pointee.queuedBuffers == 1 {
+        if !needsVector(stream) {
             let part = record(head).pointee
             stream.pointee.sendingBuffers = 1
             let address = bytes(head) - EngineLimits.headroomBytes + Int(part.start)
@@ -224,14 +264,23 @@ extension Shard {
         let vector = state.pointee.vectors + number &* EngineLimits.vectorParts
         var buffer = BufferIndex(stream.pointee.queueHead)
         var parts = 0
-        while buffer != .none, parts < EngineLimits.vectorParts {
-            let part = record(buffer).pointee
-            vector[parts] = iovec(
-                iov_base: bytes(buffer) - EngineLimits.headroomBytes + Int(part.start), iov_len: Int(part.count))
-            parts &+= 1
-            buffer = BufferIndex(part.next)
+        var buffers: UInt16 = 0
+        while buffer != .none {
+            let entry = record(buffer).pointee
+            let base = bytes(buffer) - EngineLimits.headroomBytes
+            if entry.pieceBytes == 0 {
+                if parts == EngineLimits.vectorParts { break }
+                vector[parts] = iovec(iov_base: base + Int(entry.start), iov_len: Int(entry.count))
+                parts &+= 1
+            } else {
+                // Whole or not at all: a queue's first buffer always fits.
+                if parts &+ EngineLimits.framedParts > EngineLimits.vectorParts { break }
+                parts &+= framedParts(entry, base, vector + parts)
+            }
+            buffers &+= 1
+            buffer = BufferIndex(entry.next)
         }
-        stream.pointee.sendingBuffers = UInt16(truncatingIfNeeded: parts)
+        stream.pointee.sendingBuffers = buffers
         let header = state.pointee.headers + number
         header.initialize(to: msghdr())
         header.pointee.msg_iov = vector
@@ -240,6 +289,29 @@ extension Shard {
         let entry = state.pointee.ring.entry()
         ring_prepare_send_vector(entry, stream.pointee.descriptor, header, flags, token(.send, slot))
         return entry
+    }
+
+    /// Writes what is left of a framed buffer as headers and pieces; returns the number of parts.
+    private func framedParts(_ entry: BufferRecord, _ base: UnsafeMutableRawPointer, _ vector: UnsafeMutablePointer<iovec>) -> Int {
+        let headerBytes = Int(BufferRecord.headerBytes)
+        let wireBytes = Int(entry.pieceBytes) &+ headerBytes
+        var piece = Int(entry.start) / wireBytes
+        var within = Int(entry.start) % wireBytes
+        var parts = 0
+        while piece &* Int(entry.pieceBytes) < Int(entry.payloadBytes) {
+            if within < headerBytes {
+                vector[parts] = iovec(iov_base: base + (piece &* headerBytes &+ within), iov_len: headerBytes &- within)
+                parts &+= 1
+                within = headerBytes
+            }
+            let offset = piece &* Int(entry.pieceBytes) &+ within &- headerBytes
+            let end = min((piece &+ 1) &* Int(entry.pieceBytes), Int(entry.payloadBytes))
+            vector[parts] = iovec(iov_base: base + (EngineLimits.headroomBytes &+ offset), iov_len: end &- offset)
+            parts &+= 1
+            piece &+= 1
+            within = 0
+        }
+        return parts
     }
 
     @inline(__always)

@@ -9,6 +9,7 @@ extension Shard {
     /// - Parameter wait: false only looks, for tests and simulation.
     public func turn(wait: Bool = true) {
         flush()
+        armBehindSends()
         recycle()
         let state = state
         let timeout = wait ? waitNanoseconds() : 0

@@ -73,13 +73,30 @@ extension TCPBridge {
     func targetBytes(_ event: Event) {
         let bridge = bridge(event.context)
         let shard = state.pointee.shard
-        let header = FrameHeader.encode(.binary, payloadBytes: event.count, endingAt: shard.bytes(event.buffer))
         bridge.pointee.lastActivity = shard.now
-        state.pointee.counters.add(.framesToClient)
         state.pointee.counters.add(.bytesToClient, UInt64(event.count))
         let client = bridge.pointee.client
-        shard.send(client, event.buffer, start: -header, count: header &+ event.count)
+        if event.count <= Self.messageBytesMaximum {
+            let header = FrameHeader.encode(.binary, payloadBytes: event.count, endingAt: shard.bytes(event.buffer))
+            state.pointee.counters.add(.framesToClient)
+            shard.send(client, event.buffer, start: -header, count: header &+ event.count)
+        } else {
+            sendMessages(client, event.buffer, event.count)
+        }
         if shard.isCongested(client) { clientCongested(event.context) }
+    }
+
+    /// Largest message to a client: 64 KiB less one, so that its header has four bytes.
+    static let messageBytesMaximum = EngineLimits.pieceBytesMaximum
+
+    /// Sends a large read as messages of equal size: half of the largest at least, so that every header has four bytes.
+    private func sendMessages(_ client: SlotIndex, _ buffer: BufferIndex, _ count: Int) {
+        let messages = (count &+ Self.messageBytesMaximum &- 1) / Self.messageBytesMaximum
+        let messageBytes = (count &+ messages &- 1) / messages
+        state.pointee.counters.add(.framesToClient, UInt64(messages))
+        state.pointee.shard.sendFramed(client, buffer, count: count, pieceBytes: messageBytes) { payloadBytes, end in
+            FrameHeader.encode(.binary, payloadBytes: payloadBytes, endingAt: end)
+        }
     }
 
     @inline(never)
