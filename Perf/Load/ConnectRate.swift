@@ -24,7 +24,8 @@ final class ConnectRate {
     init(options: Options, cookies: [String]) {
         self.options = options
         places = Array(repeating: Place(), count: options.connections)
-        requests = cookies.isEmpty
+        requests =
+            cookies.isEmpty
             ? [options.endpoint.upgradeRequest(cookie: nil)] : cookies.map { options.endpoint.upgradeRequest(cookie: $0) }
     }
 

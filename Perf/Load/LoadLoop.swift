@@ -43,13 +43,15 @@ final class LoadLoop {
 
     init(options: Options, cookies: [String]) {
         self.options = options
-        pattern = MessagePattern(payloadBytes: options.messageBytes, depth: options.mode == .upload ? 4096 : options.depth,
-                                 isWebSocket: options.endpoint.isWebSocket)
+        pattern = MessagePattern(
+            payloadBytes: options.messageBytes, depth: options.mode == .upload ? 4096 : options.depth,
+            isWebSocket: options.endpoint.isWebSocket)
         clients = .allocate(capacity: options.connections)
         clients.initialize(repeating: Client(), count: options.connections)
         stamps = .allocate(capacity: options.connections * options.depth)
         stamps.initialize(repeating: 0, count: options.connections * options.depth)
-        requests = cookies.isEmpty
+        requests =
+            cookies.isEmpty
             ? [options.endpoint.upgradeRequest(cookie: nil)] : cookies.map { options.endpoint.upgradeRequest(cookie: $0) }
     }
 

@@ -66,7 +66,9 @@ struct Poller {
     /// The event at a position below what `wait` returned.
     func event(_ index: Int) -> (happened: Interest, data: UInt64) {
         let event = events + index * Poller.stride
-        return (Interest(rawValue: event.load(as: UInt32.self)),
-            event.loadUnaligned(fromByteOffset: Poller.dataOffset, as: UInt64.self))
+        return (
+            Interest(rawValue: event.load(as: UInt32.self)),
+            event.loadUnaligned(fromByteOffset: Poller.dataOffset, as: UInt64.self)
+        )
     }
 }

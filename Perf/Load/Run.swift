@@ -93,9 +93,11 @@ struct Run {
         report.add("messages_per_second", .number(count / seconds))
         report.add("payload_bytes", .integer(Int(payload)))
         report.add("mebibytes_per_second", .number(payload / seconds / 1_048_576))
-        addProcessor(&report, begin, end, units: [
-            ("server_cpu_us_per_message", count), ("server_cpu_us_per_gib", payload / Run.gibibyte),
-        ])
+        addProcessor(
+            &report, begin, end,
+            units: [
+                ("server_cpu_us_per_message", count), ("server_cpu_us_per_gib", payload / Run.gibibyte),
+            ])
         if options.mode == .echo { report.add("latency_us", Report.latency(loop.histogram)) }
         report.add("mismatches", .integer(loop.mismatches))
         report.add("connections_lost", .integer(loop.closedCount))
@@ -163,8 +165,9 @@ struct Run {
             guard connecting.aliveCount > 0 else { throw LoadError(connecting.firstFailure ?? "no connection could be opened") }
             now = nowNanoseconds()
             if now >= tick {
-                progress("\(label) \(Int((now - start) / 1_000_000_000)) s: \(connecting.accepted - mark) handshakes/s, "
-                    + "\(connecting.failures) failed")
+                progress(
+                    "\(label) \(Int((now - start) / 1_000_000_000)) s: \(connecting.accepted - mark) handshakes/s, "
+                        + "\(connecting.failures) failed")
                 mark = connecting.accepted
                 tick += 1_000_000_000
             }
@@ -197,8 +200,9 @@ struct Run {
         let count = Double(options.connections)
         report.add("resident_bytes_per_connection", .number(Double(full.resident - empty.resident) / count))
         report.add("anonymous_bytes_per_connection", .number(Double(full.anonymous - empty.anonymous) / count))
-        report.add("resident_bytes_per_connection_second_half",
-                   .number(Double(full.resident - middle.resident) / Double(options.connections - half)))
+        report.add(
+            "resident_bytes_per_connection_second_half",
+            .number(Double(full.resident - middle.resident) / Double(options.connections - half)))
         addProcessor(&report, before, after, units: [])
         return report
     }
@@ -214,7 +218,9 @@ struct Run {
             while loop.tally.messages < end {
                 loop.turn(timeoutNanoseconds: Run.turnNanoseconds)
                 if loop.closedCount > 0 { throw LoadError(loop.firstFailure ?? "connections were lost") }
-                guard nowNanoseconds() < deadline else { throw LoadError("only \(loop.tally.messages) of \(end) messages came back") }
+                guard nowNanoseconds() < deadline else {
+                    throw LoadError("only \(loop.tally.messages) of \(end) messages came back")
+                }
             }
             progress("\(end) connections open")
         }

@@ -77,8 +77,9 @@ struct Connection {
     /// Sends what was kept; false when the socket is broken.
     mutating func sendPending() -> Bool {
         let sent = pending.withUnsafeBytes { bytes in
-            Glibc.send(descriptor, bytes.baseAddress! + pendingOffset, bytes.count - pendingOffset,
-                       sendFlags)
+            Glibc.send(
+                descriptor, bytes.baseAddress! + pendingOffset, bytes.count - pendingOffset,
+                sendFlags)
         }
         if sent < 0 { return errno == EAGAIN || errno == EINTR }
         pendingOffset += sent
@@ -93,8 +94,9 @@ struct Connection {
     mutating func sendPattern(_ scratch: Scratch) -> Bool {
         while isSending && pending.isEmpty {
             let count = min(scratch.patternBytes - patternOffset, allowance)
-            let sent = Glibc.send(descriptor, scratch.pattern + patternOffset, count,
-                                  sendFlags)
+            let sent = Glibc.send(
+                descriptor, scratch.pattern + patternOffset, count,
+                sendFlags)
             if sent < 0 { return errno == EAGAIN || errno == EINTR }
             patternOffset += sent
             if patternOffset == scratch.patternBytes { patternOffset = 0 }

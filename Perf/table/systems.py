@@ -77,7 +77,9 @@ class Sluice(System):
 
     def begin(self, place, target_port):
         port = processes.free_port()
-        configuration = place.file("sluice.yaml", "shards: 1\n")
+        # Sockets, not connections: one towards the client and one towards the target.
+        configuration = place.sluice_configuration or place.file(
+            "sluice.yaml", "shards: 1\nlimits:\n  connections_per_shard: 32768\n")
         environment = dict(os.environ, PORT=str(port), HOST="127.0.0.1", TCP_ALLOW_PRIVATE_IPS="1", LOG_LEVEL="warn",
                            TCP_PROXY_MAX_CONNECTIONS="100000", SESSION_SECRET="perf")
         child = processes.start([binary("sluice"), "serve", "--config", configuration], place.server_core,

@@ -24,8 +24,9 @@ from systems import PERF, SYSTEMS, Proxy, Sluice, binary
 class Place:
     """Where one row runs: cores, a folder for configurations and logs."""
 
-    def __init__(self, root, server_core, load_core):
-        self.root, self.server_core, self.load_core = root, server_core, load_core
+    def __init__(self, root, options):
+        self.root, self.server_core, self.load_core = root, options.server_core, options.load_core
+        self.sluice_configuration = options.sluice_config
 
     def folder(self, name):
         path = os.path.join(self.root, name)
@@ -154,6 +155,7 @@ def parse():
     parser.add_argument("--name", default="table", help="of the files in Perf/results/")
     parser.add_argument("--server-core", type=int, default=0)
     parser.add_argument("--load-core", type=int, default=1)
+    parser.add_argument("--sluice-config", help="configuration file for sluice instead of the generated one")
     parser.add_argument("--keep", action="store_true", help="keep configurations and logs of the systems")
     parser.add_argument("--no-envoy", action="store_true", help="do not fetch Envoy")
     parser.add_argument("--list", action="store_true", help="list rows and systems")
@@ -190,7 +192,7 @@ def main():
     folder = os.path.join(PERF, "results")
     os.makedirs(folder, exist_ok=True)
     try:
-        place = Place(root, options.server_core, options.load_core)
+        place = Place(root, options)
         target, ports = start_target(place)
         for row_name in options.rows:
             row = ROWS[row_name]
