@@ -37,6 +37,8 @@ struct Forwarder {
     }
 
     static let owner = Owner(3)
+    /// The high watermark of two bulk buffers, one more that was under way, and two looks of the kernel of 32 small reads.
+    static let queuedBytesMaximum = 3 * 128 * 1024 + 2 * 32 * 4096
     let shard: Shard
     let habits: Habits
     var sides: [Side] = []
@@ -122,6 +124,7 @@ struct Forwarder {
         let sink = other(index)
         guard sides[sink].alive else { return shard.release(event.buffer) }
         forward(event, sides[sink].slot, &random)
+        if shard.queuedBytes(sides[sink].slot) > Self.queuedBytesMaximum { complain("a stream holds more than its bound") }
         if shard.isCongested(sides[sink].slot) {
             pause(index)
             sides[sink].drainWanted = true

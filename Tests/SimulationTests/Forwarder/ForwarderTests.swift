@@ -1,14 +1,27 @@
+import Engine
 import Simulator
 import Testing
 
 /// The engine under a forwarder, over many seeds.
 @Suite struct ForwarderTests {
     @Test func forwardsEveryByteAndReturnsEverything() {
-        SeedRun(small: 300).each("forwarder", remembered: Seeds.forwarder) { seed, trace in
+        var met: [Statistics.Counter: UInt64] = [:]
+        let seeds = SeedRun(small: 300)
+        seeds.each("forwarder", remembered: Seeds.forwarder) { seed, trace in
             var world = ForwarderWorld(seed: seed, trace: trace)
-            return world.run()
+            let failures = world.run()
+            met.merge(world.counted) { $0 + $1 }
+            return failures
         }
+        guard seeds.count >= 300 else { return }
+        // A simulation that never meets a hard state proves nothing about it.
+        for counter in Self.hardStates { #expect(met[counter, default: 0] > 0, "\(counter) was never met") }
     }
+
+    static let hardStates: [Statistics.Counter] = [
+        .receiveStarved, .receivePaused, .grownToBulk, .shrunkToSmall, .sendsWaiting, .vectoredSends, .connectFailed,
+        .acceptFailed, .refusedNoSlot, .enterBusy, .timersFired,
+    ]
 
     @Test func oneSeedIsOneRun() {
         var enters: [Int] = []

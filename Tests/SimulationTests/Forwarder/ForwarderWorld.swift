@@ -18,6 +18,8 @@ struct ForwarderWorld {
     var habits = Forwarder.Habits()
     var sizes = ShardSizes()
     let calm: Bool
+    /// The shard's counters at the end of the run.
+    var counted: [Statistics.Counter: UInt64] = [:]
 
     init(seed: UInt64, trace: Trace) {
         self.seed = seed
@@ -99,6 +101,7 @@ struct ForwarderWorld {
         if shard.buffersHeld != 0 { failures.append("\(shard.buffersHeld) buffers were not returned") }
         if kernel.openDescriptors != 0 { failures.append("\(kernel.openDescriptors) descriptors are open") }
         if kernel.requestsHeld != 0 { failures.append("\(kernel.requestsHeld) requests are under way") }
+        for counter in Statistics.Counter.allCases { counted[counter] = shard.statistics.read(counter) }
         if failures.isEmpty {
             shard.destroy()
         } else {
