@@ -51,6 +51,8 @@ extension Shard {
     /// Arms again at the end of the turn: then the buffer just received is sent first, and the owner may have paused.
     @inline(__always)
     private func armLater(_ slot: SlotIndex) {
+        // A stream can end several receives in one turn when the submission queue overflows into early entries.
+        if state.pointee.rearmCount == state.pointee.slotCapacity { return armReceive(slot) }
         state.pointee.rearm[state.pointee.rearmCount] = slot.raw
         state.pointee.rearmCount &+= 1
     }

@@ -34,8 +34,8 @@ struct BridgeWorld {
         sizes.slots = 32
         sizes.smallBuffers = random.chance(600_000) ? 800 : 2 + random.size(upTo: 300)
         sizes.bulkBuffers = 1 + random.size(upTo: 30)
-        kernel.incomingBytes = random.chance(300_000) ? 1 + random.size(upTo: 8192) : 4096 + random.below(400_000)
-        kernel.outgoingBytes = random.chance(300_000) ? 1 + random.size(upTo: 8192) : 4096 + random.below(400_000)
+        kernel.incomingBytes = random.chance(300_000) ? 1 + random.size(upTo: 8192) : 4096 + random.below(700_000)
+        kernel.outgoingBytes = random.chance(300_000) ? 1 + random.size(upTo: 8192) : 4096 + random.below(700_000)
         settings.allowPrivateAddresses = true
         if random.chance(50_000) { settings.maxBufferBytes = 1 + random.size(upTo: 300_000) }
         if random.chance(50_000) { drainsAtTurn = random.size(upTo: 500) }

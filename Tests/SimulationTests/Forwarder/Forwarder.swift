@@ -37,8 +37,8 @@ struct Forwarder {
     }
 
     static let owner = Owner(3)
-    /// The high watermark of two bulk buffers, one more that was under way, and two looks of the kernel of 32 small reads.
-    static let queuedBytesMaximum = 3 * 128 * 1024 + 2 * 32 * 4096
+    /// What a peer that does not read may cost: one bulk buffer, and before it what the kernel read at two looks.
+    static let queuedBytesMaximum = 1 << 20
     let shard: Shard
     let habits: Habits
     var sides: [Side] = []
@@ -178,7 +178,7 @@ struct Forwarder {
             let socket = socketOf(clients[index / 2], index % 2 == 1)
         else { return }
         if let delivered = sides[index].pausedDelivered {
-            if socket.deliveredBytes > delivered + 128 * 1024 { complain("a paused stream goes on reading") }
+            if socket.deliveredBytes > delivered + EngineLimits.bulkBufferBytes { complain("a paused stream goes on reading") }
         } else {
             sides[index].pausedDelivered = socket.deliveredBytes
         }

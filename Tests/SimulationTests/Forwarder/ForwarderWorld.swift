@@ -30,8 +30,8 @@ struct ForwarderWorld {
         sizes.slots = 2 + random.size(upTo: 40)
         sizes.smallBuffers = 2 + random.size(upTo: 300)
         sizes.bulkBuffers = 1 + random.size(upTo: 8)
-        kernel.incomingBytes = random.chance(300_000) ? 1 + random.size(upTo: 8192) : 4096 + random.below(400_000)
-        kernel.outgoingBytes = random.chance(300_000) ? 1 + random.size(upTo: 8192) : 4096 + random.below(400_000)
+        kernel.incomingBytes = random.chance(300_000) ? 1 + random.size(upTo: 8192) : 4096 + random.below(700_000)
+        kernel.outgoingBytes = random.chance(300_000) ? 1 + random.size(upTo: 8192) : 4096 + random.below(700_000)
         if random.chance(150_000) { kernel.descriptorLimit = 2 + random.below(8) }
         habits.early = random.chance(500_000)
         habits.copies = random.chance(300_000) ? 500_000 : 0
