@@ -28,7 +28,8 @@ let package = Package(
         .target(name: "Wire", swiftSettings: guarded),
         .target(name: "Policy", dependencies: ["Wire", "CCrypto"], swiftSettings: guarded),
         .target(name: "Ring", dependencies: ["CRing"], swiftSettings: dataPath),
-        .target(name: "Engine", dependencies: ["Ring", "Wire", "CSocket", "CResolve"], swiftSettings: dataPath),
+        .target(name: "Engine", dependencies: ["Ring", "Wire", "CSocket", "CResolve"], exclude: ["Decisions.md"],
+                swiftSettings: dataPath),
         .target(name: "HTTP", dependencies: ["Engine", "Wire", "Policy", "CCrypto"], swiftSettings: dataPath),
         .target(name: "SessionGateway", dependencies: ["HTTP", "Engine", "Wire", "Policy"], swiftSettings: dataPath),
         .target(name: "TCPBridge", dependencies: ["HTTP", "Engine", "Wire", "Policy"], swiftSettings: dataPath),
@@ -55,6 +56,7 @@ let package = Package(
         .testTarget(name: "SimulationTests", dependencies: ["Simulator", "TCPBridge", "HTTP", "Engine", "Ring", "Wire", "Policy"]),
         .testTarget(name: "ControlTests", dependencies: ["Control", "Policy"]),
         .testTarget(name: "GatewayTests", dependencies: ["CSocket", "Wire"]),
+        .testTarget(name: "LoadTests", dependencies: ["sluice-load"]),
         .testTarget(name: "TidyTests"),
     ],
     swiftLanguageModes: [.v6]

@@ -34,6 +34,9 @@ final class MetricsRegistry: Sendable {
 
     func add(_ metrics: ShardMetrics) { shards.withLock { $0.append(metrics) } }
 
+    /// Streams open on all shards.
+    var slotsUsed: UInt64 { shards.withLock { $0.reduce(0) { $0 + $1.statistics.read(.slotsUsed) } } }
+
     /// Prometheus text format 0.0.4.
     func text() -> String {
         let shards = shards.withLock { $0 }

@@ -133,7 +133,13 @@ final class ServerProcess {
         logger.log(.info, "draining", ["graceMs": .number(grace)])
         for thread in threads { thread.post(.drain, UInt64(grace)) }
         let deadline = MonotonicClock.seconds + Double(grace) / 1000
+        var stopped = false
         while threads.contains(where: { !$0.hasEnded }) {
+            // A shard serves probes until none of them has a connection: load balancers see the 503 whichever shard they meet.
+            if !stopped, metrics.slotsUsed == 0 {
+                stopped = true
+                for thread in threads { thread.post(.stop, 0) }
+            }
             if MonotonicClock.seconds >= deadline {
                 logger.flush()
                 logger.log(.error, "grace is over: leaving with connections open")

@@ -18,6 +18,8 @@ enum StreamOwner {
 enum ShardMessage: UInt32 {
     /// Readiness off, live work told and given its grace (`first`: milliseconds), then the loop ends.
     case drain = 1
+    /// No shard has a connection left: close the listeners and end.
+    case stop = 2
 }
 
 /// One shard's loop: the packet path from an event to the feature that owns its stream.
@@ -38,6 +40,7 @@ final class ShardLoop {
     private let ring: LogRing
     private var log: LogWriter
     private var draining = false
+    private var stopping = false
     private var listenersClosing = false
 
     init(shard: Shard, snapshot: ServerSnapshot, logRing: LogRing, listeners: [ListenerPlan]) {
@@ -67,7 +70,7 @@ final class ShardLoop {
         while true {
             shard.turn()
             while shard.next(&event) { dispatch(event) }
-            if draining, finished() { return }
+            if stopping, finished() { return }
         }
     }
 
@@ -223,6 +226,7 @@ final class ShardLoop {
         for message in shard.inbox.takeAll() {
             switch ShardMessage(rawValue: message.kind) {
             case .drain: drain(graceMilliseconds: message.first)
+            case .stop: stopping = true
             case nil: break
             }
         }
@@ -237,9 +241,8 @@ final class ShardLoop {
         bridge.drain(graceMilliseconds: graceMilliseconds)
     }
 
-    /// Health probes are served until no connection remains; then the listeners close, and with them the loop ends.
+    /// Health probes are served until no connection remains on any shard; then the listeners close, and with them the loop ends.
     private func finished() -> Bool {
-        if shard.slotsUsed > 0 { return false }
         if !listenersClosing {
             listenersClosing = true
             shard.closeListeners()

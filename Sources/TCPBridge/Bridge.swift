@@ -1,4 +1,5 @@
 import Engine
+import HTTP
 import Wire
 
 /// One `/tcp` WebSocket and its target: what both directions need, in two cache lines.
@@ -15,9 +16,10 @@ struct Bridge {
     var target: SlotIndex  // 48
     var lastActivity: UInt64  // 56: shard milliseconds of the last byte to or from the target
     var control: UnsafeMutablePointer<ControlPayload>?  // 64: only while a control frame is incomplete
-    var session: Unmanaged<BridgeSession>?  // 72
-    var nextFree: UInt32  // 76
-    var lookup: UInt32  // 80
+    var opening: Unmanaged<BridgeOpening>?  // 72: until the target is connected
+    var sessionPlace: Unmanaged<ConnectionQuota.Entry>?  // 80
+    var addressPlace: Unmanaged<ConnectionQuota.Entry>?  // 88
+    var nextFree: UInt32  // 92
     var phase: Phase
     var clientPaused: Bool  // the target is congested
     var targetPaused: Bool  // the client is congested
@@ -33,14 +35,13 @@ struct ControlPayload {
                 UInt64, UInt64, UInt64, UInt64, UInt64, UInt64, UInt64, UInt64)
 }
 
-/// What is needed when a bridge opens, retries and ends, never per message.
-final class BridgeSession {
+/// What is needed until the target is connected.
+final class BridgeOpening {
     let sessionKey: String
     let addressKey: String
     let webSocketKey: String
     let port: UInt16
-    var countsSession = false
-    var countsAddress = false
+    var lookup: UInt32 = 0
     var candidates: [SocketAddress] = []
     var early: [(buffer: BufferIndex, start: Int, count: Int)] = []  // came before there was a target
 

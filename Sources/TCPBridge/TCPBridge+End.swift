@@ -107,13 +107,13 @@ extension TCPBridge {
     func free(_ index: UInt32) {
         let bridge = bridge(index)
         precondition(bridge.pointee.phase != .free)
-        if let session = bridge.pointee.session?.takeUnretainedValue() {
-            if session.countsSession { state.pointee.shared.sessions.release(session.sessionKey) }
-            if session.countsAddress { state.pointee.shared.addresses.release(session.addressKey) }
-            for early in session.early { state.pointee.shard.release(early.buffer) }
-            bridge.pointee.session?.release()
-            bridge.pointee.session = nil
+        if let opening = bridge.pointee.opening {
+            for early in opening.takeUnretainedValue().early { state.pointee.shard.release(early.buffer) }
+            opening.release()
+            bridge.pointee.opening = nil
         }
+        if let place = bridge.pointee.sessionPlace { state.pointee.shared.sessions.release(place.takeRetainedValue()) }
+        if let place = bridge.pointee.addressPlace { state.pointee.shared.addresses.release(place.takeRetainedValue()) }
         dropPayload(bridge)
         if bridge.pointee.phase != .resolving { state.pointee.counters.subtract(.active) }
         bridge.pointee.phase = .free

@@ -43,28 +43,28 @@ extension TCPBridge {
             if request.leftover.buffer != .none { shard.release(request.leftover.buffer) }
             return UpgradeAnswer.refuse(request.client, status: 503, message: "Too many connections", on: shard)
         }
-        let session = BridgeSession(sessionKey: request.sessionID, addressKey: request.clientAddress,
+        let opening = BridgeOpening(sessionKey: request.sessionID, addressKey: request.clientAddress,
                                     webSocketKey: request.webSocketKey, port: request.port)
         bridge(index).initialize(
             to: Bridge(
                 reader: FrameReader(expectsMask: true), client: request.client, target: .none, lastActivity: shard.now,
-                control: nil, session: Unmanaged.passRetained(session), nextFree: .max, lookup: 0, phase: .resolving,
+                control: nil, opening: Unmanaged.passRetained(opening), sessionPlace: nil, addressPlace: nil, nextFree: .max, phase: .resolving,
                 clientPaused: false, targetPaused: false, repliesPending: false))
         shard.transfer(request.client, to: state.pointee.clientOwner, context: index)
         // Until the client has its answer its frames wait in the kernel; those that came along with the head wait here.
         shard.pauseReceive(request.client)
-        if request.leftover.buffer != .none { session.early = [request.leftover] }
+        if request.leftover.buffer != .none { opening.early = [request.leftover] }
         switch state.pointee.policy.judge(host: request.host, port: request.port) {
         case .refused(let refusal):
             refuse(index, refusal)
         case .address(let address):
-            session.candidates = [SocketAddress(address, port: request.port)]
-            begin(index, session)
+            opening.candidates = [SocketAddress(address, port: request.port)]
+            begin(index, opening)
         case .resolve(let name):
             guard let lookup = shard.lookUp(name, owner: state.pointee.clientOwner, context: index) else {
                 return refuse(index, .lookupFailed)
             }
-            bridge(index).pointee.lookup = lookup
+            opening.lookup = lookup
         }
     }
 
@@ -85,51 +85,51 @@ extension TCPBridge {
     /// A buffer that came before there was a target waits.
     @inline(never)
     func keepEarly(_ index: UInt32, _ buffer: BufferIndex, _ start: Int, _ count: Int) {
-        guard let session = bridge(index).pointee.session?.takeUnretainedValue(),
-            session.early.count < BridgeSession.earlyBuffersMaximum
+        guard let opening = bridge(index).pointee.opening?.takeUnretainedValue(),
+            opening.early.count < BridgeOpening.earlyBuffersMaximum
         else {
             state.pointee.shard.release(buffer)
             return refuse(index, status: 400, message: "Too much data before the upgrade was answered")
         }
-        session.early.append((buffer: buffer, start: start, count: count))
+        opening.early.append((buffer: buffer, start: start, count: count))
     }
 
     func resolved(_ index: UInt32, _ event: Event) {
         let addresses = state.pointee.shard.takeAddresses(event.detail)
         let bridge = bridge(index)
         // The client may have left, and its place may have been given to another.
-        guard Int(index) < state.pointee.touched, bridge.pointee.phase == .resolving, bridge.pointee.lookup == event.detail,
-            let session = bridge.pointee.session?.takeUnretainedValue()
+        guard Int(index) < state.pointee.touched, bridge.pointee.phase == .resolving,
+            let opening = bridge.pointee.opening?.takeUnretainedValue(), opening.lookup == event.detail
         else { return }
         guard event.result == 0, !addresses.isEmpty else { return refuse(index, .lookupFailed) }
         let permitted = addresses.filter { address in
             IPAddress(bytes: address.bytes).map { state.pointee.policy.permits($0) } ?? false
         }
         guard !permitted.isEmpty else { return refuse(index, .noAddressAcceptable) }
-        session.candidates = permitted.map { address in
+        opening.candidates = permitted.map { address in
             var address = address
-            address.port = session.port
+            address.port = opening.port
             return address
         }
-        begin(index, session)
+        begin(index, opening)
     }
 
     /// Takes the quotas, answers 101 and dials.
-    private func begin(_ index: UInt32, _ session: BridgeSession) {
+    private func begin(_ index: UInt32, _ opening: BridgeOpening) {
         let shared = state.pointee.shared
-        guard shared.sessions.acquire(session.sessionKey, limit: shared.settings.maxConnections) else {
+        guard let place = shared.sessions.acquire(opening.sessionKey, limit: shared.settings.maxConnections) else {
             return refuse(index, .tooManyConnections)
         }
-        session.countsSession = true
+        bridge(index).pointee.sessionPlace = Unmanaged.passRetained(place)
         if shared.settings.maxConnectionsPerAddress > 0 {
-            guard shared.addresses.acquire(session.addressKey, limit: shared.settings.maxConnectionsPerAddress) else {
-                    return refuse(index, .tooManyConnections)
+            guard let place = shared.addresses.acquire(opening.addressKey, limit: shared.settings.maxConnectionsPerAddress) else {
+                return refuse(index, .tooManyConnections)
             }
-            session.countsAddress = true
+            bridge(index).pointee.addressPlace = Unmanaged.passRetained(place)
         }
         let shard = state.pointee.shard
         let bridge = bridge(index)
-        guard UpgradeAnswer.accept(bridge.pointee.client, key: session.webSocketKey, on: shard) else {
+        guard UpgradeAnswer.accept(bridge.pointee.client, key: opening.webSocketKey, on: shard) else {
             return refuse(index, status: 503, message: "Out of buffers")
         }
         bridge.pointee.phase = .connecting
@@ -141,8 +141,8 @@ extension TCPBridge {
             return end(index, .internalError, drainMilliseconds: Self.undeliveredMilliseconds)
         }
         shard.resumeReceive(bridge.pointee.client)
-        let early = session.early
-        session.early = []
+        let early = opening.early
+        opening.early = []
         for piece in early {
             // An earlier piece may have ended the connection.
             if bridge.pointee.phase == .free { shard.release(piece.buffer) } else {
@@ -155,10 +155,10 @@ extension TCPBridge {
     /// none is left.
     func dialNext(_ index: UInt32) -> Bool {
         let bridge = bridge(index)
-        guard let session = bridge.pointee.session?.takeUnretainedValue() else { return false }
+        guard let opening = bridge.pointee.opening?.takeUnretainedValue() else { return false }
         let shard = state.pointee.shard
-        while !session.candidates.isEmpty {
-            let address = session.candidates.removeFirst()
+        while !opening.candidates.isEmpty {
+            let address = opening.candidates.removeFirst()
             var error: Int32 = 0
             let slot = shard.connect(to: address, owner: state.pointee.targetOwner, context: index, error: &error)
             guard slot != .none else { continue }
@@ -178,6 +178,8 @@ extension TCPBridge {
     func targetConnected(_ index: UInt32) {
         let bridge = bridge(index)
         bridge.pointee.phase = .open
+        bridge.pointee.opening?.release()
+        bridge.pointee.opening = nil
         bridge.pointee.lastActivity = state.pointee.shard.now
         state.pointee.shard.setTimer(bridge.pointee.client, afterMilliseconds: state.pointee.idleMilliseconds)
     }
