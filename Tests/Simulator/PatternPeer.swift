@@ -54,8 +54,8 @@ public final class PatternPeer: RemotePeer {
     public private(set) var sawEnd = false
     /// The connection was lost.
     public private(set) var sawLoss = false
-    /// The connection, once the peer acted.
-    public private(set) weak var socket: SimulatedSocket?
+    /// The connection, once the peer acted; `SimulatedKernel.tearDown` breaks the cycle.
+    public private(set) var socket: SimulatedSocket?
     /// The peer will do no more.
     public private(set) var isDone = false
 

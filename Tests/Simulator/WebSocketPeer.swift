@@ -65,8 +65,8 @@ public final class WebSocketPeer: RemotePeer {
     public private(set) var sawEnd = false
     /// The connection was lost.
     public private(set) var sawLoss = false
-    /// The connection, once the peer acted.
-    public private(set) weak var socket: SimulatedSocket?
+    /// The connection, once the peer acted; `SimulatedKernel.tearDown` breaks the cycle.
+    public private(set) var socket: SimulatedSocket?
     /// Pings without a pong so far.
     public var pongsMissing: Int { pings.count }
 

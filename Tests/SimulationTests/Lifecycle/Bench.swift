@@ -6,7 +6,7 @@ import Testing
 
 /// A peer that does nothing of its own: the test moves its hands.
 final class StillPeer: RemotePeer {
-    private(set) weak var socket: SimulatedSocket?
+    private(set) var socket: SimulatedSocket?
     func act(_ socket: SimulatedSocket, _ kernel: SimulatedKernel) -> UInt64? {
         self.socket = socket
         return nil
