@@ -55,7 +55,7 @@ extension SimulatedKernel {
             var limit = buffer.count
             if random.chance(faults.shortRead) { limit = min(limit, 1 + random.size(upTo: limit)) }
             let count = socket.incoming.read(buffer.address, limit)
-            socket.deliveredBytes += count
+            socket.readsDelivered += 1
             wakePeer(socket)
             let flags = UInt32(IORING_CQE_F_BUFFER) | UInt32(buffer.identifier) << UInt32(IORING_CQE_BUFFER_SHIFT)
             guard request.multishot, hasCompletionRoom, !random.chance(faults.multishotEnds) else {

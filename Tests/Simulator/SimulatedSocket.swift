@@ -54,8 +54,8 @@ public final class SimulatedSocket {
     public internal(set) var descriptor: Int32 = -1
     /// Whether a fault of the kernel touched this connection: what it carried may be cut short.
     public internal(set) var disturbed = false
-    /// Bytes the kernel has put into buffers of the engine.
-    public internal(set) var deliveredBytes = 0
+    /// Reads by which the kernel has filled buffers of the engine.
+    public internal(set) var readsDelivered = 0
     /// Port the remote peer is seen with.
     public internal(set) var peerPort: UInt16 = 0
 

@@ -41,6 +41,8 @@ public final class WebSocketPeer: RemotePeer {
         public var stalls = 0
         /// See `stalls`.
         public var stallNanoseconds = 50_000_000
+        /// Whether FIN follows its Close at once, before the server's.
+        public var finishesEarly = false
         /// How it ends.
         public var ending = Ending.answer
         /// The default.
@@ -120,7 +122,7 @@ public final class WebSocketPeer: RemotePeer {
     /// FIN: when the end has come and everything is written.
     private var mayFinish: Bool {
         guard outputSent == output.count else { return false }
-        if sawEnd || closeQueued && closeCode != nil { return true }
+        if sawEnd || closeQueued && (closeCode != nil || manners.finishesEarly) { return true }
         if status.map({ $0 != 101 }) ?? false { return true }
         return manners.ending == .finish && sentBytes >= manners.total
     }

@@ -100,6 +100,7 @@ struct BridgeWorld {
         manners.frameMaximum = 1 + max(random.size(upTo: 70_000), manners.total / 300)
         manners.fragments = random.chance(300_000) ? 400_000 : 0
         manners.pings = random.chance(300_000) ? 100_000 : 0
+        manners.finishesEarly = random.chance(400_000)
         manners.isEager = random.chance(300_000)
         manners.writeMaximum = 1 + max(random.size(upTo: 200_000), manners.total / 200)
         manners.readMaximum = 1 + max(random.size(upTo: 65535), bytes / 200)

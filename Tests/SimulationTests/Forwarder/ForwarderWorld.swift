@@ -137,6 +137,7 @@ struct ForwarderWorld {
         let closesAt = random.chance(100_000) ? random.size(upTo: 500) : Int.max
         for turn in 0..<Self.turnsMaximum {
             forwarder.turn = turn
+            forwarder.checkPauses()
             shard.turn()
             while shard.next(&event) {
                 kernel.trace.add(.event, at: kernel.nanoseconds, Int(event.kind.rawValue), Int(event.context), event.count)

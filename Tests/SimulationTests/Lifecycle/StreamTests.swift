@@ -109,6 +109,23 @@ import Testing
         bench.finish()
     }
 
+    @Test func lingerDeliversToAPeerThatHasFinished() throws {
+        let bench = try Bench(outgoing: 1000)
+        let (socket, slot) = try bench.accept()
+        let bytes = Bench.pattern(5000)
+        try bench.send(slot, bytes)
+        bench.shard.linger(slot, drainMilliseconds: 5000)
+        bench.kernel.remoteFinish(socket)
+        bench.turns(3)
+        var read: [UInt8] = []
+        bench.turn(until: {
+            read += bench.read(socket)
+            return bench.shard.slotsUsed == 0
+        })
+        #expect(read + bench.read(socket) == bytes)
+        bench.finish()
+    }
+
     @Test func lingerEndsWhenThePeerDoesNot() throws {
         let bench = try Bench()
         let (_, slot) = try bench.accept()
