@@ -13,8 +13,8 @@ extension ListenerPlan {
             if listener.serves(.tcp) { features.insert(.tcp) }
             if listener.serves(.demo), configuration.demo.enabled { features.insert(.demo) }
             plans.append(
-                try open(tag: UInt32(index), name: listener.name, address: listener.address, features: features, isDemo: false, configuration,
-                         shards))
+                try open(tag: UInt32(index), name: listener.name, address: listener.address, features: features, isDemo: false,
+                         configuration, shards))
         }
         if configuration.demo.enabled {
             plans.append(

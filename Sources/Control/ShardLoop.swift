@@ -222,6 +222,7 @@ final class ShardLoop {
         }
     }
 
+    @inline(never)
     private func readInbox() {
         for message in shard.inbox.takeAll() {
             switch ShardMessage(rawValue: message.kind) {
@@ -242,6 +243,7 @@ final class ShardLoop {
     }
 
     /// Health probes are served until no connection remains on any shard; then the listeners close, and with them the loop ends.
+    @inline(never)
     private func finished() -> Bool {
         if !listenersClosing {
             listenersClosing = true

@@ -72,7 +72,8 @@ public enum DemoPage {
             <button id="start" type="button">Start</button>
             <button id="stop" type="button" disabled>Stop</button>
             <button id="theme" type="button" class="quiet" aria-label="Switch between light and dark" title="Light or dark"
-              ><svg viewBox="0 0 16 16" aria-hidden="true"><circle cx="8" cy="8" r="5.6"/><path d="M8 2.4a5.6 5.6 0 0 1 0 11.2z"/></svg></button>
+              ><svg viewBox="0 0 16 16" aria-hidden="true"><circle cx="8" cy="8" r="5.6"/><path
+              d="M8 2.4a5.6 5.6 0 0 1 0 11.2z"/></svg></button>
           </div>
         </header>
         <main>

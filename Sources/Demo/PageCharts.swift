@@ -9,7 +9,8 @@ extension DemoPage {
         const percentile = (sorted, p) => sorted.length ? sorted[Math.max(0, Math.ceil(sorted.length * p / 100) - 1)] : NaN;
         const sortedValues = samples => samples.map(sample => sample.value).sort((a, b) => a - b);
 
-        const formatMs = ms => isNaN(ms) ? "–" : ms < 10 ? ms.toFixed(2) + " ms" : ms < 1000 ? ms.toFixed(1) + " ms" : (ms / 1000).toFixed(2) + " s";
+        const formatMs = ms => isNaN(ms) ? "–" : ms < 10 ? ms.toFixed(2) + " ms"
+          : ms < 1000 ? ms.toFixed(1) + " ms" : (ms / 1000).toFixed(2) + " s";
         function formatBytes(n) {
           const units = ["B", "KiB", "MiB", "GiB", "TiB"];
           let unit = 0;
@@ -86,7 +87,8 @@ extension DemoPage {
           area(samples, now) {
             this.begin();
             const c = this.context, peak = Math.max(...samples.map(sample => sample.value || 0), 1048576);
-            const step = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000].map(mib => mib * 1048576).find(step => peak / step <= 5) || peak / 4;
+            const step = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000].map(mib => mib * 1048576)
+              .find(step => peak / step <= 5) || peak / 4;
             const high = Math.ceil(peak / step) * step, y = value => this.top + this.height * (1 - value / high), ticks = [];
             for (let tick = 0; tick <= high; tick += step) ticks.push(tick);
             this.grid(ticks, y, tick => tick ? Math.round(tick / 1048576) + " MiB/s" : "0");

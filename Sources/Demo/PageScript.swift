@@ -57,7 +57,8 @@ extension DemoPage {
         }
 
         async function getJSON(path, options) {
-          const response = await fetch(path, options).catch(() => { throw new Error(path + " cannot be reached: is Sluice still running?"); });
+          const response = await fetch(path, options)
+            .catch(() => { throw new Error(path + " cannot be reached: is Sluice still running?"); });
           const answer = await response.json().catch(() => ({}));
           if (!response.ok) throw new Error(path + " answered " + response.status + (answer.message ? ": " + answer.message : ""));
           return answer;
@@ -83,7 +84,8 @@ extension DemoPage {
           const session = await step(current, "session", async () => {
             const answer = await getJSON("/session", { method: "POST", credentials: "same-origin" });
             const hours = Math.round((Date.parse(answer.session.expiresAt) - Date.now()) / 36e5);
-            return ["POST /session: 201. The cookie aero_session is HttpOnly, so this page cannot read it; it is valid for " + hours + " h", answer];
+            return ["POST /session: 201. The cookie aero_session is HttpOnly, so this page cannot read it; it is valid for "
+              + hours + " h", answer];
           });
           const url = new URL(session.endpoints.tcp, location.href);
           url.protocol = location.protocol === "https:" ? "wss:" : "ws:";
@@ -144,15 +146,16 @@ extension DemoPage {
         async function measure(current) {
           if (current.isOver) return;
           current.step = "measure";
-          show("measure", "now", "Small requests all the time; downloads for " + downloadMs / 1000 + " s out of every " + (downloadMs + quietMs) / 1000
-            + " s on a WebSocket of their own");
+          show("measure", "now", "Small requests all the time; downloads for " + downloadMs / 1000 + " s out of every "
+            + (downloadMs + quietMs) / 1000 + " s on a WebSocket of their own");
           startWorker(current);
           while (!current.isOver) {
             const began = performance.now(), isBusy = current.isBusy;
             const answer = await current.ping.request("/ping");
             // A sample counts for the state it began and ended in; those that straddle belong to neither.
             if (isBusy === current.isBusy)
-              (isBusy ? current.busy : current.quiet).push({ at: performance.timeOrigin + answer.firstByteAt, value: Math.max(answer.firstByteAt - began, .005) });
+              (isBusy ? current.busy : current.quiet).push(
+                { at: performance.timeOrigin + answer.firstByteAt, value: Math.max(answer.firstByteAt - began, .005) });
             window.sluiceDemo.roundTrips++;
             await new Promise(resolve => setTimeout(resolve, pingIntervalMs));
           }
@@ -164,7 +167,8 @@ extension DemoPage {
           const worker = current.worker = new Worker(address);
           let last = 0;
           const later = (work, ms) => current.timers.push(setTimeout(() => current.isOver || work(), ms));
-          const begin = () => document.hidden ? later(begin, quietMs) : worker.postMessage({ kind: "download", byteCount: bulkRequestBytes });
+          const begin = () => document.hidden ? later(begin, quietMs)
+            : worker.postMessage({ kind: "download", byteCount: bulkRequestBytes });
           worker.onerror = event => fail(current, new Error(event.message || "The worker failed"));
           worker.onmessage = ({ data }) => {
             if (current.isOver) return;
@@ -215,7 +219,8 @@ extension DemoPage {
         byId("start").onclick = start;
         byId("stop").onclick = stop;
         byId("theme").onclick = () => {
-          const root = document.documentElement, isDark = root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+          const root = document.documentElement;
+          const isDark = root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
           root.dataset.theme = isDark ? "light" : "dark";
           if (run) run.isDrawn = false;
         };

@@ -5,11 +5,14 @@ extension DemoPage {
         :root{--ground:#f6f7f8;--card:#fff;--ink:#16202a;--soft:#5d6b78;--line:#dfe4e8;--grid:#e9edf0;--a:#0b7a75;--a-fill:#0b7a7522;
           --b:#b4690e;--bad:#b3261e;--good:#0b7a75;--shadow:0 1px 2px #16202a0d,0 4px 16px #16202a0a;color-scheme:light}
         @media (prefers-color-scheme:dark){:root:not([data-theme=light]){--ground:#0f1418;--card:#161d23;--ink:#e6edf2;--soft:#8fa0ae;
-          --line:#27323b;--grid:#202a32;--a:#3fc1b5;--a-fill:#3fc1b522;--b:#e0a04a;--bad:#ff8a80;--good:#3fc1b5;--shadow:none;color-scheme:dark}}
+          --line:#27323b;--grid:#202a32;--a:#3fc1b5;--a-fill:#3fc1b522;--b:#e0a04a;--bad:#ff8a80;--good:#3fc1b5;
+          --shadow:none;color-scheme:dark}}
         :root[data-theme=dark]{--ground:#0f1418;--card:#161d23;--ink:#e6edf2;--soft:#8fa0ae;
-          --line:#27323b;--grid:#202a32;--a:#3fc1b5;--a-fill:#3fc1b522;--b:#e0a04a;--bad:#ff8a80;--good:#3fc1b5;--shadow:none;color-scheme:dark}
+          --line:#27323b;--grid:#202a32;--a:#3fc1b5;--a-fill:#3fc1b522;--b:#e0a04a;--bad:#ff8a80;--good:#3fc1b5;
+          --shadow:none;color-scheme:dark}
         *{box-sizing:border-box}
-        body{margin:0;background:var(--ground);color:var(--ink);font:15px/1.5 system-ui,-apple-system,"Segoe UI",Roboto,"DejaVu Sans",sans-serif;
+        body{margin:0;background:var(--ground);color:var(--ink);
+          font:15px/1.5 system-ui,-apple-system,"Segoe UI",Roboto,"DejaVu Sans",sans-serif;
           font-variant-numeric:tabular-nums}
         header,main{max-width:1180px;margin:0 auto;padding:0 24px}
         header{display:flex;flex-wrap:wrap;gap:16px;align-items:center;justify-content:space-between;padding-top:28px;padding-bottom:20px}
@@ -20,7 +23,8 @@ extension DemoPage {
         .brand p{margin:2px 0 0;color:var(--soft)}
         h2{margin:0 0 12px;font-size:14px;font-weight:600;display:flex;flex-wrap:wrap;gap:4px 12px;justify-content:space-between}
         .controls{display:flex;gap:8px;align-items:center}
-        button{font:inherit;font-weight:600;padding:7px 16px;border-radius:8px;border:1px solid var(--line);background:var(--card);color:var(--ink);cursor:pointer}
+        button{font:inherit;font-weight:600;padding:7px 16px;border-radius:8px;border:1px solid var(--line);
+          background:var(--card);color:var(--ink);cursor:pointer}
         #start:not(:disabled){background:var(--a);border-color:var(--a);color:var(--card)}
         button:disabled{opacity:.45;cursor:default}
         button:focus-visible{outline:2px solid var(--a);outline-offset:2px}
@@ -41,7 +45,8 @@ extension DemoPage {
         .link{flex:1;text-align:center;min-width:90px}
         .link span,.link small{display:block;overflow-wrap:anywhere}
         .link i{display:block;height:2px;margin:5px 0;background-color:var(--line)}
-        .link.on i{background:repeating-linear-gradient(90deg,var(--a) 0 8px,transparent 8px 16px);background-size:16px 2px;animation:flow .7s linear infinite}
+        .link.on i{background:repeating-linear-gradient(90deg,var(--a) 0 8px,transparent 8px 16px);
+          background-size:16px 2px;animation:flow .7s linear infinite}
         @keyframes flow{from{background-position:16px 0}to{background-position:0 0}}
         @media (prefers-reduced-motion:reduce){.link.on i{animation:none}}
         .figures{display:grid;grid-template-columns:repeat(4,1fr);gap:16px;margin:16px 0}
@@ -62,7 +67,8 @@ extension DemoPage {
         .steps{list-style:none;margin:0;padding:0}
         .steps li{position:relative;padding:0 0 16px 28px}
         .steps li:last-child{padding-bottom:0}
-        .steps li::before{content:"";position:absolute;left:4px;top:6px;width:10px;height:10px;border-radius:50%;border:2px solid var(--line);background:var(--card)}
+        .steps li::before{content:"";position:absolute;left:4px;top:6px;width:10px;height:10px;border-radius:50%;
+          border:2px solid var(--line);background:var(--card)}
         .steps li::after{content:"";position:absolute;left:10px;top:22px;bottom:-2px;width:2px;background:var(--line)}
         .steps li:last-child::after{display:none}
         .steps li[data-step=done]::before{background:var(--good);border-color:var(--good)}

@@ -168,6 +168,29 @@ extension Shard {
         return identifier
     }
 
+    // The turn's own functions stay free of reference counting, so what touches the resolver's class is out of line.
+
+    /// A descriptor of the resolver is ready.
+    @inline(never)
+    func resolverPolled(_ token: Token, _ result: Int32) { state.pointee.resolver.pointee.polled(self, token, result) }
+
+    /// The resolver's timer fired.
+    @inline(never)
+    func resolverTimePassed() { state.pointee.resolver.pointee.timePassed(self) }
+
+    /// Fills `event` with a finished look-up; false when there is none.
+    @inline(never)
+    func nextLookup(_ event: inout Event) -> Bool {
+        guard let lookup = state.pointee.resolver.pointee.takeFinished() else { return false }
+        event.kind = .resolved
+        event.owner = lookup.owner
+        event.context = lookup.context
+        event.detail = lookup.identifier
+        event.result = lookup.status
+        event.slot = .none
+        return true
+    }
+
     /// The addresses of a finished look-up (port 0), in the system's order; they can be taken once.
     public func takeAddresses(_ lookup: UInt32) -> [SocketAddress] {
         state.pointee.resolver.pointee.takeAddresses(lookup)

@@ -37,7 +37,7 @@ extension Shard {
             state.pointee.inboxPending = true
             return false
         case .poll:
-            state.pointee.resolver.pointee.polled(self, Token(packed: completion.token), completion.result)
+            resolverPolled(Token(packed: completion.token), completion.result)
             return false
         default: return false
         }

@@ -8,7 +8,8 @@ import Ring
 /// - An interactive stream has one multishot receive armed on small buffers: a message costs no submission. Idle, it
 ///   holds no buffer; the kernel takes one when bytes arrive.
 /// - A stream whose reads keep filling small buffers is bulk: single receives on bulk buffers, armed one at a time and
-///   behind the sends of the turn. Its owner pauses it while the buffer is being sent. Reads that a small buffer would have held make it small again.
+///   behind the sends of the turn. Its owner pauses it while the buffer is being sent. Reads that a small buffer would
+///   have held make it small again.
 /// - Pausing cancels a multishot receive; what the kernel had already received still arrives and is queued, bounded by
 ///   the kernel's own 32 reads a turn.
 /// - A small ring without buffers parks the stream (`starved`) until buffers came back. An empty bulk ring makes the
@@ -220,7 +221,11 @@ extension Shard {
             current = state.pointee.slots[Int(current)].nextStarved
         }
         let next = record.pointee.nextStarved
-        if previous == SlotIndex.none.raw { state.pointee.starvedHead = next } else { state.pointee.slots[Int(previous)].nextStarved = next }
+        if previous == SlotIndex.none.raw {
+            state.pointee.starvedHead = next
+        } else {
+            state.pointee.slots[Int(previous)].nextStarved = next
+        }
         if next == SlotIndex.none.raw { state.pointee.starvedTail = previous }
         record.pointee.nextStarved = SlotIndex.none.raw
     }

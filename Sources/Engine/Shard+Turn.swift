@@ -3,6 +3,10 @@ import CSocket
 import Glibc
 import Ring
 
+/// The turn: see the theory of operation in `Shard.swift`.
+///
+/// Nothing here may count a reference or allocate: it runs for every entry into the kernel. What touches a class (look-ups)
+/// stands in functions of its own that run only when there is something to take.
 extension Shard {
     /// One turn: flush output, submit everything, wait for something to happen.
     ///
@@ -66,15 +70,7 @@ extension Shard {
             state.pointee.statistics.add(.timersFired)
             if timerFired(timer, &event) { return true }
         }
-        if let lookup = state.pointee.resolver.pointee.takeFinished() {
-            event.kind = .resolved
-            event.owner = lookup.owner
-            event.context = lookup.context
-            event.detail = lookup.identifier
-            event.result = lookup.status
-            event.slot = .none
-            return true
-        }
+        if state.pointee.resolver.pointee.hasFinished, nextLookup(&event) { return true }
         if state.pointee.inboxPending {
             state.pointee.inboxPending = false
             event.kind = .inbox
@@ -93,7 +89,7 @@ extension Shard {
             resumeAccepting()
             return false
         case .resolver:
-            state.pointee.resolver.pointee.timePassed(self)
+            resolverTimePassed()
             return false
         default:
             event.kind = .shardTimer

@@ -2,6 +2,11 @@ import Engine
 import Glibc
 import Wire
 
+/// Answering.
+///
+/// A response with bytes as body is copied into pool buffers and queued whole; a streamed body is filled buffer by buffer
+/// as the client takes it. Whether the connection goes on to its next request or ends politely is decided when the last
+/// of it is queued.
 extension HTTPServer {
     /// Answers the present request of a connection, then goes on with `next`.
     public func respond(_ index: UInt32, _ response: Response) {

@@ -98,7 +98,8 @@ public final class SessionGateway {
     }
 
     private func isSecure(_ request: RequestView) -> Bool {
-        ClientAddress.isSecure(connectionIsTLS: false, forwardedProto: request.first(.xForwardedProto), trustProxy: settings.http.trustProxy)
+        ClientAddress.isSecure(
+            connectionIsTLS: false, forwardedProto: request.first(.xForwardedProto), trustProxy: settings.http.trustProxy)
     }
 
     private func postSession(_ request: RequestView, _ origin: Origin?) -> Response {
@@ -233,7 +234,8 @@ public final class SessionGateway {
         if settings.origins.judge(originLines: request.all(.origin), hosts: request.all(.host)) == .refused {
             return .refused(Refusal.originNotAllowed.status, Refusal.originNotAllowed.message)
         }
-        let query = Span(_unsafeElements: UnsafeRawBufferPointer(rebasing: request.bytes[request.query]).assumingMemoryBound(to: UInt8.self))
+        let queryBytes = UnsafeRawBufferPointer(rebasing: request.bytes[request.query])
+        let query = Span(_unsafeElements: queryBytes.assumingMemoryBound(to: UInt8.self))
         do {
             let target = try TCPQuery.parse(query)
             return .tcp(UpgradeAdmission(sessionID: session.sessionID, clientAddress: "\(client)", webSocketKey: key, target: target))

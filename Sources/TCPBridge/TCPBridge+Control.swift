@@ -32,6 +32,7 @@ extension TCPBridge {
         return react(index, run.opcode, UnsafeRawBufferPointer(start: bytes, count: payload.pointee.count))
     }
 
+    @inline(never)
     private func newPayload(_ bridge: UnsafeMutablePointer<Bridge>) -> UnsafeMutablePointer<ControlPayload> {
         let payload = UnsafeMutableRawPointer.allocate(byteCount: MemoryLayout<ControlPayload>.size, alignment: 8)
             .initializeMemory(as: UInt8.self, repeating: 0, count: MemoryLayout<ControlPayload>.size)

@@ -48,8 +48,8 @@ extension TCPBridge {
         bridge(index).initialize(
             to: Bridge(
                 reader: FrameReader(expectsMask: true), client: request.client, target: .none, lastActivity: shard.now,
-                control: nil, opening: Unmanaged.passRetained(opening), sessionPlace: nil, addressPlace: nil, nextFree: .max, phase: .resolving,
-                clientPaused: false, targetPaused: false, repliesPending: false))
+                control: nil, opening: Unmanaged.passRetained(opening), sessionPlace: nil, addressPlace: nil, nextFree: .max,
+                phase: .resolving, clientPaused: false, targetPaused: false, repliesPending: false))
         shard.transfer(request.client, to: state.pointee.clientOwner, context: index)
         // Until the client has its answer its frames wait in the kernel; those that came along with the head wait here.
         shard.pauseReceive(request.client)

@@ -154,7 +154,8 @@ extension ConfigurationFolding {
             configuration.gateway.session.secret = fallbackSecret ?? Self.randomSecret()
             configuration.generatesSessionSecret = true
             warnings.append(
-                "no session secret is configured; a random one is used, so sessions end with this process and no other instance accepts them"
+                "no session secret is configured; a random one is used, so sessions end with this process "
+                    + "and no other instance accepts them"
             )
         } else {
             configuration.gateway.session.secret = secret

@@ -66,7 +66,8 @@ struct ConfigurationSchema {
         [
             .text(
                 "gateway.public_base_url", .text, "PUBLIC_BASE_URL", at: \.publicBaseURL, check: { BaseURL.problem($0) },
-                "The URL clients see, http or https. Its path prefixes every route; its origin is the default allowlist. Default: http://localhost:PORT."
+                "The URL clients see, http or https. Its path prefixes every route; its origin is the default allowlist. "
+                    + "Default: http://localhost:PORT."
             ),
             .list(
                 "gateway.allowed_origins", of: "origins, null or *", "ALLOWED_ORIGINS", at: \.allowedOrigins, check: checkOrigin,

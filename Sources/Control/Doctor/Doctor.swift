@@ -1,8 +1,9 @@
 // What this machine allows, and what to do about what it does not.
 //
 // Theory of operation. Every examination asks the kernel itself (a ring is set up, an address is bound, a limit
-// is read) rather than guessing from a version, and becomes one `Finding`. Nothing is changed and nothing stays open. FAIL means the gateway
-// would not start or not serve with this configuration; WARN means it runs with less than it could.
+// is read) rather than guessing from a version, and becomes one `Finding`. Nothing is changed and nothing stays
+// open. FAIL means the gateway would not start or not serve with this configuration; WARN means it runs with less
+// than it could.
 
 import Glibc
 import Ring
@@ -59,7 +60,7 @@ public enum Doctor {
 
     /// Cores this process may run on (its affinity mask; at least 1).
     static var usableCores: Int {
-        // sched_getaffinity(2) is behind _GNU_SOURCE; the kernel tells the same as text: `Cpus_allowed:	3f`.
+        // sched_getaffinity(2) is behind _GNU_SOURCE; the kernel tells the same as text: `Cpus_allowed: 3f`, a tab between.
         let mask = SystemFile.lines("/proc/self/status").first { $0.hasPrefix("Cpus_allowed:") }?.split(separator: "\t").last
         let count = (mask ?? "").reduce(0) { $0 + ($1.hexDigitValue?.nonzeroBitCount ?? 0) }
         return max(1, count > 0 ? count : sysconf(Int32(_SC_NPROCESSORS_ONLN)))

@@ -1,9 +1,9 @@
 // The control thread's end of logging: its own records, and the writing out of everybody's.
 //
-// Theory of operation. Every shard has a `LogRing`; the control thread has one too. `flush` empties them in turn into the output descriptor, straight from
-// the ring's memory. Rings hold whole lines, but their memory wraps inside a line, so the output lock matters:
-// only the control thread writes. A reader that has gone away (EPIPE) or a full disk must not stop the
-// gateway: what cannot be written is discarded and counted. The process must ignore SIGPIPE.
+// Theory of operation. Every shard has a `LogRing`; the control thread has one too. `flush` empties them in turn into
+// the output descriptor, straight from the ring's memory. Rings hold whole lines, but their memory wraps inside a
+// line, so the output lock matters: only the control thread writes. A reader that has gone away (EPIPE) or a full
+// disk must not stop the gateway: what cannot be written is discarded and counted. The process must ignore SIGPIPE.
 
 #if canImport(Glibc)
     import Glibc

@@ -1,8 +1,8 @@
 /// The value of `Host` (RFC 9110 section 7.2): `uri-host [ ":" port ]`, without user information.
 ///
 /// Stricter than the grammar where the grammar leaves room for two readings: names consist of letters, digits and
-/// `-._~` (underscores occur in names of container networks), no percent-encoding and no sub-delimiters; a port has one to five digits and at most 65535; an IP literal
-/// is an IPv6 address in brackets.
+/// `-._~` (underscores occur in names of container networks), no percent-encoding and no sub-delimiters; a port has one
+/// to five digits and at most 65535; an IP literal is an IPv6 address in brackets.
 public enum HostField {
     /// Whether `bytes[range]` is acceptable as a host.
     public static func isValid(_ bytes: Span<UInt8>, _ range: Range<Int>) -> Bool {
