@@ -18,8 +18,6 @@ public enum DemoService {
     public enum Limit {
         /// Largest body of `GET /bytes`, in bytes. 1 GiB is long enough to see a steady rate and ends by itself.
         public static let downloadBytes = 1 << 30
-        /// Largest declared body of `POST /sink`, in bytes. Uploads are discarded, so only the counter bounds them.
-        public static let uploadBytes = 1 << 40
     }
 
     /// What a request is answered with. Every answer carries `Content-Length`, and keeps the connection

@@ -1,15 +1,52 @@
-"""The demonstration page in a real browser: headless Chromium from Debian, driven by selenium."""
+"""The demonstration: its service over HTTP, and its page in headless Chromium from Debian, driven by selenium."""
+import http.client
 import json
 import shutil
 import time
 
+import services
 from harness import Skip, case, check, equal, eventually
+from rawsocket import head, refusal, tcp
+
+# The page and its service need ports of their own on a machine that may run another demonstration.
+ARGUMENTS = ["--demo", "--set", "demo.service_address=127.0.0.1:0"]
 
 START_SECONDS = 30
 # The page alternates 3 s of small requests with 3 s that have a download beside them.
 MEASURE_SECONDS = 9
 # Fetched by then on any machine that can run the browser: the first fetch and one download.
 LEAST_BYTES = (1 << 20) + (16 << 20)
+
+
+@case("demonstration-service")
+def service(context):
+    server = context.server(ARGUMENTS, private=False)
+    port = json.loads(server.request("GET", "/demo/config.json")[1])["port"]
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+
+    def ask(method, target, body=None):
+        connection.request(method, target, body)
+        response = connection.getresponse()
+        return response.status, response.getheader("Content-Length"), response.read()
+    status, _, body = ask("GET", "/")
+    check(status == 200 and body.startswith(b"Hello from a private TCP service.\n"), "/", status, body)
+    equal(ask("GET", "/ping"), (200, "5", b"pong\n"), "/ping")
+    for count in (0, 1, 255, 256, 257, 100_000, 5_000_001):
+        status, length, body = ask("GET", f"/bytes?n={count}")
+        check((status, length, len(body)) == (200, str(count), count), f"{count} bytes", status, length, len(body))
+        check(body == (services.PATTERN * (count // len(services.PATTERN) + 1))[:count], f"the pattern in {count} bytes")
+    equal(ask("HEAD", "/bytes?n=1000"), (200, "1000", b""), "HEAD")
+    equal(ask("HEAD", "/bytes?x=1&n=1073741824")[:2], (200, "1073741824"), "the largest download")
+    equal(ask("POST", "/sink", b"x" * 70_000), (200, "6", b"70000\n"), "/sink")
+    for method, target, expected in (("GET", "/bytes?n=1073741825", 400), ("GET", "/bytes?n=" + "9" * 60, 400), ("GET", "/bytes", 400),
+                                     ("GET", "/bytes?n=", 400), ("GET", "/bytes?n=-1", 400), ("GET", "/bytes?n=1x", 400),
+                                     ("GET", "/sink", 405), ("POST", "/ping", 405), ("GET", "/nothing", 404)):
+        equal(ask(method, target)[0], expected, f"{method} {target[:40]}")
+    # The one private target a demonstration may reach.
+    cookie = server.session()
+    equal(refusal(server, head(tcp(port), cookie))[0], 101, "the service through /tcp")
+    equal(refusal(server, head(tcp(server.port), cookie)), (403, "Target port not allowed"), "another port")
+    equal(refusal(server, head(tcp(port, "127.0.0.2"), cookie)), (403, "Target host not allowed"), "another host")
 
 
 def browser(context):
@@ -36,7 +73,7 @@ def browser(context):
 @case("browser-demonstration")
 def demonstration(context):
     chromium = browser(context)
-    server = context.server(["--demo", "--set", "demo.service_address=127.0.0.1:0"], private=False)
+    server = context.server(ARGUMENTS, private=False)
     response, body = server.request("GET", "/demo/config.json")
     equal(response.status, 200, "/demo/config.json")
     target = json.loads(body)

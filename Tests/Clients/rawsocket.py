@@ -115,19 +115,19 @@ class Peer:
 
     def exactly(self, count):
         """Payload bytes of binary messages until there are `count`."""
-        data = b""
+        data = bytearray()
         while len(data) < count:
             data += self.message()
         equal(len(data), count, "bytes received")
-        return data
+        return bytes(data)
 
     def until_close(self):
         """Reads to the Close frame; returns (code or None, payload of the messages before it)."""
-        data = b""
+        data = bytearray()
         while True:
             opcode, payload = self.frame()
             if opcode == CLOSE:
-                return (struct.unpack(">H", payload[:2])[0] if payload else None), data
+                return (struct.unpack(">H", payload[:2])[0] if payload else None), bytes(data)
             if opcode == BINARY:
                 data += payload
 
