@@ -134,8 +134,8 @@ struct Connection {
         let key = headerValue("sec-websocket-key", in: collected[..<end])
         guard let key, !key.isEmpty else { return false }
         let answer = Array(
-            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: \(acceptValue(key: key))\r\n\r\n"
-                .utf8)
+            ("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+                + "Sec-WebSocket-Accept: \(acceptValue(key: key))\r\n\r\n").utf8)
         head = nil
         guard answer.withUnsafeBufferPointer({ send($0.baseAddress!, count: $0.count) }) else { return false }
         let start = end - before

@@ -183,8 +183,11 @@ import Testing
     }
 
     @Test func effectiveConfigurationLoadsToItself() throws {
-        let text =
-            "tcp: { max_message: 2MiB, allowed_hosts: [\"*.example.com\"] }\ngateway: { public_base_url: \"http://h/p\" }\nlisteners: [{ address: \"[::1]:0\" }]"
+        let text = """
+            tcp: { max_message: 2MiB, allowed_hosts: ["*.example.com"] }
+            gateway: { public_base_url: "http://h/p" }
+            listeners: [{ address: "[::1]:0" }]
+            """
         guard case .loaded(let first) = load(file: text, environment: ["LOG_LEVEL": "warn"]) else {
             Issue.record("refused")
             return

@@ -12,7 +12,8 @@ import Testing
         settings.http.basePath = "/p"
         let text = SessionDocument.session(expiryMilliseconds: 1_935_731_289_123, settings: settings, relay: nil)
         let expected = """
-            {"session":{"expiresAt":"2031-05-05T07:08:09.123Z"},"endpoints":{"tcp":"/p/tcp","tcpMux":"/p/tcp-mux","dnsQuery":"/p/dns-query",\
+            {"session":{"expiresAt":"2031-05-05T07:08:09.123Z"},\
+            "endpoints":{"tcp":"/p/tcp","tcpMux":"/p/tcp-mux","dnsQuery":"/p/dns-query",\
             "dnsJson":"/p/dns-json","l2":"/p/l2","udpRelayToken":"/p/udp-relay/token"},"limits":{"tcp":{"maxConnections":64,\
             "maxMessageBytes":1048576,"connectTimeoutMs":10000,"idleTimeoutMs":300000},"dns":{"maxQueryBytes":4096},\
             "l2":{"maxFramePayloadBytes":2048,"maxControlPayloadBytes":256}}}

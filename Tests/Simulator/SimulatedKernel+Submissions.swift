@@ -30,7 +30,8 @@ extension SimulatedKernel {
             send(sqe, socket, [part])
         case IORING_OP_SENDMSG.rawValue:
             let header = UnsafePointer<msghdr>(bitPattern: UInt(sqe.addr))!.pointee
-            send(sqe, socket, (0..<Int(header.msg_iovlen)).map { (UnsafeRawPointer(header.msg_iov[$0].iov_base), header.msg_iov[$0].iov_len) })
+            let vector = UnsafeBufferPointer(start: header.msg_iov, count: Int(header.msg_iovlen))
+            send(sqe, socket, vector.map { (UnsafeRawPointer($0.iov_base), $0.iov_len) })
         case IORING_OP_SHUTDOWN.rawValue: shutdown(sqe, socket)
         case IORING_OP_CLOSE.rawValue: postInline(sqe, closeDescriptor(sqe.fd))
         default: violation("operation \(sqe.opcode) is not known")

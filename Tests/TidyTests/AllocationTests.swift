@@ -1,0 +1,62 @@
+import Foundation
+import Testing
+
+/// Counts of a process that runs with `Tests/AllocationCounter/count.c`, which says how the file is laid out.
+struct AllocationCounter {
+    let url: URL
+
+    static let wordCount = 8
+
+    /// Calls so far: malloc, calloc, realloc, aligned, mmap, free.
+    func read() throws -> [UInt64] {
+        let data = try Data(contentsOf: url)
+        guard data.count == Self.wordCount * 8 else { throw Tool.Failure(description: "the process did not load the counter") }
+        return data.withUnsafeBytes { bytes in (0..<6).map { bytes.loadUnaligned(fromByteOffset: $0 * 8, as: UInt64.self) } }
+    }
+}
+
+/// A forwarded message allocates nothing: a million of them leave the counters of the whole process where they were.
+@Suite("Allocations", .serialized)
+struct AllocationTests {
+    static let canRun = ReleaseBuild.isUsable && Tool.exists("cc")
+        && FileManager.default.isExecutableFile(atPath: ReleaseBuild.executable("sluice-target").path)
+
+    static let messageBytes = 64
+    static let inFlight = 16
+    static let warmUpMessages = 10_000
+    static let measuredMessages = 1_000_000
+
+    @Test("a million forwarded messages allocate nothing", .enabled(if: canRun, "needs a current release build with sluice-target, and cc"),
+          .timeLimit(.minutes(2)))
+    func steadyState() throws {
+        let directory = FileManager.default.temporaryDirectory.appendingPathComponent("sluice-allocations-\(UUID().uuidString)")
+        try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: true)
+        defer { try? FileManager.default.removeItem(at: directory) }
+        let library = directory.appendingPathComponent("count.so")
+        let source = Repository.root.appendingPathComponent("Tests/AllocationCounter/count.c")
+        let compiled = try Tool.run("cc", "-shared", "-fPIC", "-O2", "-Wall", "-Werror", "-o", library.path, source.path)
+        #expect(compiled.status == 0, "the counter compiles")
+        let counter = AllocationCounter(url: directory.appendingPathComponent("count"))
+        try Data().write(to: counter.url)
+
+        let target = try RunningTarget()
+        defer { target.stop() }
+        let gateway = try RunningGateway(environment: [
+            "LD_PRELOAD": library.path, "SLUICE_ALLOCATION_COUNTER": counter.url.path,
+        ])
+        defer { gateway.stop() }
+        let cookie = try gateway.openSession()
+        let started = try counter.read()
+        #expect(started[0] > 0 && started[4] > 0, "starting allocates; a counter that sees none is not in front of the C library")
+        let client = try WebSocketClient(port: gateway.port, path: "/tcp?v=1&host=127.0.0.1&port=\(target.port)", cookie: cookie)
+        try client.echo(messages: Self.warmUpMessages, payloadBytes: Self.messageBytes, inFlight: Self.inFlight)
+        let before = try counter.read()
+        try client.echo(messages: Self.measuredMessages, payloadBytes: Self.messageBytes, inFlight: Self.inFlight)
+        let after = try counter.read()
+        #expect(after == before, "calls of malloc, calloc, realloc, aligned, mmap, free")
+
+        // The counter was listening all the time: what does allocate is seen.
+        _ = try gateway.openSession()
+        #expect(try counter.read()[0] > after[0], "a request for a session allocates and is counted")
+    }
+}

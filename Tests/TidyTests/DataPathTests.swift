@@ -1,0 +1,149 @@
+import Foundation
+import Testing
+
+/// What may not happen for a message: counting references, allocating, checking exclusivity, casting.
+enum DataPath {
+    static let forbiddenPrefixes = [
+        "swift_retain", "swift_release", "swift_alloc", "swift_slowAlloc", "swift_beginAccess", "swift_isUniquelyReferenced",
+        "swift_dynamicCast", "swift_bridgeObject", "swift_unknownObject", "swift_initStackObject", "swift_weak", "swift_unowned",
+        "swift_task", "malloc", "calloc", "realloc", "aligned_alloc", "posix_memalign", "mmap",
+        // The standard library's collections and text.
+        "$sSa", "$ss15ContiguousArrayV", "$sSD", "$sSh", "$sSS",
+    ]
+
+    static func isForbidden(_ symbol: String) -> Bool { forbiddenPrefixes.contains { symbol.hasPrefix($0) } }
+
+    /// From here every message is reached.
+    static let root = "Control.ShardLoop.run() -> ()"
+
+    /// Functions the data path can call and a forwarded message does not, by the beginning of their name, and why.
+    static let cold: [(name: String, reason: String)] = [
+        ("Control.ShardLoop.(serve in ", "HTTP: requests and upgrades, before a connection is a bridge"),
+        ("Control.ShardLoop.(serveDemo in ", "HTTP: the demonstration's own service"),
+        ("Control.ShardLoop.(readInbox in ", "messages of the control thread"),
+        ("Control.ShardLoop.(finished in ", "only once the shard is stopping"),
+        ("TCPBridge.TCPBridge.(handleRare in ", "a stream connected, ended, failed, drained, or its time passed"),
+        ("TCPBridge.TCPBridge.keepEarly(", "bytes that came before there was a target"),
+        ("TCPBridge.TCPBridge.finish(", "the end of a bridge"),
+        ("function signature specialization <Arg[1] = Dead> of TCPBridge.TCPBridge.(newPayload in ", "a control frame in pieces"),
+        ("Engine.Shard.resolverPolled(", "name resolution: one look-up for each name dialled"),
+        ("Engine.Shard.resolverTimePassed(", "name resolution"),
+        ("Engine.Shard.nextLookup(", "name resolution"),
+    ]
+
+    static func isCold(_ name: String) -> Bool { cold.contains { name.hasPrefix($0.name) } }
+
+    /// Objects in which every function is examined, reached or not.
+    static let files: [String: [String]] = [
+        "Engine": [
+            "Shard+Turn", "Shard+Dispatch", "Shard+Receive", "Shard+Send", "Shard+Buffers", "Shard+Close", "Shard+Slots", "Statistics",
+        ],
+        "Wire": ["FrameReader", "FrameHeader", "ByteKernel"],
+        "TCPBridge": ["TCPBridge+Forward", "BridgeCounters"],
+    ]
+
+    /// Targets that are walked through.
+    static let targets = ["CRing", "CSocket", "Ring", "Engine", "Wire", "HTTP", "Policy", "TCPBridge", "SessionGateway", "Control"]
+
+    /// Functions of other targets that a message passes; if one of these is not reached, the walk is broken.
+    static let landmarks = [
+        "Engine.Shard.turn(", "Engine.Shard.next(", "Engine.Shard.send(", "Engine.Shard.sendFramed(", "Engine.Shard.bytes(",
+        "Engine.CounterBlock.add(", "TCPBridge.TCPBridge.handle(", "Wire.FrameReader.next(", "static Wire.ByteKernel.unmask(",
+        "static Wire.FrameHeader.encode(", "Ring.Ring.entry(", "ring_enter",
+    ]
+
+    /// What the compiler makes for values that are copied through existentials; nothing on the data path is.
+    static func isWitness(_ name: String) -> Bool { name.contains("witness ") }
+
+    /// Forbidden symbols that these functions refer to.
+    static func faults(_ code: MachineCode, _ indices: some Sequence<Int>) -> [String] {
+        indices.flatMap { index in
+            let function = code.functions[index]
+            return function.references.filter(isForbidden).sorted().map { "\(function.object): \(function.name) refers to \($0)" }
+        }.sorted()
+    }
+}
+
+/// The machine code of the release build's data path refers to no function that allocates or counts references.
+@Suite("Data path")
+struct DataPathTests {
+    static let canRun = ReleaseBuild.isUsable && Tool.exists("objdump")
+
+    @Test("no retain, release, allocation or exclusivity check", .enabled(if: canRun, "needs a current release build and objdump"))
+    func symbols() throws {
+        let code = try MachineCode(objects: DataPath.targets.flatMap { try ReleaseBuild.objects(of: $0) })
+        let walk = code.reachable(from: DataPath.root, isCold: DataPath.isCold)
+        let names = walk.inside.map { code.functions[$0].name }
+        for landmark in DataPath.landmarks {
+            #expect(names.contains { $0.hasPrefix(landmark) }, "\(landmark) is not reached from \(DataPath.root)")
+        }
+        expectNone(DataPath.faults(code, walk.inside))
+        let edges = walk.edge.map { code.functions[$0].name }
+        for cold in DataPath.cold {
+            #expect(edges.contains { $0.hasPrefix(cold.name) }, "\(cold.name) is listed as cold, and never reached: remove it")
+        }
+        // The cold ones do count references and allocate: were they walked through, the gate would see it.
+        let everything = code.reachable(from: DataPath.root) { _ in false }
+        #expect(DataPath.faults(code, everything.inside).count > 100)
+        print("Data path: \(walk.inside.count) functions reached, \(walk.edge.count) cold ones left out")
+    }
+
+    @Test("nor in any function of the data path's files", .enabled(if: canRun, "needs a current release build and objdump"))
+    func files() throws {
+        for (target, files) in DataPath.files {
+            let wanted = Set(files.map { "\($0).swift.o" })
+            let objects = try ReleaseBuild.objects(of: target).filter { wanted.contains($0.lastPathComponent) }
+            #expect(objects.count == files.count, "\(target) has an object for each of \(files)")
+            let code = try MachineCode(objects: objects)
+            #expect(code.functions.count >= files.count)
+            let examined = code.functions.indices.filter { index in
+                let name = code.functions[index].name
+                return !DataPath.isWitness(name) && !DataPath.isCold(name)
+            }
+            expectNone(DataPath.faults(code, examined))
+        }
+    }
+
+    /// A listing as objdump prints it, with a call that needs a relocation, one that does not, and one in a branch.
+    private static let listing = """
+
+        Example.swift.o:     file format elf64-x86-64
+
+        Disassembly of section .text.run:
+
+        0000000000000000 <run>:
+           0:\tpush   %rbp
+           1:\tcall   6 <run+0x6>
+        \t\t\t2: R_X86_64_PLT32\tnext-0x4
+           6:\tjne    12 <run+0x12>
+           8:\tcall   d <run+0xd>
+        \t\t\t9: R_X86_64_PLT32\t.text.rare-0x4
+
+        0000000000000000 <next>:
+           0:\tjmp    40 <deep>
+
+        0000000000000040 <deep>:
+          40:\tmov    0x0(%rip),%rax
+        \t\t\t43: R_X86_64_REX_GOTPCRELX\tswift_retain-0x4
+
+        0000000000000080 <rare>:
+          80:\tcall   85 <rare+0x5>
+        \t\t\t81: R_X86_64_PLT32\tswift_allocObject-0x4
+
+        """
+
+    @Test("a violation is found where it is reached, and only there")
+    func negative() {
+        var code = MachineCode()
+        code.add(listing: Self.listing, object: "Example.swift.o")
+        #expect(code.functions.map(\.symbol) == ["run", "next", "deep", "rare"])
+        let all = code.reachable(from: "run") { _ in false }
+        #expect(DataPath.faults(code, all.inside).count == 2)
+        let warm = code.reachable(from: "run") { $0 == "rare" }
+        #expect(DataPath.faults(code, warm.inside) == ["Example.swift.o: deep refers to swift_retain"])
+        #expect(warm.edge.map { code.functions[$0].symbol } == ["rare"])
+        let next = code.reachable(from: "next") { $0 == "deep" }
+        #expect(DataPath.faults(code, next.inside) == [])
+        #expect(code.reachable(from: "absent") { _ in false }.inside == [])
+    }
+}
