@@ -56,7 +56,8 @@ enum StyleRule {
     static func machinePathFaults(_ files: [SourceFile], checkout: String) -> [String] {
         let directories = ["home", "root", "Users", "work"]
         // At the start of a path only: `$build/work/` and `/results/work/` are fine.
-        guard let pattern = try? Regex("(?:^|[^A-Za-z0-9_.$})*/-])/(?:\(directories.joined(separator: "|")))/[A-Za-z0-9.]") else { return ["bad pattern"] }
+        let start = "(?:^|[^A-Za-z0-9_.$})*/-])"
+        guard let pattern = try? Regex(start + "/(?:\(directories.joined(separator: "|")))/[A-Za-z0-9.]") else { return ["bad pattern"] }
         // The checkout's own path; a short one could be a word of the text.
         let own = checkout.split(separator: "/").count > 1 ? checkout : nil
         return lineFaults(files, "path of a machine") { line in
