@@ -74,6 +74,9 @@ final class ServerProcess {
         plans = try ListenerPlan.open(configuration, shards: count)
         var configuration = configuration
         if let first = plans.first(where: { !$0.isDemoService }) { configuration = configuration.bound(port: first.address.port) }
+        if let service = plans.first(where: { $0.isDemoService }) {
+            configuration = configuration.demonstrationBound(port: service.address.port)
+        }
         let metrics = MetricsRegistry()
         self.metrics = metrics
         snapshot = Self.compile(configuration, plans, metrics)

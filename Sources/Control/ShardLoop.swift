@@ -48,9 +48,11 @@ final class ShardLoop {
         self.listeners = listeners
         var limits = ServerLimits()
         limits.connections = snapshot.configuration.limits.maximumConnectionsPerShard
+        limits.headMilliseconds = UInt64(snapshot.configuration.http.headMilliseconds)
+        limits.bodyMilliseconds = UInt64(snapshot.configuration.http.bodyMilliseconds)
+        limits.idleMilliseconds = UInt64(snapshot.configuration.http.idleMilliseconds)
         http = HTTPServer(shard: shard, owner: StreamOwner.http, limits: limits)
         limits.bodyBytes = Self.demoBodyBytes
-        limits.inputBytes = Self.demoBodyBytes + (256 << 10)
         demo = HTTPServer(shard: shard, owner: StreamOwner.demoService, limits: limits)
         bridge = TCPBridge(
             shard: shard, clientOwner: StreamOwner.bridgeClient, targetOwner: StreamOwner.bridgeTarget,
@@ -103,10 +105,10 @@ final class ShardLoop {
             refuse(index, violation)
             return nil
         case .late(let index):
-            http.respond(index, gateway.refuse(Problem(408, "request_timeout", "Request not received in time")))
+            refuse(index, Problem(408, "request_timeout", "Request not received in time"))
             return nil
         case .overloaded(let index):
-            http.respond(index, gateway.refuse(Problem(503, "unavailable", "Too many unfinished requests")))
+            refuse(index, Problem(503, "unavailable", "Too many unfinished requests"))
             return nil
         }
     }
@@ -114,23 +116,21 @@ final class ShardLoop {
     private func answerRequest(_ index: UInt32) {
         let request = http.request(index)
         let started = shard.now
-        if draining, !isProbe(request.path) {
-            return http.respond(index, gateway.refuse(Problem(503, "unavailable", "Shutting down")))
-        }
         let response = gateway.respond(request, features: features(request), secondsSinceArrival: 0)
-        if log.begin(.info, "request", timeMilliseconds: WallClock.nowMilliseconds) {
-            log.field("reqId", response.fields.first { $0.name == "X-Request-Id" }?.value ?? "")
-            log.field("method", "\(request.method.name)")
-            log.field("path", request.path)
-            log.field("peer", request.peer.host)
-            log.field("status", response.status)
-            log.field("responseTimeMs", Int(shard.now - started))
-            log.commit()
-        }
+        logRequest(request, response, "\(request.method.name)", request.path, Int(shard.now - started))
         http.respond(index, response)
     }
 
-    private func isProbe(_ path: String) -> Bool { path.hasSuffix("/readyz") || path.hasSuffix("/healthz") || path.hasSuffix("/metrics") }
+    private func logRequest(_ request: RequestView, _ response: Response, _ method: String, _ path: String, _ milliseconds: Int) {
+        guard log.begin(.info, "request", timeMilliseconds: WallClock.nowMilliseconds) else { return }
+        log.field("reqId", response.fields.first { $0.name == "X-Request-Id" }?.value ?? "")
+        log.field("method", method)
+        log.field("path", path)
+        log.field("peer", request.peer.host)
+        log.field("status", response.status)
+        log.field("responseTimeMs", milliseconds)
+        log.commit()
+    }
 
     private func features(_ request: RequestView) -> FeatureSet {
         listeners.first { $0.tag == request.listener }?.features ?? []
@@ -188,17 +188,28 @@ final class ShardLoop {
 
     /// A request the parser refused. An upgrade is answered in the form upgrades are refused in, if enough of it came to tell.
     private func refuse(_ index: UInt32, _ violation: HTTPViolation) {
-        if violation == .targetTooLong, looksLikeUpgrade(http.request(index).bytes) {
+        if violation == .targetTooLong, looksLikeUpgrade(http.refused(index).request.bytes) {
             let taken = http.detach(index)
             if taken.leftover != .none { shard.release(taken.leftover) }
-            return UpgradeAnswer.refuse(taken.slot, status: 414, message: "Request URL too long", on: shard)
+            let shutsDown = gateway.draining
+            return UpgradeAnswer.refuse(
+                taken.slot, status: shutsDown ? 503 : 414, message: shutsDown ? "Shutting down" : "Request URL too long", on: shard)
         }
-        http.respond(index, gateway.refuse(violation.problem))
+        refuse(index, violation.problem)
     }
 
+    /// Answers a request that was not read to its end, and closes the connection.
+    private func refuse(_ index: UInt32, _ problem: Problem) {
+        let (request, headIsComplete) = http.refused(index)
+        let response = gateway.refuse(problem, request, headIsComplete: headIsComplete)
+        logRequest(request, response, headIsComplete ? "\(request.method.name)" : "", headIsComplete ? request.path : "", 0)
+        http.respond(index, response)
+    }
+
+    /// Whether the fields behind an endless target, as far as they came, ask for an upgrade.
     private func looksLikeUpgrade(_ bytes: UnsafeRawBufferPointer) -> Bool {
-        String(decoding: bytes.suffix(16384), as: UTF8.self).lowercased().contains("\nupgrade:")
-            || String(decoding: bytes.suffix(16384), as: UTF8.self).lowercased().contains("\r\nupgrade:")
+        let text = String(decoding: bytes.suffix(HTTPLimits().headBytes), as: UTF8.self).lowercased()
+        return text.contains("\nupgrade:") || text.contains("\r\nupgrade:")
     }
 
     @inline(never)
@@ -215,7 +226,10 @@ final class ShardLoop {
                 response.closes = true
                 demo.respond(index, response)
                 return
-            case .late(let index), .overloaded(let index):
+            case .late(let index):
+                demo.respond(index, Response(status: 408, closes: true))
+                return
+            case .overloaded(let index):
                 demo.respond(index, Response(status: 503, closes: true))
                 return
             }

@@ -83,8 +83,11 @@ final class ShardThread: @unchecked Sendable {
     }
 
     private var sizes: ShardSizes {
+        let limits = snapshot.configuration.limits
         var sizes = ShardSizes()
-        sizes.slots = snapshot.configuration.limits.maximumConnectionsPerShard
+        sizes.slots = limits.maximumConnectionsPerShard
+        sizes.smallBuffers = limits.smallBuffersPerShard
+        sizes.bulkBuffers = limits.bulkBuffersPerShard
         return sizes
     }
 }

@@ -14,6 +14,8 @@ public struct Event {
         case failed
         /// Output fell below the low watermark after `notifyWhenDrained`.
         case drained
+        /// A stream that lingered with `reporting` is closed; `slot` names nothing any more.
+        case closed
         /// The slot's timer fired.
         case timer
         /// A shard timer fired: `detail` is its number.

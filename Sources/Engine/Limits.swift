@@ -12,9 +12,9 @@ public enum EngineLimits {
     public static let smallBufferBytes = 4096
     /// Largest piece of a framed send: what a WebSocket header of four bytes can announce.
     public static let pieceBytesMaximum = 65535
-    /// Payload of a bulk receive buffer: eight pieces, 512 KiB. The larger a read, the fewer window updates the sender is
-    /// woken by: forwarding costs half with 512 KiB of what it costs with 64 KiB (`Decisions.md`).
-    public static let bulkBufferBytes = 8 * pieceBytesMaximum
+    /// Payload of a bulk receive buffer: seven pieces, 448 KiB, so that two of them stay below 1 MiB. The larger a read, the
+    /// fewer window updates the sender is woken by (`Decisions.md`).
+    public static let bulkBufferBytes = 7 * pieceBytesMaximum
     /// Room in front of every payload: the largest frame header any feature writes (14 for WebSocket, 28 plus control
     /// data for datagrams), kept to one cache line.
     public static let headroomBytes = 64
@@ -33,9 +33,8 @@ public enum EngineLimits {
     public static let queuedBuffersHigh: UInt16 = 16
     /// Below this many queued buffers the source is read again.
     public static let queuedBuffersLow: UInt16 = 4
-    /// Capacity one stream may hold queued: one bulk buffer. A bulk stream alternates between filling a buffer and
-    /// sending it, so that the buffer stays in the cache and a peer that stops reading holds one.
-    public static let queuedCapacityHigh: UInt32 = UInt32(bulkBufferBytes)
+    /// Capacity one stream may hold queued: two bulk buffers, what a burst of a lone stream brings.
+    public static let queuedCapacityHigh: UInt32 = UInt32(2 * bulkBufferBytes)
     /// Below this the source is read again.
     public static let queuedCapacityLow: UInt32 = 128 * 1024
     /// Parts of one vectored send; as many as a stream may hold.
@@ -64,6 +63,10 @@ public enum EngineLimits {
     public static let lookupTimeoutMilliseconds: Int32 = 5000
     /// Addresses kept of one name.
     public static let addressesPerName = 16
+    /// Unit in which the end of a polite end is kept: 32 bits of it last eight years.
+    public static let lingerUnitMilliseconds: UInt64 = 64
+    /// Longest polite end, unless its owner says otherwise.
+    public static let lingerTotalMilliseconds: UInt64 = 600_000
     /// After a half-close, how long the peer may take to close its side.
     public static let lingerMilliseconds: UInt32 = 2000
     /// Longest sleep of a shard without any event: bounds the staleness of the readings other threads take.

@@ -22,16 +22,26 @@ extension Shard {
     /// Ends the stream politely: what is queued is sent, then FIN, then the peer has until `EngineLimits.lingerMilliseconds`
     /// to close its side. No further event comes; the owner may forget the stream now.
     ///
-    /// - Parameter drainMilliseconds: how long the queue may make no progress before the stream is ended at once.
-    public func linger(_ slot: SlotIndex, drainMilliseconds: UInt64) {
+    /// - Parameters:
+    ///   - drainMilliseconds: how long the queue may make no progress before the stream is ended at once; 65 s at most.
+    ///   - totalMilliseconds: how long all of it may take, progress or not: a peer that reads a byte a second does not stay.
+    ///   - reporting: one more event comes, `closed`, with the present owner and context.
+    public func linger(_ slot: SlotIndex, drainMilliseconds: UInt64,
+                       totalMilliseconds: UInt64 = EngineLimits.lingerTotalMilliseconds, reporting: Bool = false) {
         let stream = state.pointee.slots + Int(slot.raw)
         precondition(stream.pointee.flags.contains(.used))
         if stream.pointee.flags.contains(.closing) { return }
+        if reporting {
+            stream.pointee.flags.insert(.reportsClose)
+            stream.pointee.closeOwner = stream.pointee.owner
+        }
         if stream.pointee.flags.contains(.failed) { return close(slot) }
         stream.pointee.owner = Owner.engine.raw
         stream.pointee.flags.insert(.lingering)
         stream.pointee.lingerMilliseconds = UInt16(min(drainMilliseconds, UInt64(UInt16.max)))
-        setTimer(slot, afterMilliseconds: UInt64(stream.pointee.lingerMilliseconds))
+        let end = (now &+ totalMilliseconds) / EngineLimits.lingerUnitMilliseconds &+ 1
+        state.pointee.addresses[Int(slot.raw)].lingerUntil = UInt32(truncatingIfNeeded: end)
+        extendLinger(slot)
         finish(slot)
         // The peer's remaining bytes are read and dropped: closing with unread bytes would send a reset, which takes
         // from the peer what it has not read yet (RFC 9293 section 3.6.1, RFC 9112 section 9.6).
@@ -40,11 +50,22 @@ extension Shard {
         if stream.pointee.flags.contains(.finishDone) { finishCompleted(slot) }
     }
 
+    /// Progress: the time without progress starts again, within the time for all of it.
+    func extendLinger(_ slot: SlotIndex) {
+        let end = UInt64(state.pointee.addresses[Int(slot.raw)].lingerUntil) &* EngineLimits.lingerUnitMilliseconds
+        let left = end > now ? end &- now : 0
+        setTimer(slot, afterMilliseconds: min(UInt64(state.pointee.slots[Int(slot.raw)].lingerMilliseconds), left))
+    }
+
+    private func lingerIsOver(_ slot: SlotIndex) -> Bool {
+        UInt64(state.pointee.addresses[Int(slot.raw)].lingerUntil) &* EngineLimits.lingerUnitMilliseconds <= now
+    }
+
     /// The time for a polite end is over, unless the send that waits in the kernel has moved bytes meanwhile: cancelled,
     /// it reports them, and the time starts again; with none it fails and the stream is closed.
     func lingerTimePassed(_ slot: SlotIndex) {
         let stream = state.pointee.slots + Int(slot.raw)
-        guard stream.pointee.flags.isSuperset(of: [.sendInFlight, .sendWaiting]) else { return close(slot) }
+        guard stream.pointee.flags.isSuperset(of: [.sendInFlight, .sendWaiting]), !lingerIsOver(slot) else { return close(slot) }
         stream.pointee.inFlight &+= 1
         ring_prepare_cancel(state.pointee.ring.entry(), token(.send, slot), token(.cancel, slot))
     }
@@ -90,11 +111,17 @@ extension Shard {
         stream.pointee.queuedCapacity = 0
     }
 
-    func closeCompleted(_ slot: SlotIndex) {
+    func closeCompleted(_ slot: SlotIndex, _ event: inout Event) -> Bool {
         let stream = state.pointee.slots + Int(slot.raw)
         stream.pointee.inFlight &-= 1
         if stream.pointee.flags.contains(.dirty) { forgetDirty(slot) }
+        let reports = stream.pointee.flags.contains(.reportsClose)
+        if reports {
+            fill(&event, .closed, slot)
+            event.owner = Owner(stream.pointee.closeOwner)
+        }
         freeSlot(slot)
+        return reports
     }
 
     /// Takes a closing slot out of the dirty list; rare, since every turn empties the list.

@@ -19,7 +19,7 @@ extension Shard {
             case .connect: return connectCompleted(slot, completion.result, &event)
             case .shutdown: shutdownCompleted(slot)
             case .cancel: cancelCompleted(slot)
-            case .close: closeCompleted(slot)
+            case .close: return closeCompleted(slot, &event)
             default: break
             }
             return false

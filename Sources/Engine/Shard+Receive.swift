@@ -7,13 +7,12 @@ import Ring
 /// Theory of operation
 /// - An interactive stream has one multishot receive armed on small buffers: a message costs no submission. Idle, it
 ///   holds no buffer; the kernel takes one when bytes arrive.
-/// - A stream whose reads keep filling small buffers is bulk: single receives on bulk buffers, armed one at a time and
-///   behind the sends of the turn. Its owner pauses it while the buffer is being sent. Reads that a small buffer would
-///   have held make it small again.
-/// - Pausing cancels a multishot receive; what the kernel had already received still arrives and is queued, bounded by
-///   the kernel's own 32 reads a turn.
-/// - A small ring without buffers parks the stream (`starved`) until buffers came back. An empty bulk ring makes the
-///   stream small.
+/// - A stream whose reads keep filling small buffers is bulk: a multishot receive on bulk buffers, of which only one more
+///   is offered than streams read, so that a burst stays small. Reads that a small buffer would have held make it small again.
+/// - Pausing cancels the receive; what the kernel had already received still arrives and is queued, bounded by the
+///   kernel's own 32 reads a turn.
+/// - A small ring without buffers parks the stream (`starved`) until buffers came back. A bulk stream that finds none asks
+///   again at the end of the turn; when all are with streams it becomes small.
 extension Shard {
     /// Starts or resumes reading.
     @inline(__always)
@@ -30,7 +29,7 @@ extension Shard {
         if !record.pointee.flags.contains(.receiveWanted) { return }
         record.pointee.flags.remove(.receiveWanted)
         state.pointee.statistics.add(.receivePaused)
-        cancelMultishot(slot)
+        cancelReceive(slot)
     }
 
     /// Whether the owner wants to read.
@@ -39,11 +38,9 @@ extension Shard {
         state.pointee.slots[Int(slot.raw)].flags.contains(.receiveWanted)
     }
 
-    private func cancelMultishot(_ slot: SlotIndex) {
+    private func cancelReceive(_ slot: SlotIndex) {
         let record = state.pointee.slots + Int(slot.raw)
-        guard record.pointee.flags.isSuperset(of: [.receiveArmed, .receiveMultishot]),
-            !record.pointee.flags.contains(.receiveCancelling)
-        else { return }
+        guard record.pointee.flags.contains(.receiveArmed), !record.pointee.flags.contains(.receiveCancelling) else { return }
         record.pointee.flags.insert(.receiveCancelling)
         record.pointee.inFlight &+= 1
         ring_prepare_cancel(state.pointee.ring.entry(), token(.receive, slot), token(.cancel, slot))
@@ -70,32 +67,36 @@ extension Shard {
         let bulk = record.pointee.flags.contains(.bulk)
         record.pointee.flags.insert(.receiveArmed)
         record.pointee.inFlight &+= 1
+        // When the pool runs low a stream gets one buffer at a time: a multishot receive would hand it up to 32 a turn
+        // before anybody could pause it.
+        let multishot = bulk || state.pointee.small.freeCount > state.pointee.small.count &>> 1
+        record.pointee.flags.subtract([.receiveMultishot, .receiveBulk])
         if bulk {
             state.pointee.bulkArmed &+= 1
-            record.pointee.flags.remove(.receiveMultishot)
-        } else {
+            record.pointee.flags.insert(.receiveBulk)
+        } else if multishot {
             record.pointee.flags.insert(.receiveMultishot)
         }
         let group = bulk ? state.pointee.bulk.group : state.pointee.small.group
         ring_prepare_receive(
-            state.pointee.ring.entry(), record.pointee.descriptor, group, !bulk, false, token(.receive, slot))
+            state.pointee.ring.entry(), record.pointee.descriptor, group, multishot, false, token(.receive, slot))
     }
 
     @inline(__always)
     func received(_ slot: SlotIndex, _ completion: ring_completion, _ event: inout Event) -> Bool {
         let record = state.pointee.slots + Int(slot.raw)
-        let multishot = record.pointee.flags.contains(.receiveMultishot)
+        let bulk = record.pointee.flags.contains(.receiveBulk)
         let more = completion.flags & UInt32(IORING_CQE_F_MORE) != 0
         if !more {
             record.pointee.flags.subtract([.receiveArmed, .receiveCancelling])
             record.pointee.inFlight &-= 1
-            if !multishot { state.pointee.bulkArmed &-= 1 }
+            if bulk { state.pointee.bulkArmed &-= 1 }
         }
         guard completion.result > 0, completion.flags & UInt32(IORING_CQE_F_BUFFER) != 0 else {
             return receivedNothing(slot, completion, &event)
         }
         let number = Int(completion.flags &>> UInt32(IORING_CQE_BUFFER_SHIFT))
-        let buffer = takeReceived(number, multishot ? .small : .bulk)
+        let buffer = takeReceived(number, bulk ? .bulk : .small)
         let count = Int(completion.result)
         if !record.pointee.flags.isDisjoint(with: [.closing, .failed]) || record.pointee.owner == Owner.engine.raw {
             release(buffer)
@@ -105,7 +106,7 @@ extension Shard {
         record.pointee.receivedBytes &+= UInt64(count)
         state.pointee.statistics.add(.receives)
         state.pointee.statistics.add(.receivedBytes, UInt64(count))
-        adapt(slot, count, multishot)
+        adapt(slot, count, bulk)
         if !more { armLater(slot) }
         fill(&event, .received, slot)
         event.buffer = buffer
@@ -129,9 +130,9 @@ extension Shard {
 
     /// Grows or shrinks the stream's receive class by what it read.
     @inline(__always)
-    private func adapt(_ slot: SlotIndex, _ count: Int, _ multishot: Bool) {
+    private func adapt(_ slot: SlotIndex, _ count: Int, _ bulk: Bool) {
         let record = state.pointee.slots + Int(slot.raw)
-        if multishot {
+        if !bulk {
             if count < EngineLimits.smallBufferBytes {
                 record.pointee.readScore = 0
             } else if !record.pointee.flags.contains(.bulk) {
@@ -140,7 +141,7 @@ extension Shard {
                     record.pointee.flags.insert(.bulk)
                     record.pointee.readScore = 0
                     state.pointee.statistics.add(.grownToBulk)
-                    cancelMultishot(slot)
+                    cancelReceive(slot)
                 }
             }
         } else if count > EngineLimits.smallBufferBytes {
@@ -150,6 +151,7 @@ extension Shard {
             if record.pointee.readScore >= EngineLimits.smallReadsToShrink {
                 record.pointee.flags.remove(.bulk)
                 record.pointee.readScore = 0
+                cancelReceive(slot)
                 state.pointee.statistics.add(.shrunkToSmall)
             }
         }
@@ -161,7 +163,7 @@ extension Shard {
         if completion.flags & UInt32(IORING_CQE_F_BUFFER) != 0 {
             // A buffer that came with an end or an error is empty.
             let number = Int(completion.flags &>> UInt32(IORING_CQE_BUFFER_SHIFT))
-            release(takeReceived(number, record.pointee.flags.contains(.receiveMultishot) ? .small : .bulk))
+            release(takeReceived(number, record.pointee.flags.contains(.receiveBulk) ? .bulk : .small))
         }
         if record.pointee.flags.contains(.closing) {
             closeStep(slot)
@@ -191,9 +193,10 @@ extension Shard {
     private func foundNoBuffer(_ slot: SlotIndex) {
         let record = state.pointee.slots + Int(slot.raw)
         state.pointee.statistics.add(.receiveStarved)
-        if !record.pointee.flags.contains(.receiveMultishot) {
-            record.pointee.flags.remove(.bulk)
-            armReceive(slot)
+        if record.pointee.flags.contains(.receiveBulk) {
+            // Others took the buffers that were offered: at the end of the turn there are more, unless all are with streams.
+            if state.pointee.bulk.freeCount == 0 { record.pointee.flags.remove(.bulk) }
+            armLater(slot)
             return
         }
         let target = state.pointee.small.offeredTarget

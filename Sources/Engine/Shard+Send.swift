@@ -253,6 +253,10 @@ extension Shard {
         state.pointee.statistics.add(.sentBytes, UInt64(count))
         stream.pointee.sentBytes &+= UInt64(count)
         _ = retire(stream, count)
+        if stream.pointee.flags.contains(.drainedWanted), state.pointee.lateDrainedCount < state.pointee.slotCapacity {
+            state.pointee.lateDrained[state.pointee.lateDrainedCount] = slot.raw
+            state.pointee.lateDrainedCount &+= 1
+        }
         if stream.pointee.queuedBuffers > 0 || stream.pointee.flags.contains(.finishWanted) { markDirty(slot) }
     }
 
@@ -333,8 +337,20 @@ extension Shard {
         // A send that took less than it was given has filled the socket: the rest waits in the kernel for room.
         if complete { stream.pointee.flags.remove(.sendWaiting) } else { stream.pointee.flags.insert(.sendWaiting) }
         if stream.pointee.queuedBuffers > 0 || stream.pointee.flags.contains(.finishWanted) { markDirty(slot) }
-        if stream.pointee.flags.contains(.lingering) { setTimer(slot, afterMilliseconds: UInt64(stream.pointee.lingerMilliseconds)) }
+        if stream.pointee.flags.contains(.lingering) { extendLinger(slot) }
         return drainedIfLow(slot, stream, &event)
+    }
+
+    /// Hands out a `drained` event of a stream whose silent send was retired late.
+    func nextLateDrained(_ event: inout Event) -> Bool {
+        while state.pointee.lateDrainedCount > 0 {
+            state.pointee.lateDrainedCount &-= 1
+            let slot = SlotIndex(state.pointee.lateDrained[state.pointee.lateDrainedCount])
+            let stream = state.pointee.slots + Int(slot.raw)
+            guard stream.pointee.flags.contains(.used), stream.pointee.flags.isDisjoint(with: [.closing, .failed]) else { continue }
+            if drainedIfLow(slot, stream, &event) { return true }
+        }
+        return false
     }
 
     @inline(__always)
@@ -381,6 +397,8 @@ extension Shard {
         stream.pointee.sendingBuffers = 0
         switch -result {
         case EAGAIN, EINTR, ENOBUFS:
+            // A send that waits is not refused for want of room but of memory: asking again at once would spin.
+            if result == -ENOBUFS, stream.pointee.flags.contains(.sendWaiting) { return fail(slot, ENOBUFS, &event) }
             stream.pointee.flags.insert(.sendWaiting)
             markDirty(slot)
             return false

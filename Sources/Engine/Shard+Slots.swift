@@ -19,7 +19,7 @@ extension Shard {
             descriptor: descriptor, flags: .used, generation: generation, owner: owner.raw, inFlight: 0, context: context,
             queueHead: BufferIndex.none.raw, queueTail: BufferIndex.none.raw, queuedBytes: 0, queuedCapacity: 0,
             queuedBuffers: 0, sendingBuffers: 0, nextInList: SlotIndex.none.raw, nextStarved: SlotIndex.none.raw, readScore: 0,
-            reserved: 0, lingerMilliseconds: 0, receivedBytes: 0, sentBytes: 0)
+            closeOwner: 0, lingerMilliseconds: 0, receivedBytes: 0, sentBytes: 0)
         state.pointee.slotsUsed &+= 1
         state.pointee.statistics.set(.slotsUsed, UInt64(state.pointee.slotsUsed))
         return SlotIndex(index)

@@ -50,6 +50,8 @@ extension Shard {
             let now = state.pointee.nowMilliseconds
             milliseconds = min(milliseconds, deadline > now ? deadline &- now : 0)
         }
+        // Output that found no place for its vector, or a stream whose silent send is now known to have succeeded.
+        if state.pointee.dirty != SlotIndex.none.raw { milliseconds = 0 }
         if state.pointee.inboxPending || state.pointee.resolver.pointee.hasFinished { milliseconds = 0 }
         return milliseconds &* 1_000_000
     }
@@ -66,6 +68,7 @@ extension Shard {
 
     @inline(never)
     private func nextWithoutCompletion(_ event: inout Event) -> Bool {
+        if state.pointee.lateDrainedCount > 0, nextLateDrained(&event) { return true }
         while let timer = state.pointee.timers.takeDue() {
             state.pointee.statistics.add(.timersFired)
             if timerFired(timer, &event) { return true }
@@ -145,7 +148,7 @@ extension Shard {
         state.pointee.small.refill()
         // Before bulk buffers are offered: a starved stream may have become bulk.
         if state.pointee.starvedHead != SlotIndex.none.raw { armStarved() }
-        let wanted = min(state.pointee.bulkArmed &+ 2, state.pointee.bulk.offeredMaximum)
+        let wanted = min(state.pointee.bulkArmed &+ 1, state.pointee.bulk.offeredMaximum)
         if state.pointee.bulkArmed > 0 {
             state.pointee.bulk.offeredTarget = wanted
             state.pointee.bulk.refill()

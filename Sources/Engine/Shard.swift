@@ -67,6 +67,8 @@ struct ShardState {
     var nowNanoseconds: UInt64 = 0
     let silentSends: UnsafeMutablePointer<UInt32>  // slots whose send ends inside the entry and is reported only if it fails
     var silentCount = 0
+    let lateDrained: UnsafeMutablePointer<UInt32>  // slots whose silent send emptied the queue while somebody began to wait for it
+    var lateDrainedCount = 0
     let rearm: UnsafeMutablePointer<UInt32>  // bulk streams whose single receive is armed again behind this turn's sends
     var rearmCount = 0
     let headers: UnsafeMutablePointer<msghdr>
@@ -87,7 +89,7 @@ public struct ShardSizes: Sendable {
     public var slots = 65536
     /// Small buffers: 4 KiB each, memory only for those ever used at once.
     public var smallBuffers = 32768
-    /// Bulk buffers: 512 KiB each, likewise. When all are with streams, further bulk streams read into small ones.
+    /// Bulk buffers: 448 KiB each, likewise. When all are with streams, further bulk streams read into small ones.
     public var bulkBuffers = 128
     /// The defaults.
     public init() {}
@@ -115,7 +117,8 @@ extension Shard {
         guard let slotMemory = memory_map(slotBytes), let addressMemory = memory_map(addressBytes),
             let timers = TimerWheel(capacity: sizes.slots + ShardTimer.allCases.count),
             let silentMemory = memory_map(sizes.slots * MemoryLayout<UInt32>.stride),
-            let rearmMemory = memory_map(sizes.slots * MemoryLayout<UInt32>.stride)
+            let rearmMemory = memory_map(sizes.slots * MemoryLayout<UInt32>.stride),
+            let lateMemory = memory_map(sizes.slots * MemoryLayout<UInt32>.stride)
         else { throw .outOfMemory("\(sizes.slots) slots") }
         let wake = wake_open()
         guard wake >= 0 else { throw .kernel("opening an eventfd", -wake) }
@@ -128,6 +131,7 @@ extension Shard {
                 addresses: addressMemory.bindMemory(to: SlotAddress.self, capacity: sizes.slots), slotCapacity: sizes.slots,
                 small: small, bulk: bulk, timers: timers, startNanoseconds: started,
                 silentSends: silentMemory.bindMemory(to: UInt32.self, capacity: sizes.slots),
+                lateDrained: lateMemory.bindMemory(to: UInt32.self, capacity: sizes.slots),
                 rearm: rearmMemory.bindMemory(to: UInt32.self, capacity: sizes.slots),
                 headers: .allocate(capacity: vectorCount),
                 vectors: .allocate(capacity: vectorCount * EngineLimits.vectorParts), statistics: Statistics(),
@@ -150,6 +154,7 @@ extension Shard {
         memory_unmap(state.pointee.slots, state.pointee.slotCapacity * MemoryLayout<Slot>.stride)
         memory_unmap(state.pointee.addresses, state.pointee.slotCapacity * MemoryLayout<SlotAddress>.stride)
         memory_unmap(state.pointee.silentSends, state.pointee.slotCapacity * MemoryLayout<UInt32>.stride)
+        memory_unmap(state.pointee.lateDrained, state.pointee.slotCapacity * MemoryLayout<UInt32>.stride)
         memory_unmap(state.pointee.rearm, state.pointee.slotCapacity * MemoryLayout<UInt32>.stride)
         state.pointee.timers.unmap()
         state.pointee.headers.deallocate()

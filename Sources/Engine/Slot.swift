@@ -46,6 +46,8 @@ struct Slot {
         static let bulk = Flags(rawValue: 1 << 18)
         static let failed = Flags(rawValue: 1 << 19)
         static let finishDone = Flags(rawValue: 1 << 20)
+        static let receiveBulk = Flags(rawValue: 1 << 22)  // the armed receive takes a bulk buffer
+        static let reportsClose = Flags(rawValue: 1 << 23)
         static let sendReported = Flags(rawValue: 1 << 21)  // a completion of the send waits to be read
     }
 
@@ -64,7 +66,7 @@ struct Slot {
     var nextInList: UInt32  // 40: dirty list
     var nextStarved: UInt32  // 44: starved list, and the free list
     var readScore: UInt8  // 45: full reads in a row, or small reads while bulk
-    var reserved: UInt8  // 46
+    var closeOwner: UInt8  // 46: who is told when the stream is closed, with `reportsClose`
     var lingerMilliseconds: UInt16  // 48
     var receivedBytes: UInt64  // 56
     var sentBytes: UInt64  // 64
@@ -72,5 +74,6 @@ struct Slot {
 
 /// A slot's cold record: where the peer is, and where a connect is going while the kernel reads it.
 struct SlotAddress {
-    var address: SocketAddress  // 28 bytes and padding
+    var address: SocketAddress  // 28 bytes
+    var lingerUntil: UInt32  // 32: end of a polite end in units of `EngineLimits.lingerUnitMilliseconds`
 }

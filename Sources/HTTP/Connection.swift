@@ -18,12 +18,26 @@ struct Connection {
     var started: Bool  // the first byte of a request came
     var ended: Bool  // the client will send no more
     var congested: Bool  // pipelined requests wait until the client has taken its answers
-    var headBytes: Int32  // length of the present request's head, when parsed
+    var headBytes: Int32  // length of the present request's head, when parsed, else 0
+    var bodyLength: Int32  // length of its body, or `chunkedBody`
     var bodyBytes: Int32  // length of its decoded body so far
-    var bodyWire: Int32  // length of its body on the wire so far
+    var bodyWire: Int32  // bytes behind the head that belong to it, so far
     var input: Input
     var cold: Unmanaged<ConnectionCold>?
     var nextFree: UInt32
+
+    static let chunkedBody: Int32 = -1
+
+    /// Whether what is received waits behind an answer that the client has not taken.
+    var isWaiting: Bool { phase == .streaming || congested }
+
+    /// Forgets the present request.
+    mutating func clearRequest() {
+        headBytes = 0
+        bodyLength = 0
+        bodyBytes = 0
+        bodyWire = 0
+    }
 }
 
 /// State only few connections need: a chunked body, a streamed answer.
@@ -35,9 +49,15 @@ final class ConnectionCold {
     var closes = false
 }
 
-/// Bytes a connection received and has not used up: in the receive buffer they came in, or, when they came in several
-/// pieces, in a block of their own.
+/// Bytes a connection received and has not used up.
+///
+/// While an event is dealt with they may stand in the receive buffer they came in. What has to wait for more is moved to
+/// a block of its own (`settle`), so that slow senders hold no buffer of the pool, and what they hold is counted.
 struct Input {
+    /// Smallest block: most heads fit.
+    private static let blockBytesMinimum = 1024
+
+
     var buffer = BufferIndex.none
     var block: UnsafeMutableRawPointer?
     var start: Int32 = 0
@@ -75,7 +95,7 @@ struct Input {
     /// Makes room for `wanted` bytes in a block, moving what there is to its front.
     private mutating func reserve(_ wanted: Int, _ shard: Shard) {
         if block != nil, wanted <= Int(blockCapacity) - Int(start) { return }
-        var capacity = max(Int(blockCapacity), 8192)
+        var capacity = max(Int(blockCapacity), Self.blockBytesMinimum)
         while capacity < wanted { capacity *= 2 }
         let fresh = malloc(capacity)!
         let held = count
@@ -89,6 +109,23 @@ struct Input {
         blockCapacity = Int32(capacity)
         start = 0
         end = Int32(held)
+    }
+
+    /// Moves what stands in a receive buffer to a block. Returns the change of bytes held in blocks.
+    mutating func settle(_ shard: Shard) -> Int {
+        guard buffer != .none else { return 0 }
+        reserve(count, shard)
+        return Int(blockCapacity)
+    }
+
+    /// Takes `removed` bytes at `offset` out of the middle.
+    mutating func cut(_ offset: Int, _ removed: Int, _ shard: Shard) {
+        guard removed > 0 else { return }
+        let bytes = bytes(shard)
+        precondition(offset + removed <= bytes.count)
+        let behind = bytes.count - offset - removed
+        (bytes.baseAddress! + offset).copyMemory(from: bytes.baseAddress! + offset + removed, byteCount: behind)
+        end -= Int32(removed)
     }
 
     /// Drops `used` bytes from the front; what is empty is returned. Returns the bytes of blocks freed.

@@ -33,9 +33,13 @@ extension HTTPServer {
 
     private func finishAnswer(_ index: UInt32, _ closes: Bool, _ shard: Shard) {
         let connection = state.pointee.table + Int(index)
-        if closes || connection.pointee.ended { return end(index, shard) }
+        // What a client asked for before it closed its side, or before the drain began, is answered.
+        let isLast = connection.pointee.ended || state.pointee.draining
+        if closes || (isLast && connection.pointee.input.count == 0) { return end(index, shard) }
+        if connection.pointee.phase == .streaming { shard.resumeReceive(connection.pointee.slot) }
         connection.pointee.phase = .head
         connection.pointee.started = false
+        connection.pointee.clearRequest()
         shard.setTimer(connection.pointee.slot, afterMilliseconds: state.pointee.limits.idleMilliseconds)
     }
 
@@ -73,6 +77,7 @@ extension HTTPServer {
         cold.closes = closes
         state.pointee.table[Int(index)].cold = Unmanaged.passRetained(cold)
         state.pointee.table[Int(index)].phase = .streaming
+        shard.pauseReceive(state.pointee.table[Int(index)].slot)
         pumpStream(index, shard)
     }
 
@@ -84,7 +89,10 @@ extension HTTPServer {
         while cold.offset < cold.count {
             if shard.isCongested(slot) {
                 shard.setTimer(slot, afterMilliseconds: state.pointee.limits.drainMilliseconds)
-                return shard.notifyWhenDrained(slot)
+                shard.notifyWhenDrained(slot)
+                shard.pauseReceive(slot)
+                _ = keep(index, shard)
+                return
             }
             guard let buffer = shard.acquire(.bulk) ?? shard.acquire(.small) else { return abort(index, shard) }
             let count = Int(min(UInt64(shard.capacity(buffer)), cold.count - cold.offset))
@@ -101,17 +109,21 @@ extension HTTPServer {
         let connection = state.pointee.table + Int(index)
         if connection.pointee.phase == .streaming {
             pumpStream(index, shard)
-            return state.pointee.table[Int(index)].phase == .head ? next(index) : .none
+            return next(index)
         }
         guard connection.pointee.congested else { return .none }
         connection.pointee.congested = false
         shard.resumeReceive(connection.pointee.slot)
+        shard.setTimer(connection.pointee.slot, afterMilliseconds: state.pointee.limits.idleMilliseconds)
         return next(index)
     }
 
     func timePassed(_ index: UInt32, _ shard: Shard) -> Action {
         let connection = state.pointee.table + Int(index)
         switch connection.pointee.phase {
+        case .head where connection.pointee.congested:
+            abort(index, shard)
+            return .none
         case .head where !connection.pointee.started:
             end(index, shard)
             return .none
@@ -122,15 +134,17 @@ extension HTTPServer {
         }
     }
 
-    /// Gives a connection away: the stream and the bytes behind the head. The caller owns the stream from now on.
+    /// Gives a connection away: the stream and the bytes behind the request. The caller owns the stream from now on.
     ///
-    /// Receiving is not stopped. `leftover` is a buffer of the pool with the bytes at `start`, or none when there are none.
+    /// Receiving is not stopped. `leftover` is a buffer of the pool with the bytes at `start`, or none when there are none;
+    /// a `count` of -1 says that there are some and no buffer could take them.
     public func detach(_ index: UInt32) -> (slot: SlotIndex, leftover: BufferIndex, start: Int, count: Int) {
         let connection = state.pointee.table + Int(index)
         let shard = state.pointee.shard
         shard.clearTimer(connection.pointee.slot)
         let slot = connection.pointee.slot
-        state.pointee.inputBytes -= connection.pointee.input.consume(Int(connection.pointee.headBytes), shard)
+        state.pointee.inputBytes -= connection.pointee.input.consume(
+            Int(connection.pointee.headBytes + connection.pointee.bodyWire), shard)
         var result = (slot: slot, leftover: BufferIndex.none, start: 0, count: 0)
         if connection.pointee.input.count > 0 { result = takeLeftover(connection, slot, shard) }
         release(index)
@@ -162,7 +176,8 @@ extension HTTPServer {
     func end(_ index: UInt32, _ shard: Shard) {
         let slot = state.pointee.table[Int(index)].slot
         release(index)
-        shard.linger(slot, drainMilliseconds: state.pointee.limits.drainMilliseconds)
+        shard.linger(slot, drainMilliseconds: state.pointee.limits.drainMilliseconds,
+                     totalMilliseconds: 2 * state.pointee.limits.drainMilliseconds)
     }
 
     /// Ends a connection at once.

@@ -16,8 +16,9 @@ import Wire
 ///   answer and gives it to `respond`, or takes the connection away with `detach`. After each answer `next` looks for
 ///   the next pipelined request.
 /// - A request that arrives whole is parsed where it was received. Only one that comes in pieces is copied together, in
-///   a block bounded per connection and per shard.
-/// - While a client does not take its answers, its further requests are not parsed.
+///   a block bounded per connection and per shard; between two events no connection holds a buffer of the pool.
+/// - While a client does not take its answers, its further requests are neither read nor parsed.
+/// - A client may close its side behind its last request: what it has asked for is answered.
 /// - Nothing behind a refused request is interpreted.
 public struct HTTPServer {
     /// What a connection needs from the layer above.
@@ -59,14 +60,26 @@ public struct HTTPServer {
     /// Connections in the HTTP phase.
     public var connectionCount: Int { state.pointee.used }
 
-    /// Makes every following answer the last one of its connection.
+    /// Makes every following answer the last one of its connection. Idle connections end now; a head that is on its way has
+    /// `ServerLimits.drainingHeadMilliseconds` left.
     public func drain() {
         state.pointee.draining = true
         let shard = state.pointee.shard
         for index in 0..<state.pointee.touched {
             let connection = state.pointee.table[index]
-            if connection.phase == .head, !connection.started { end(UInt32(index), shard) }
+            guard connection.phase == .head, !connection.congested else { continue }
+            if connection.input.count == 0 {
+                end(UInt32(index), shard)
+            } else {
+                shard.setTimer(connection.slot, afterMilliseconds: headMilliseconds)
+            }
         }
+    }
+
+    /// Time for a head.
+    private var headMilliseconds: UInt64 {
+        let limits = state.pointee.limits
+        return state.pointee.draining ? min(limits.drainingHeadMilliseconds, limits.headMilliseconds) : limits.headMilliseconds
     }
 
     /// Deals with an event of one of the server's streams.
@@ -76,9 +89,10 @@ public struct HTTPServer {
         case .accepted: return open(event, shard)
         case .received: return received(event, shard)
         case .ended:
-            state.pointee.table[Int(event.context)].ended = true
-            // A client may close its side after its last request and still read: what is queued is delivered.
-            if state.pointee.table[Int(event.context)].phase != .streaming { end(event.context, shard) }
+            let connection = state.pointee.table + Int(event.context)
+            connection.pointee.ended = true
+            // A client may close its side after its last request and still read: what waits is answered first.
+            if !connection.pointee.isWaiting { end(event.context, shard) }
             return .none
         case .failed:
             abort(event.context, shard)
@@ -96,9 +110,9 @@ public struct HTTPServer {
         }
         state.pointee.table[Int(index)] = Connection(
             slot: event.slot, listener: event.detail, phase: .head, started: false, ended: false, congested: false,
-            headBytes: 0, bodyBytes: 0, bodyWire: 0, input: Input(), cold: nil, nextFree: .max)
+            headBytes: 0, bodyLength: 0, bodyBytes: 0, bodyWire: 0, input: Input(), cold: nil, nextFree: .max)
         shard.transfer(event.slot, to: state.pointee.owner, context: index)
-        shard.setTimer(event.slot, afterMilliseconds: state.pointee.limits.headMilliseconds)
+        shard.setTimer(event.slot, afterMilliseconds: headMilliseconds)
         shard.resumeReceive(event.slot)
         return .none
     }
@@ -119,53 +133,78 @@ public struct HTTPServer {
 
     private func received(_ event: Event, _ shard: Shard) -> Action {
         let connection = state.pointee.table + Int(event.context)
-        let fresh = UnsafeRawBufferPointer(start: shard.bytes(event.buffer), count: event.count)
-        let mayComplete = connection.pointee.input.count == 0 || fresh.contains(10)
-            || connection.pointee.input.count > state.pointee.headLimits.targetBytes
-        guard let grown = connection.pointee.input.append(event.buffer, event.count, shard, limit: state.pointee.limits.inputBytes)
-        else { return .violation(event.context, .contentTooLarge) }
+        let isFirst = connection.pointee.input.count == 0
+        let endsLine = UnsafeRawBufferPointer(start: shard.bytes(event.buffer), count: event.count).contains(10)
+        let limit = state.pointee.limits.inputBytes
+        guard let grown = connection.pointee.input.append(event.buffer, event.count, shard, limit: limit) else {
+            guard connection.pointee.isWaiting else { return .violation(event.context, .contentTooLarge) }
+            // It was told to wait, and what the kernel had in hand when it was does not come to this.
+            abort(event.context, shard)
+            return .none
+        }
         state.pointee.inputBytes += grown
-        if connection.pointee.phase == .head, !connection.pointee.started {
-            connection.pointee.started = true
-            shard.setTimer(event.slot, afterMilliseconds: state.pointee.limits.headMilliseconds)
+        if connection.pointee.isWaiting { return keep(event.context, shard) }
+        if connection.pointee.phase == .body { return collectBody(event.context, shard) }
+        if !connection.pointee.started { start(connection, shard) }
+        // A head ends with a line: a piece without a line end is only looked at when a limit may be passed.
+        let mayDecide = isFirst || endsLine || connection.pointee.input.count > state.pointee.headLimits.targetBytes
+        return mayDecide ? parse(event.context, shard) : keep(event.context, shard)
+    }
+
+    /// The first byte of a request is there.
+    private func start(_ connection: UnsafeMutablePointer<Connection>, _ shard: Shard) {
+        connection.pointee.started = true
+        shard.setTimer(connection.pointee.slot, afterMilliseconds: headMilliseconds)
+    }
+
+    /// What came has to wait for more, or for the client: it leaves the pool.
+    func keep(_ index: UInt32, _ shard: Shard) -> Action {
+        let connection = state.pointee.table + Int(index)
+        if connection.pointee.ended, !connection.pointee.isWaiting {
+            // Nothing more will come.
+            end(index, shard)
+            return .none
         }
-        if state.pointee.inputBytes > state.pointee.limits.shardInputBytes { return .overloaded(event.context) }
-        switch connection.pointee.phase {
-        case .head: return mayComplete ? parse(event.context, shard) : .none
-        case .body: return collectBody(event.context, shard)
-        default: return .none  // waits in the input until the present answer is done
-        }
+        state.pointee.inputBytes += connection.pointee.input.settle(shard)
+        if state.pointee.inputBytes <= state.pointee.limits.shardInputBytes { return .none }
+        if !connection.pointee.isWaiting { return .overloaded(index) }
+        abort(index, shard)
+        return .none
     }
 
     /// Looks for the next request in what already came. Call after `respond`, until it answers `.none`.
     public func next(_ index: UInt32) -> Action {
         let connection = state.pointee.table + Int(index)
-        guard connection.pointee.phase == .head, connection.pointee.input.count > 0 else { return .none }
+        guard connection.pointee.phase == .head, !connection.pointee.congested, connection.pointee.input.count > 0 else { return .none }
         let shard = state.pointee.shard
-        if shard.isCongested(connection.pointee.slot) {
+        let slot = connection.pointee.slot
+        if shard.isCongested(slot) {
             connection.pointee.congested = true
-            shard.pauseReceive(connection.pointee.slot)
-            shard.notifyWhenDrained(connection.pointee.slot)
-            return .none
+            shard.pauseReceive(slot)
+            shard.notifyWhenDrained(slot)
+            shard.setTimer(slot, afterMilliseconds: state.pointee.limits.drainMilliseconds)
+            return keep(index, shard)
         }
-        connection.pointee.started = true
+        start(connection, shard)
         return parse(index, shard)
     }
 
     private func parse(_ index: UInt32, _ shard: Shard) -> Action {
         let connection = state.pointee.table + Int(index)
-        let bytes = UnsafeRawBufferPointer(connection.pointee.input.bytes(shard))
-        state.pointee.head.pointee.reset()
-        let span = Span(_unsafeElements: bytes.assumingMemoryBound(to: UInt8.self))
-        switch state.pointee.head.pointee.parse(span) {
-        case .needMore: return .none
+        connection.pointee.clearRequest()
+        switch parseHead(UnsafeRawBufferPointer(connection.pointee.input.bytes(shard))) {
+        case .needMore: return keep(index, shard)
         case .violation(let violation): return .violation(index, violation)
         case .complete(let headBytes):
             connection.pointee.headBytes = Int32(headBytes)
-            connection.pointee.bodyBytes = 0
-            connection.pointee.bodyWire = 0
             return headComplete(index, shard)
         }
+    }
+
+    @discardableResult
+    private func parseHead(_ bytes: UnsafeRawBufferPointer) -> HeadOutcome {
+        state.pointee.head.pointee.reset()
+        return state.pointee.head.pointee.parse(Span(_unsafeElements: bytes.assumingMemoryBound(to: UInt8.self)))
     }
 
     private func headComplete(_ index: UInt32, _ shard: Shard) -> Action {
@@ -175,55 +214,60 @@ public struct HTTPServer {
             return ready(index, shard)
         case .length(let count):
             guard count <= UInt64(state.pointee.limits.bodyBytes) else { return .violation(index, .contentTooLarge) }
+            connection.pointee.bodyLength = Int32(count)
         case .chunked:
             let cold = ConnectionCold()
             cold.chunked = ChunkedDecoder(limits: state.pointee.headLimits, maximumBodyBytes: UInt64(state.pointee.limits.bodyBytes))
             connection.pointee.cold = Unmanaged.passRetained(cold)
+            connection.pointee.bodyLength = Connection.chunkedBody
         }
         connection.pointee.phase = .body
         shard.setTimer(connection.pointee.slot, afterMilliseconds: state.pointee.limits.bodyMilliseconds)
-        if state.pointee.head.pointee.expectsContinue { send(Array("HTTP/1.1 100 Continue\r\n\r\n".utf8), connection.pointee.slot, shard) }
+        if state.pointee.head.pointee.expectsContinue {
+            // A client that gets no interim answer sends its body after a while (RFC 9110 section 10.1.1).
+            send(Array("HTTP/1.1 100 Continue\r\n\r\n".utf8), connection.pointee.slot, shard)
+        }
         return collectBody(index, shard)
     }
 
     private func collectBody(_ index: UInt32, _ shard: Shard) -> Action {
         let connection = state.pointee.table + Int(index)
         let headBytes = Int(connection.pointee.headBytes)
-        let input = connection.pointee.input.bytes(shard)
-        if let cold = connection.pointee.cold?.takeUnretainedValue(), var decoder = cold.chunked {
-            let decoded = headBytes + Int(connection.pointee.bodyBytes)
-            let wire = headBytes + Int(connection.pointee.bodyWire)
-            let piece = UnsafeMutableRawBufferPointer(rebasing: input[wire...])
-            let outcome = decoder.decode(piece)
-            cold.chunked = decoder
-            switch outcome {
+        if connection.pointee.bodyLength == Connection.chunkedBody {
+            switch decodeChunks(connection, shard) {
             case .violation(let violation): return .violation(index, violation)
-            case .needMore(let data):
-                (input.baseAddress! + decoded).copyMemory(from: input.baseAddress! + wire, byteCount: data)
-                connection.pointee.bodyBytes += Int32(data)
-                connection.pointee.bodyWire += Int32(piece.count)
-                return .none
-            case .complete(let data, let consumed):
-                (input.baseAddress! + decoded).copyMemory(from: input.baseAddress! + wire, byteCount: data)
-                connection.pointee.bodyBytes += Int32(data)
-                connection.pointee.bodyWire += Int32(consumed)
+            case .needMore: return keep(index, shard)
+            case .complete: break
             }
         } else {
-            // The head is parsed again rather than kept: bodies are rare, and the head is the shard's only one.
-            guard case .length(let count) = headAgain(input, headBytes) else { return .violation(index, .badRequest) }
-            guard input.count - headBytes >= Int(count) else { return .none }
-            connection.pointee.bodyBytes = Int32(count)
-            connection.pointee.bodyWire = Int32(count)
+            let count = connection.pointee.bodyLength
+            guard connection.pointee.input.count - headBytes >= Int(count) else { return keep(index, shard) }
+            connection.pointee.bodyBytes = count
+            connection.pointee.bodyWire = count
         }
-        _ = headAgain(input, headBytes)
+        // The head is parsed again rather than kept: bodies are rare, and the head is the shard's only one.
+        parseHead(UnsafeRawBufferPointer(rebasing: connection.pointee.input.bytes(shard)[..<headBytes]))
         return ready(index, shard)
     }
 
-    private func headAgain(_ input: UnsafeMutableRawBufferPointer, _ headBytes: Int) -> BodyFraming {
-        state.pointee.head.pointee.reset()
-        let bytes = UnsafeRawBufferPointer(rebasing: UnsafeRawBufferPointer(input)[0..<headBytes])
-        _ = state.pointee.head.pointee.parse(Span(_unsafeElements: bytes.assumingMemoryBound(to: UInt8.self)))
-        return state.pointee.head.pointee.body
+    /// Decodes what came of a chunked body, and closes the gap its framing leaves: a body in tiny chunks costs no more
+    /// memory than another.
+    private func decodeChunks(_ connection: UnsafeMutablePointer<Connection>, _ shard: Shard) -> ChunkedOutcome {
+        guard let cold = connection.pointee.cold?.takeUnretainedValue(), var decoder = cold.chunked else { return .violation(.badRequest) }
+        // Everything decoded so far stands between here and the head.
+        let offset = Int(connection.pointee.headBytes + connection.pointee.bodyBytes)
+        let piece = UnsafeMutableRawBufferPointer(rebasing: connection.pointee.input.bytes(shard)[offset...])
+        let outcome = decoder.decode(piece)
+        cold.chunked = decoder
+        let (data, consumed) = switch outcome {
+        case .violation: (0, 0)
+        case .needMore(let data): (data, piece.count)
+        case .complete(let data, let consumed): (data, consumed)
+        }
+        connection.pointee.input.cut(offset + data, consumed - data, shard)
+        connection.pointee.bodyBytes += Int32(data)
+        connection.pointee.bodyWire = connection.pointee.bodyBytes
+        return outcome
     }
 
     private func ready(_ index: UInt32, _ shard: Shard) -> Action {
@@ -233,8 +277,20 @@ public struct HTTPServer {
         return state.pointee.head.pointee.wantsUpgrade ? .upgrade(index) : .request(index)
     }
 
-    /// The request of a connection in a `request`, `upgrade` or `violation` action.
-    public func request(_ index: UInt32) -> RequestView {
+    /// The request of a connection in a `request` or `upgrade` action.
+    public func request(_ index: UInt32) -> RequestView { view(index) }
+
+    /// What could be read of a request that is refused: in a `violation`, `late` or `overloaded` action. Fields that came
+    /// before the fault can be asked for; method and path only count when the head is complete.
+    public func refused(_ index: UInt32) -> (request: RequestView, headIsComplete: Bool) {
+        let connection = state.pointee.table[Int(index)]
+        let bytes = UnsafeRawBufferPointer(connection.input.bytes(state.pointee.shard))
+        // The shard's one head may have served another connection meanwhile.
+        guard case .complete = parseHead(bytes) else { return (view(index), false) }
+        return (view(index), true)
+    }
+
+    private func view(_ index: UInt32) -> RequestView {
         let connection = state.pointee.table[Int(index)]
         let shard = state.pointee.shard
         let input = UnsafeRawBufferPointer(connection.input.bytes(shard))

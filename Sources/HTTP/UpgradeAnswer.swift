@@ -22,7 +22,7 @@ public enum UpgradeAnswer {
         let text = "HTTP/1.1 \(status) \(reason)\r\nContent-Type: text/plain; charset=utf-8\r\n"
             + "Content-Length: \(message.utf8.count + 1)\r\nCache-Control: no-store\r\nConnection: close\r\n\r\n\(message)\n"
         guard write(text, slot, shard) else { return shard.close(slot) }
-        shard.linger(slot, drainMilliseconds: refusalMilliseconds)
+        shard.linger(slot, drainMilliseconds: refusalMilliseconds, totalMilliseconds: 2 * refusalMilliseconds)
     }
 
     private static func write(_ text: String, _ slot: SlotIndex, _ shard: Shard) -> Bool {

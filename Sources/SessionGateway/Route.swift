@@ -27,6 +27,9 @@ public enum Route: String, CaseIterable, Sendable {
         return route
     }
 
+    /// Whether it is still served while the process drains: load balancers and scrapes watch it go.
+    var isProbe: Bool { self == .healthz || self == .readyz || self == .metrics }
+
     /// Whether the request limiter leaves this route alone: probes and scrapes must work under attack.
     public var isExemptFromLimit: Bool {
         self == .healthz || self == .readyz || self == .metrics || self == .options

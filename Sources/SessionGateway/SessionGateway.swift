@@ -27,39 +27,60 @@ public final class SessionGateway {
 
     /// Answers a plain request.
     public func respond(_ request: RequestView, features: FeatureSet, secondsSinceArrival: Double) -> Response {
-        let identifier = requestIdentifier(request)
-        let decision = settings.origins.judge(originLines: request.all(.origin), hosts: request.all(.host))
-        var fields = commonFields(identifier)
-        switch decision {
+        judge(request, secondsSinceArrival) { route, origin in answer(route, request, features, origin) }
+    }
+
+    /// Answers a request that the parser, a limit or a timeout refused, and ends its connection.
+    ///
+    /// One whose head was read is judged like every other up to its handler: a strange Origin learns nothing of the fault,
+    /// an allowed one can read the answer, and the answer is counted. Of any other, only the request id is echoed.
+    public func refuse(_ problem: Problem, _ request: RequestView, headIsComplete: Bool) -> Response {
+        var response =
+            headIsComplete
+            ? judge(request, 0) { _, _ in problem.response } : complete(problem.response, commonFields(requestIdentifier(request)))
+        response.closes = true
+        return response
+    }
+
+    /// Steps 2 to 5 of the processing order: Origin, request limiter, and, timed and counted, the handler.
+    private func judge(_ request: RequestView, _ secondsSinceArrival: Double, _ handler: (Route, Origin?) -> Response) -> Response {
+        var fields = commonFields(requestIdentifier(request))
+        var origin: Origin?
+        switch settings.origins.judge(originLines: request.all(.origin), hosts: request.all(.host)) {
         case .refused:
             return complete(Problem(403, "forbidden", "Origin not allowed").response, fields)
-        case .allowed(let origin):
+        case .allowed(let allowed):
             if request.method == .options, request.count(.accessControlRequestMethod) > 0 {
-                return complete(preflight(request, origin), fields)
+                return complete(preflight(request, allowed), fields)
             }
-            fields += crossOriginFields(origin)
+            fields += crossOriginFields(allowed)
+            origin = allowed
         case .absent: break
         }
         let (named, viaBase) = Route.match(request.path, basePath: settings.http.basePath)
         let route = request.method == .options ? .options : named
+        if draining, !route.isProbe {
+            var response = complete(Problem(503, "unavailable", "Shutting down").response, fields)
+            response.closes = true
+            return response
+        }
         if !route.isExemptFromLimit, !shared.admitRequest(from: clientAddress(request)) {
             return complete(Problem(429, "too_many_requests", "Rate limit exceeded").response, fields)
         }
         let started = shared.clock()
-        var origin: Origin?
-        if case .allowed(let allowed) = decision { origin = allowed }
-        let response = complete(answer(route, request, features, origin), fields)
-        let label = route == .unknown ? "unknown" : (viaBase ? settings.http.basePath : "") + route.rawValue
-        metrics.record(method: "\(request.method.name)", route: label, status: response.status,
+        let response = complete(handler(route, origin), fields)
+        metrics.record(method: "\(request.method.name)", route: label(route, viaBase), status: response.status,
                        seconds: max(0, shared.clock() - started + secondsSinceArrival))
         return response
     }
 
-    /// Answers a request that the parser, a limit or a timeout refused.
-    public func refuse(_ problem: Problem) -> Response {
-        var response = complete(problem.response, commonFields(Digest.uuid()))
-        response.closes = true
-        return response
+    /// The route's pattern, with the base path when called through it.
+    private func label(_ route: Route, _ viaBase: Bool) -> String {
+        switch route {
+        case .unknown: "unknown"
+        case .options: route.rawValue
+        default: viaBase ? settings.http.basePath + route.rawValue : route.rawValue
+        }
     }
 
     private func answer(_ route: Route, _ request: RequestView, _ features: FeatureSet, _ origin: Origin?) -> Response {
@@ -164,7 +185,7 @@ public final class SessionGateway {
 
     private func requestIdentifier(_ request: RequestView) -> String {
         guard let sent = request.first(.xRequestID), !sent.isEmpty, sent.utf8.count <= 128,
-            sent.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7F })
+            sent.utf8.allSatisfy({ $0 >= 0x20 && $0 < 0x7F })
         else { return Digest.uuid() }
         return sent
     }
@@ -215,7 +236,9 @@ public final class SessionGateway {
         let path = request.path
         let base = settings.http.basePath
         guard features.contains(.tcp), path == "/tcp" || (!base.isEmpty && path == base + "/tcp") else { return .refused(404, "Not Found") }
-        guard request.method == .get, request.head.pointee.minorVersion == 1 else {
+        // A body in front of frames is where two readers part: refused.
+        let bodyless = request.head.pointee.body == .none || request.head.pointee.body == .length(0)
+        guard request.method == .get, request.head.pointee.minorVersion == 1, bodyless else {
             return .refused(400, HandshakeRule.Fault.invalidUpgrade.message)
         }
         func field(_ name: KnownField) -> HandshakeRule.Field {

@@ -9,6 +9,7 @@ struct Bridge {
         case resolving  // the target's name is being looked up; the client has no answer yet
         case connecting  // 101 is sent, the target is being dialled; client bytes queue
         case open
+        case ending  // both streams end politely; the quotas are held until the client's is closed
     }
 
     var reader: FrameReader  // 40 bytes
@@ -42,6 +43,7 @@ final class BridgeOpening {
     let webSocketKey: String
     let port: UInt16
     var lookup: UInt32 = 0
+    var lookupPlace: ConnectionQuota.Entry?
     var candidates: [SocketAddress] = []
     var early: [(buffer: BufferIndex, start: Int, count: Int)] = []  // came before there was a target
 

@@ -8,9 +8,11 @@ extension TCPBridge {
     static let acceptedBytesMilliseconds: UInt64 = 2000
     /// How long a client may take none of what is queued for it after the target ended.
     static let undeliveredMilliseconds: UInt64 = 30_000
+    /// How long a client may take for all of it.
+    static let endMilliseconds: UInt64 = 60_000
 
     func finish(_ index: UInt32, _ ending: Ending) {
-        guard bridge(index).pointee.phase != .free else { return }
+        guard bridge(index).pointee.phase != .free, bridge(index).pointee.phase != .ending else { return }
         let counters = state.pointee.counters
         switch ending {
         case .none: return
@@ -30,16 +32,26 @@ extension TCPBridge {
         }
     }
 
-    /// Ends both streams politely and forgets the bridge. `code` nil: the Close frame is already queued, or the client gone.
-    func end(_ index: UInt32, _ code: CloseCode?, drainMilliseconds: UInt64) {
+    /// Ends both streams politely. `code` nil: the Close frame is already queued, or the client gone. The bridge keeps its
+    /// place in the quotas until the client's stream is closed: a client that does not read its end opens no more.
+    ///
+    /// - Parameter graceMilliseconds: when draining, what both sides have instead of the ordinary times.
+    func end(_ index: UInt32, _ code: CloseCode?, drainMilliseconds: UInt64, graceMilliseconds: UInt64? = nil) {
         let bridge = bridge(index)
         let shard = state.pointee.shard
         let client = bridge.pointee.client
         let target = bridge.pointee.target
         if let code { sendClose(index, code) }
-        free(index)
-        shard.linger(client, drainMilliseconds: drainMilliseconds)
-        if target != .none { shard.linger(target, drainMilliseconds: Self.acceptedBytesMilliseconds) }
+        dropOpening(bridge)
+        dropPayload(bridge)
+        state.pointee.counters.subtract(.active)
+        bridge.pointee.phase = .ending
+        if target != .none {
+            let accepted = graceMilliseconds ?? Self.acceptedBytesMilliseconds
+            shard.linger(target, drainMilliseconds: accepted, totalMilliseconds: graceMilliseconds ?? 2 * accepted)
+        }
+        shard.linger(client, drainMilliseconds: graceMilliseconds ?? drainMilliseconds,
+                     totalMilliseconds: graceMilliseconds ?? Self.endMilliseconds, reporting: true)
     }
 
     /// The target closed its side: everything it sent is delivered, then Close 1000.
@@ -91,6 +103,7 @@ extension TCPBridge {
     func timePassed(_ index: UInt32) {
         let bridge = bridge(index)
         let shard = state.pointee.shard
+        if bridge.pointee.phase == .resolving { return refuse(index, .lookupFailed) }
         if bridge.pointee.phase == .connecting {
             state.pointee.counters.add(.connectTimedOut)
             return end(index, .internalError, drainMilliseconds: Self.undeliveredMilliseconds)
@@ -106,19 +119,23 @@ extension TCPBridge {
     /// Gives the bridge's place and quotas back.
     func free(_ index: UInt32) {
         let bridge = bridge(index)
-        precondition(bridge.pointee.phase != .free)
-        if let opening = bridge.pointee.opening {
-            for early in opening.takeUnretainedValue().early { state.pointee.shard.release(early.buffer) }
-            opening.release()
-            bridge.pointee.opening = nil
-        }
+        precondition(bridge.pointee.phase == .ending || bridge.pointee.phase == .resolving)
+        dropOpening(bridge)
+        dropPayload(bridge)
         if let place = bridge.pointee.sessionPlace { state.pointee.shared.sessions.release(place.takeRetainedValue()) }
         if let place = bridge.pointee.addressPlace { state.pointee.shared.addresses.release(place.takeRetainedValue()) }
-        dropPayload(bridge)
-        if bridge.pointee.phase != .resolving { state.pointee.counters.subtract(.active) }
         bridge.pointee.phase = .free
         bridge.pointee.nextFree = state.pointee.freeHead
         state.pointee.freeHead = index
         state.pointee.used -= 1
+    }
+
+    /// Forgets what only opening needed, bytes that came too early included.
+    func dropOpening(_ bridge: UnsafeMutablePointer<Bridge>) {
+        guard let opening = bridge.pointee.opening else { return }
+        bridge.pointee.opening = nil
+        let value = opening.takeRetainedValue()
+        for early in value.early { state.pointee.shard.release(early.buffer) }
+        if let place = value.lookupPlace { state.pointee.shared.lookups.release(place) }
     }
 }

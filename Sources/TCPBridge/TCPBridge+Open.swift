@@ -36,6 +36,9 @@ public struct BridgeRequest {
 
 /// From an upgrade request to a dialled target: rows 10 to 17 of the `/tcp` table.
 extension TCPBridge {
+    /// Names one session may have looked up at a time: as many connections as it may open by default.
+    static let lookupsOfSession = 64
+
     /// Takes the client's stream over and opens, or refuses.
     public func open(_ request: BridgeRequest) {
         let shard = state.pointee.shard
@@ -61,6 +64,11 @@ extension TCPBridge {
             opening.candidates = [SocketAddress(address, port: request.port)]
             begin(index, opening)
         case .resolve(let name):
+            guard let place = state.pointee.shared.lookups.acquire(request.sessionID, limit: Self.lookupsOfSession) else {
+                return refuse(index, .tooManyConnections)
+            }
+            opening.lookupPlace = place
+            shard.setTimer(request.client, afterMilliseconds: UInt64(EngineLimits.lookupTimeoutMilliseconds))
             guard let lookup = shard.lookUp(name, owner: state.pointee.clientOwner, context: index) else {
                 return refuse(index, .lookupFailed)
             }
@@ -145,7 +153,7 @@ extension TCPBridge {
         opening.early = []
         for piece in early {
             // An earlier piece may have ended the connection.
-            if bridge.pointee.phase == .free { shard.release(piece.buffer) } else {
+            if bridge.pointee.phase == .ending { shard.release(piece.buffer) } else {
                 clientBytes(index, piece.buffer, piece.start, piece.start + piece.count)
             }
         }
@@ -178,8 +186,7 @@ extension TCPBridge {
     func targetConnected(_ index: UInt32) {
         let bridge = bridge(index)
         bridge.pointee.phase = .open
-        bridge.pointee.opening?.release()
-        bridge.pointee.opening = nil
+        dropOpening(bridge)
         bridge.pointee.lastActivity = state.pointee.shard.now
         state.pointee.shard.setTimer(bridge.pointee.client, afterMilliseconds: state.pointee.idleMilliseconds)
     }

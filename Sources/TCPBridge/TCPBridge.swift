@@ -71,18 +71,21 @@ public struct TCPBridge {
         case .drained: fromClient ? clientDrained(index) : targetDrained(index)
         case .timer: timePassed(index)
         case .resolved: resolved(index, event)
+        case .closed: free(index)
         default: break
         }
     }
 
     /// Closes every WebSocket with 1001 and delivers what was accepted, at most for the given time.
     public func drain(graceMilliseconds: UInt64) {
-        for index in 0..<state.pointee.touched where state.pointee.table[index].phase != .free {
+        for index in 0..<state.pointee.touched {
+            let phase = state.pointee.table[index].phase
+            if phase == .free || phase == .ending { continue }
             state.pointee.counters.add(.drained)
             if state.pointee.table[index].phase == .resolving {
                 refuse(UInt32(index), status: 503, message: "Shutting down")
             } else {
-                end(UInt32(index), .goingAway, drainMilliseconds: graceMilliseconds)
+                end(UInt32(index), .goingAway, drainMilliseconds: graceMilliseconds, graceMilliseconds: graceMilliseconds)
             }
         }
     }
@@ -98,6 +101,8 @@ public final class BridgeShared: Sendable {
     public let sessions = ConnectionQuota()
     /// Connections of each client address over all shards.
     public let addresses = ConnectionQuota()
+    /// Look-ups of each session under way over all shards: one session must not take the resolver from the others.
+    public let lookups = ConnectionQuota()
 
     /// Shared state for one configuration.
     public init(settings: GatewaySettings.TCPSettings) { self.settings = settings }

@@ -24,7 +24,6 @@ import Testing
                     listeners:
                       - { name: a, address: "127.0.0.1:1000", features: [sessions, tcp] }
                       - { address: "[::1]:0" }
-                    admin: { address: "off" }
                     log: { level: debug, format: text }
                     drain: { grace: 2m }
                     gateway:
@@ -42,7 +41,8 @@ import Testing
                       require_dns_name: true
                       max_message: 64KiB
                       idle_timeout: 1500ms
-                    limits: { connections_per_shard: 4096, receive_buffers_per_shard: 256, high_watermark: 1MiB, low_watermark: 0 }
+                    limits: { connections_per_shard: 4096, small_buffers_per_shard: 256, bulk_buffers_per_shard: 3 }
+                    http: { head_timeout: 5s, body_timeout: 1500ms, idle_timeout: 2m }
                     """
             ).configuration)
         #expect(configuration.shards == .exactly(3))
@@ -50,7 +50,6 @@ import Testing
         #expect(configuration.listeners[0].serves(.tcp) && !configuration.listeners[0].serves(.demo))
         #expect(configuration.listeners[1].address == ListenAddress(host: "::1", port: 0))
         #expect(configuration.listeners[1].serves(.demo))
-        #expect(configuration.adminAddress == nil)
         #expect(configuration.log == Log(level: .debug, format: .text))
         #expect(configuration.drainGraceMilliseconds == 120_000)
         let gateway = configuration.gateway
@@ -70,7 +69,10 @@ import Testing
         #expect(gateway.tcp.requireDNSName)
         #expect(gateway.tcp.maxMessageBytes == 65_536)
         #expect(gateway.tcp.idleTimeoutMilliseconds == 1500)
-        #expect(configuration.limits.highWatermarkBytes == 1 << 20 && configuration.limits.lowWatermarkBytes == 0)
+        #expect(configuration.limits.maximumConnectionsPerShard == 4096)
+        #expect(configuration.limits.smallBuffersPerShard == 256 && configuration.limits.bulkBuffersPerShard == 3)
+        #expect(configuration.http.headMilliseconds == 5000 && configuration.http.bodyMilliseconds == 1500)
+        #expect(configuration.http.idleMilliseconds == 120_000)
     }
 
     @Test(arguments: [
@@ -129,7 +131,7 @@ import Testing
             "listeners: [{ name: a, address: \"127.0.0.1:1\" }, { name: a, address: \"127.0.0.1:2\" }]",
             "1:12: listeners: two listeners are named `a`"
         ),
-        ("listeners: [{ address: \"127.0.0.1:9901\" }]", "admin.address: 127.0.0.1:9901 is the address of a listener too"),
+        ("admin: { address: \"127.0.0.1:9901\" }", "1:1: admin: section `admin` is not available in this version"),
         ("listeners: [{ tls: {} }]", "1:20: listeners[0].tls: certificates are missing"),
         ("listeners: [{ tls: ~ }]", "1:20: listeners[0].tls: certificates are missing"),
         (
@@ -140,12 +142,10 @@ import Testing
             "listeners: [{ tls: { certificates: [{ cert: /nonexistent/c, key: /nonexistent/k }] } }]",
             "1:12: listeners[0].tls: cannot read /nonexistent/c: No such file or directory"
         ),
-        ("limits: { low_watermark: 512KiB }", "1:26: limits.low_watermark: 512KiB is not below limits.high_watermark (512KiB)"),
-        ("limits: { receive_buffers_per_shard: 1000 }", "1:38: limits.receive_buffers_per_shard: `1000` is no power of two"),
-        (
-            "limits: { bulk_buffer: 16KiB, receive_buffer: 64KiB }",
-            "1:24: limits.bulk_buffer: 16KiB is less than limits.receive_buffer (64KiB)"
-        ),
+        ("limits: { high_watermark: 512KiB }", "1:11: limits.high_watermark: unknown key"),
+        ("limits: { receive_buffer: 16KiB }", "1:11: limits.receive_buffer: unknown key"),
+        ("limits: { small_buffers_per_shard: 100 }", "1:36: limits.small_buffers_per_shard: `100` is not allowed"),
+        ("http: { head_timeout: 0s }", "1:23: http.head_timeout: `0s` is not allowed"),
         ("- a", "1:1: a list where the sections of a configuration belong"),
         ("just text", "1:1: a single value where the sections of a configuration belong"),
         ("tcp: {}\ntcp: {}", "2:1: `tcp` appears twice"),

@@ -30,6 +30,9 @@ public enum Program {
     public static func main() -> Int32 {
         // A reader of our output that has gone away is an error of a write, not the end of the process.
         signal(SIGPIPE, SIG_IGN)
+        // The runtime's crash handler suspends every thread first, which the kernel's own workers of a ring cannot be:
+        // the process would hang with its port open. A crash ends it at once, for a supervisor to see.
+        for fatal in [SIGILL, SIGTRAP, SIGABRT, SIGSEGV, SIGBUS, SIGFPE] { signal(fatal, SIG_DFL) }
         return run(
             Array(CommandLine.arguments.dropFirst()), environment: ProcessInfo.processInfo.environment, console: .standard,
             serve: { Server.run(configuration: $0) })
@@ -87,10 +90,8 @@ public enum Program {
             let configuration = loaded.configuration
             let descriptors = DescriptorLimit.raise(for: configuration.limits, shards: Doctor.shardCount(configuration.shards))
             var warnings = loaded.warnings
-            if descriptors.allowed < descriptors.needed {
-                warnings.append(
-                    "only \(descriptors.allowed) of \(descriptors.needed) descriptors may be opened; `sluice doctor` tells the remedy"
-                )
+            if descriptors.allowed < min(descriptors.needed, DescriptorLimit.sensible) {
+                warnings.append("only \(descriptors.allowed) descriptors may be opened; `sluice doctor` tells the remedy")
             }
             let logger = Logger(level: configuration.log.level, format: configuration.log.format)
             for warning in warnings { logger.log(.warn, warning) }

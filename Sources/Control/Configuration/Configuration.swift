@@ -20,14 +20,14 @@ public struct Configuration: Sendable {
     public var shards: ShardCount = .automatic
     /// At least one. Names are unique, and so are addresses unless the port is 0.
     public var listeners: [Listener] = [Listener()]
-    /// Where the administration port listens; nil turns it off.
-    public var adminAddress: ListenAddress? = ListenAddress(host: "127.0.0.1", port: 9901)
     /// Everything the session gateway and the TCP bridge decide by.
     public var gateway = GatewaySettings()
     /// `demo`: the demonstration page and its service.
     public var demo = Demo()
     /// `log`: threshold and shape of records.
     public var log = Log()
+    /// `http`: how long clients may take.
+    public var http = HTTPTimeouts()
     /// `limits`: what a shard may take.
     public var limits = ResourceLimits()
     /// How long live work may finish after SIGTERM before the process leaves with status 1.
@@ -107,8 +107,9 @@ public struct ListenAddress: Sendable, Hashable, CustomStringConvertible {
 public struct Demo: Sendable, Equatable {
     /// Serve the page and start the service.
     public var enabled = false
-    /// Where the small demonstration service listens; the demonstration permits exactly this private target.
-    public var serviceAddress = ListenAddress(host: "127.0.0.1", port: 8081)
+    /// Where the small demonstration service listens; the demonstration permits exactly this private target. Any free port:
+    /// two demonstrations on one machine do not meet.
+    public var serviceAddress = ListenAddress(host: "127.0.0.1", port: 0)
 
     /// No demonstration.
     public init() {}
@@ -128,23 +129,29 @@ public struct Log: Sendable, Equatable {
     }
 }
 
-/// How much memory and how many descriptors a shard may take. Everything is allotted at start-up.
+/// How long a client may take, in milliseconds.
+public struct HTTPTimeouts: Sendable, Equatable {
+    /// From the first byte of a request, or from accept, to the end of its head; then 408.
+    public var headMilliseconds = 60_000
+    /// From the end of the head to the end of the body; then 408.
+    public var bodyMilliseconds = 60_000
+    /// Between two requests; then the connection is closed. Above the 60 s of common load balancers, so that it is they who close.
+    public var idleMilliseconds = 72_000
+
+    /// The times that common clients and load balancers expect.
+    public init() {}
+}
+
+/// What a shard may take. Address space is taken at start-up; memory only where a slot or a buffer was ever used.
 public struct ResourceLimits: Sendable, Equatable {
-    /// Connections of one shard, both ends counted; also the number of slots. The descriptor limit is checked against it.
-    public var maximumConnectionsPerShard = 16_384
-    /// Bytes of one ordinary receive buffer: one full TLS record or a dozen segments.
-    public var receiveBufferBytes = 16 << 10
-    /// How many of them one shard has. They are the fixed pool that idle connections do not touch.
-    public var receiveBuffersPerShard = 1024
-    /// Bytes of a receive buffer of a bulk flow: past 128 KiB larger receives no longer save CPU.
-    public var bulkBufferBytes = 128 << 10
-    /// How many of them one shard has.
-    public var bulkBuffersPerShard = 64
-    /// A stream whose peer has this much unsent stops being read …
-    public var highWatermarkBytes = 512 << 10
-    /// … until this much is left.
-    public var lowWatermarkBytes = 128 << 10
-    /// Requests the kernel queues on a listening socket before it refuses.
+    /// Connections of one shard, clients and targets together: its slots. A WebSocket with its target takes two, so this
+    /// is room for 32,768.
+    public var maximumConnectionsPerShard = 65_536
+    /// Small buffers (4 KiB) of one shard: what streams receive into and what waits to be sent.
+    public var smallBuffersPerShard = 65_536
+    /// Bulk buffers (512 KiB) of one shard. When all are with streams, further bulk streams use small ones.
+    public var bulkBuffersPerShard = 128
+    /// Connections the kernel queues on a listening socket before it refuses.
     public var listenBacklog = 4096
     /// Bytes of the log ring of one shard; records that do not fit are dropped and counted.
     public var logBufferBytesPerShard = 256 << 10

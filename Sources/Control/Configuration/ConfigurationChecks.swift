@@ -60,10 +60,6 @@ extension ConfigurationSchema {
     }
 
     static let placeholderSecret = "__REPLACE_ME__"
-
-    static func powerOfTwo(_ amount: Int) -> String? {
-        amount & (amount - 1) == 0 ? nil : "`\(amount)` is no power of two"
-    }
 }
 
 extension ListenAddress {

@@ -20,7 +20,6 @@ struct ConfigurationDraft {
     var configuration = Configuration()
     var shards = 0
     var listeners = [ListenerDraft()]
-    var adminAddress = "127.0.0.1:9901"
 
     // The first listener, as the reference's variables address it.
     var host = ""
@@ -51,7 +50,7 @@ struct ConfigurationDraft {
     var l2ControlPayloadBytes = 0
     var gitRevision = ""
 
-    var demoAddress = "127.0.0.1:8081"
+    var demoAddress = "127.0.0.1:0"
     var logLevel = "info"
     var logFormat = "json"
 

@@ -10,18 +10,17 @@ extension ConfigurationFolding {
         var warnings: [String] = []
         var configuration = draft.configuration
         configuration.shards = draft.shards == 0 ? .automatic : .exactly(draft.shards)
-        configuration.adminAddress = draft.adminAddress == "off" ? nil : ListenAddress(draft.adminAddress)
         configuration.log = Log(
             level: LogLevel(name: draft.logLevel) ?? .info, format: LogFormat(rawValue: draft.logFormat) ?? .json)
         if let address = ListenAddress(draft.demoAddress) { configuration.demo.serviceAddress = address }
         finishListeners(&configuration)
-        finishLimits(configuration.limits)
         finishHTTP(&configuration)
         finishSession(&configuration, fallbackSecret, &warnings)
         finishTCP(&configuration, &warnings)
         finishRelay(&configuration)
         finishAdvertised(&configuration)
         configuration.gateway.dns.upstreams = draft.dnsUpstreams.compactMap { PolicyText.upstream($0) }
+        warnAboutAbsentFeatures(&warnings)
         if !Quantity.trimmed(environment["REDIS_URL"] ?? "").isEmpty {
             warnings.append(
                 "REDIS_URL is set, but state shared between instances is not available in this version; every limit holds per instance"
@@ -33,6 +32,19 @@ extension ConfigurationFolding {
     }
 
     private mutating func fault(_ key: String, _ message: String) { refuse(draft.sources[key], key, message) }
+
+    /// Variables of features that this version does not have are checked, because deployments of the complete product set them, and
+    /// said to be without effect.
+    private func warnAboutAbsentFeatures(_ warnings: inout [String]) {
+        var absent: [String: [String]] = [:]
+        for key in schema.keys {
+            guard let feature = key.absentFeature, let source = draft.sources[key.path] else { continue }
+            absent[feature, default: []].append(source.summary)
+        }
+        for (feature, sources) in absent.sorted(by: { $0.key < $1.key }) {
+            warnings.append("\(feature) is not available in this version; without effect: \(sources.joined(separator: ", "))")
+        }
+    }
 
     // MARK: Listeners
 
@@ -61,9 +73,6 @@ extension ConfigurationFolding {
             listeners.append(listener)
         }
         if !listeners.isEmpty { configuration.listeners = listeners }
-        if let admin = configuration.adminAddress, admin.port != 0, listeners.contains(where: { $0.address == admin }) {
-            fault("admin.address", "\(admin) is the address of a listener too")
-        }
     }
 
     private mutating func applyFirstListenerVariables() {
@@ -108,21 +117,6 @@ extension ConfigurationFolding {
             refuse(
                 source, key, "TLS listeners are not available in this version; end TLS in front of Sluice and remove this setting"
             )
-        }
-    }
-
-    private mutating func finishLimits(_ limits: ResourceLimits) {
-        if limits.lowWatermarkBytes >= limits.highWatermarkBytes {
-            fault(
-                "limits.low_watermark",
-                "\(Quantity.size(limits.lowWatermarkBytes)) is not below limits.high_watermark"
-                    + " (\(Quantity.size(limits.highWatermarkBytes)))")
-        }
-        if limits.bulkBufferBytes < limits.receiveBufferBytes {
-            fault(
-                "limits.bulk_buffer",
-                "\(Quantity.size(limits.bulkBufferBytes)) is less than limits.receive_buffer"
-                    + " (\(Quantity.size(limits.receiveBufferBytes)))")
         }
     }
 
@@ -183,7 +177,7 @@ extension ConfigurationFolding {
 
     /// The demonstration needs a private target. Unless the operator wrote egress rules, it is permitted that one and no other target.
     private mutating func confineDemonstration(_ configuration: inout Configuration) {
-        let egress = ["tcp.allow_private_ips", "tcp.allowed_hosts", "tcp.allowed_ports"]
+        let egress = Self.demonstrationEgress
         guard configuration.demo.enabled, egress.allSatisfy({ draft.sources[$0] == nil }) else { return }
         configuration.confinesDemonstration = true
         configuration.gateway.tcp.allowPrivateAddresses = true
@@ -192,6 +186,9 @@ extension ConfigurationFolding {
         draft.allowedPorts = ["\(configuration.demo.serviceAddress.port)"]
         for key in egress { draft.sources[key] = .demonstration }
     }
+
+    /// The keys that follow the demonstration service while nobody wrote them.
+    static let demonstrationEgress = ["tcp.allow_private_ips", "tcp.allowed_hosts", "tcp.allowed_ports"]
 
     private mutating func finishRelay(_ configuration: inout Configuration) {
         guard let base = RelayURL(draft.relayBaseURL) else { return }

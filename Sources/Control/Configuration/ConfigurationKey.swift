@@ -11,6 +11,8 @@ struct ConfigurationKey<Root> {
     /// False when only the environment sets it.
     var inFile: Bool
     var documentation: String
+    /// The feature this key belongs to, when this version does not have it: the value is checked and has no effect.
+    var absentFeature: String?
     /// Lists: what is wrong with one item, as it follows the variable's name: `` entry `x`: …``.
     var checkItem: ((String) -> String?)?
     /// A set but empty variable is a value (an empty list) rather than absent.
@@ -106,6 +108,13 @@ struct ConfigurationKey<Root> {
     func environmentOnly() -> Self {
         var key = self
         key.inFile = false
+        return key
+    }
+
+    /// The value is checked, and said to have no effect.
+    func withoutEffect(_ feature: String) -> Self {
+        var key = self
+        key.absentFeature = feature
         return key
     }
 

@@ -15,7 +15,7 @@ struct ConfigurationSchema {
 
     /// Sections of the complete product that this version does not have. They are refused: a section that is
     /// accepted and ignored would leave somebody unprotected.
-    static let unavailableSections = ["dns", "l2", "udp", "jwt", "edge", "protect", "tunnel", "redis"]
+    static let unavailableSections = ["dns", "l2", "udp", "jwt", "edge", "protect", "tunnel", "redis", "admin"]
 
     // Upper bounds. The reference has none; these keep every product and sum of the arithmetic inside 64 bits.
     static let longestTimerMilliseconds = 24 * 86_400_000  // what the reference's timers hold too (2^31 ms)
@@ -25,7 +25,7 @@ struct ConfigurationSchema {
 
     init() {
         keys =
-            Self.process + Self.http + Self.sessions + Self.tcp + Self.mux + Self.demo + Self.resources
+            Self.process + Self.http + Self.timeouts + Self.sessions + Self.tcp + Self.mux + Self.demo + Self.resources
             + Self.environmentAddress + Self.dns + Self.relay + Self.advertised
         listenerKeys = [
             .text("name", at: \.name, check: Self.checkName, "Name of the listener in logs and metrics; unique."),
@@ -46,9 +46,6 @@ struct ConfigurationSchema {
             .amount(
                 "shards", .automaticOr(1...1024), at: \.shards,
                 "Shards: threads with a ring of their own. auto is one per usable core."),
-            .text(
-                "admin.address", at: \.adminAddress, check: { $0 == "off" ? nil : checkAddress($0) },
-                "Where the administration port listens; off disables it."),
             .text(
                 "log.level", .choice(LogLevel.allCases.map(\.name)), "LOG_LEVEL", at: \.logLevel,
                 "Records below this level are not written."),
@@ -84,7 +81,22 @@ struct ConfigurationSchema {
                 at: \.configuration.gateway.http.requestsPerMinute, "Requests of one client address a minute; 0 is unlimited."),
             .flag(
                 "gateway.self_test_page", .oneIsOn, "AERO_GATEWAY_E2E", at: \.configuration.gateway.http.selfTestPage,
-                "Serves the browser self-test page at /e2e."),
+                "Serves the browser self-test page at /e2e."
+            ).environmentOnly().withoutEffect("The self-test page"),
+        ]
+    }
+
+    private static var timeouts: [Key] {
+        [
+            .amount(
+                "http.head_timeout", .duration(1...longestTimerMilliseconds, .milliseconds), at: \.configuration.http.headMilliseconds,
+                "Time for a request's head, from its first byte or from the connection; then 408."),
+            .amount(
+                "http.body_timeout", .duration(1...longestTimerMilliseconds, .milliseconds), at: \.configuration.http.bodyMilliseconds,
+                "Time for a request's body, from the end of its head; then 408."),
+            .amount(
+                "http.idle_timeout", .duration(1...longestTimerMilliseconds, .milliseconds), at: \.configuration.http.idleMilliseconds,
+                "Time between two requests of a connection; then it is closed."),
         ]
     }
 
@@ -155,15 +167,15 @@ struct ConfigurationSchema {
             .amount(
                 "tcp.mux_max_streams", .integer(1...largestCount), "TCP_MUX_MAX_STREAMS",
                 at: \.configuration.gateway.mux.maxStreams, "Streams of one multiplexed WebSocket."
-            ).environmentOnly(),
+            ).environmentOnly().withoutEffect("TCP multiplexing"),
             .amount(
                 "tcp.mux_max_stream_buffer", .size(0...largestSizeBytes), "TCP_MUX_MAX_STREAM_BUFFER_BYTES",
                 at: \.configuration.gateway.mux.maxStreamBufferBytes, "Bytes of one stream waiting for its target."
-            ).environmentOnly(),
+            ).environmentOnly().withoutEffect("TCP multiplexing"),
             .amount(
                 "tcp.mux_max_frame_payload", .size(0...largestSizeBytes), "TCP_MUX_MAX_FRAME_PAYLOAD_BYTES",
                 at: \.configuration.gateway.mux.maxFramePayloadBytes, "Largest payload of one multiplexing frame."
-            ).environmentOnly(),
+            ).environmentOnly().withoutEffect("TCP multiplexing"),
         ]
     }
 
@@ -180,25 +192,13 @@ struct ConfigurationSchema {
         [
             .amount(
                 "limits.connections_per_shard", .integer(64...4_194_304), at: \.configuration.limits.maximumConnectionsPerShard,
-                "Sockets of one shard, clients and targets together."),
+                "Connections of one shard, clients and targets together; a WebSocket with its target takes two."),
             .amount(
-                "limits.receive_buffer", .size(4096...1_048_576), at: \.configuration.limits.receiveBufferBytes,
-                "Bytes of one ordinary receive buffer."),
-            .amount(
-                "limits.receive_buffers_per_shard", .integer(16...32_768), at: \.configuration.limits.receiveBuffersPerShard,
-                check: powerOfTwo, "Ordinary receive buffers of one shard; a power of two."),
-            .amount(
-                "limits.bulk_buffer", .size(16_384...4_194_304), at: \.configuration.limits.bulkBufferBytes,
-                "Bytes of a receive buffer of a flow in bulk."),
+                "limits.small_buffers_per_shard", .integer(256...65_536), at: \.configuration.limits.smallBuffersPerShard,
+                "Buffers of 4 KiB of one shard; memory is used only where they were."),
             .amount(
                 "limits.bulk_buffers_per_shard", .integer(2...32_768), at: \.configuration.limits.bulkBuffersPerShard,
-                check: powerOfTwo, "Bulk receive buffers of one shard; a power of two."),
-            .amount(
-                "limits.high_watermark", .size(4096...1_073_741_824), at: \.configuration.limits.highWatermarkBytes,
-                "Unsent bytes from which on the other side is not read."),
-            .amount(
-                "limits.low_watermark", .size(0...1_073_741_824), at: \.configuration.limits.lowWatermarkBytes,
-                "Unsent bytes at which reading goes on; below limits.high_watermark."),
+                "Buffers of 512 KiB of one shard, for streams in bulk; memory is used only where they were."),
             .amount(
                 "limits.listen_backlog", .integer(1...65_535), at: \.configuration.limits.listenBacklog,
                 "Connections the kernel keeps waiting on a listener."),
@@ -224,23 +224,23 @@ struct ConfigurationSchema {
             .list(
                 "dns_upstreams", of: "resolvers", "DNS_UPSTREAMS", at: \.dnsUpstreams, check: checkUpstream,
                 "Resolvers of DNS over HTTPS, tried in order."
-            ).environmentOnly().acceptingBlank(),
+            ).environmentOnly().withoutEffect("DNS over HTTPS").acceptingBlank(),
             .amount(
                 "dns_upstream_timeout", .duration(1...longestTimerMilliseconds, .milliseconds), "DNS_UPSTREAM_TIMEOUT_MS",
                 at: \.configuration.gateway.dns.upstreamTimeoutMilliseconds, "Time for one attempt."
-            ).environmentOnly(),
+            ).environmentOnly().withoutEffect("DNS over HTTPS"),
             .amount(
                 "dns_cache_entries", .integer(0...largestCount), "DNS_CACHE_MAX_ENTRIES",
                 at: \.configuration.gateway.dns.cacheMaxEntries, "Cached answers; 0 is off."
-            ).environmentOnly(),
+            ).environmentOnly().withoutEffect("DNS over HTTPS"),
             .amount(
                 "dns_cache_max_ttl", .duration(0...longestLifetimeSeconds, .seconds), "DNS_CACHE_MAX_TTL_SECONDS",
                 at: \.configuration.gateway.dns.cacheMaxLifetimeSeconds, "Longest stay in the cache."
-            ).environmentOnly(),
+            ).environmentOnly().withoutEffect("DNS over HTTPS"),
             .amount(
                 "dns_cache_negative_ttl", .duration(0...longestLifetimeSeconds, .seconds), "DNS_CACHE_NEGATIVE_TTL_SECONDS",
                 at: \.configuration.gateway.dns.cacheNegativeLifetimeSeconds, "Stay of a negative answer without SOA."
-            ).environmentOnly(),
+            ).environmentOnly().withoutEffect("DNS over HTTPS"),
             .amount(
                 "dns_max_query", .size(0...largestSizeBytes), "DNS_MAX_QUERY_BYTES",
                 at: \.configuration.gateway.dns.maxQueryBytes,
@@ -249,21 +249,21 @@ struct ConfigurationSchema {
             .amount(
                 "dns_max_response", .size(0...largestSizeBytes), "DNS_MAX_RESPONSE_BYTES",
                 at: \.configuration.gateway.dns.maxResponseBytes, "Largest answer."
-            ).environmentOnly(),
+            ).environmentOnly().withoutEffect("DNS over HTTPS"),
             .flag("dns_allow_any", .oneIsOn, "DNS_ALLOW_ANY", at: \.configuration.gateway.dns.allowAny, "Answers ANY queries.")
-                .environmentOnly(),
+                .environmentOnly().withoutEffect("DNS over HTTPS"),
             .flag(
                 "dns_allow_private_ptr", .oneIsOn, "DNS_ALLOW_PRIVATE_PTR", at: \.configuration.gateway.dns.allowPrivatePointer,
                 "Answers reverse queries for private addresses."
-            ).environmentOnly(),
+            ).environmentOnly().withoutEffect("DNS over HTTPS"),
             .number(
                 "dns_qps_per_ip", 0...1e9, "DNS_QPS_PER_IP", at: \.configuration.gateway.dns.queriesPerSecondPerAddress,
                 "Queries of one address a second; 0 is unlimited."
-            ).environmentOnly(),
+            ).environmentOnly().withoutEffect("DNS over HTTPS"),
             .number(
                 "dns_burst_per_ip", 0...1e9, "DNS_BURST_PER_IP", at: \.configuration.gateway.dns.burstPerAddress,
                 "Burst of one address; 0 is unlimited."
-            ).environmentOnly(),
+            ).environmentOnly().withoutEffect("DNS over HTTPS"),
         ]
     }
 

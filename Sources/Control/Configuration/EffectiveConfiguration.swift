@@ -42,6 +42,10 @@ struct EffectiveConfiguration {
         if key.path == "gateway.allowed_origins", draft.allowedOrigins.isEmpty {
             value = "~  # derived: \(configuration.gateway.origins.origins.sorted().joined(separator: ", "))"
         }
+        if configuration.confinesDemonstration, ConfigurationFolding.demonstrationEgress.contains(key.path) {
+            let isAnyPort = key.path == "tcp.allowed_ports" && configuration.demo.serviceAddress.port == 0
+            return "\(indent)\(name): ~  # derived: \(isAnyPort ? "the port of the demonstration service" : value)"
+        }
         if key.isSecret, value == "\"\"" { value = "~  # random at every start" }
         if key.isSecret, value != "~  # random at every start" { return "\(indent)# \(name): \(value)\(comment(key.path))" }
         return "\(indent)\(name): \(value)\(comment(key.path))"
@@ -97,7 +101,8 @@ public enum ConfigurationReference {
         lines += ["", "Environment only"]
         for key in schema.keys where !key.inFile {
             lines.append(
-                "    \(key.variables.joined(separator: ", ")): \(key.documentation) Accepts \(key.type.allowedInEnvironment).")
+                "    \(key.variables.joined(separator: ", ")): \(key.documentation) Accepts \(key.type.allowedInEnvironment)."
+                    + (key.absentFeature.map { " Without effect: \($0) is not available in this version." } ?? ""))
         }
         lines += [
             "",

@@ -1,5 +1,6 @@
 // The limits a container puts on the process: cgroup version 2, and version 1 where that is what there is.
 
+import Engine
 import Glibc
 
 /// Files under /proc and /sys as lines.
@@ -58,10 +59,10 @@ struct ControlGroup {
 }
 
 extension Doctor {
-    /// Memory the shards take at start-up: both classes of receive buffers and the log rings.
+    /// Memory the shards use when every buffer is used at once.
     static func poolBytes(_ limits: ResourceLimits, shards: Int) -> Int {
         shards
-            * (limits.receiveBufferBytes * limits.receiveBuffersPerShard + limits.bulkBufferBytes * limits.bulkBuffersPerShard
+            * (EngineLimits.smallBufferBytes * limits.smallBuffersPerShard + EngineLimits.bulkBufferBytes * limits.bulkBuffersPerShard
                 + limits.logBufferBytesPerShard)
     }
 
@@ -81,13 +82,13 @@ extension Doctor {
             findings.append(Finding(.ok, "cpu limit", "none"))
         }
         let pool = poolBytes(limits, shards: shards)
-        let poolText = "\(pool >> 20) MiB of buffers at start-up"
+        let poolText = "at most \(pool >> 20) MiB of buffers when all are used at once"
         if let memory = group.memoryBytes {
-            if pool > memory / 2 {
+            if pool > memory / 4 * 3 {
                 findings.append(
                     Finding(
-                        pool > memory ? .fail : .warn, "memory limit", "\(memory >> 20) MiB, and \(poolText)",
-                        remedy: "raise the limit, or lower limits.receive_buffers_per_shard or shards"))
+                        .warn, "memory limit", "\(memory >> 20) MiB, and \(poolText)",
+                        remedy: "raise the limit, or lower limits.small_buffers_per_shard, limits.bulk_buffers_per_shard or shards"))
             } else {
                 findings.append(Finding(.ok, "memory limit", "\(memory >> 20) MiB, \(poolText)"))
             }

@@ -6,6 +6,9 @@ import Glibc
 public enum DescriptorLimit {
     /// Rings, listeners, timers, standard streams, files being read: a generous allowance beside the connections.
     static let reserve = 64
+    /// Below this a gateway runs out in ordinary use: 2,000 WebSockets with their targets. Running out is survived: clients wait
+    /// in the listener's queue.
+    static let sensible: UInt64 = 4096
 
     /// Descriptors that a full house needs.
     static func needed(_ limits: ResourceLimits, shards: Int) -> UInt64 {

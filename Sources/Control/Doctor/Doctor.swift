@@ -134,16 +134,15 @@ public enum Doctor {
         return Finding(.ok, "cores", "\(shards) shards on \(cores) cores")
     }
 
-    static func descriptors(_ limits: ResourceLimits, shards: Int) -> Finding {
-        let needed = DescriptorLimit.needed(limits, shards: shards)
-        let hard = DescriptorLimit.current.hard
-        if hard >= needed {
-            return Finding(.ok, "descriptors", "\(needed) needed, up to \(DescriptorLimit.text(hard)) allowed")
-        }
+    static func descriptors(_ limits: ResourceLimits, shards: Int, hard: UInt64 = DescriptorLimit.current.hard) -> Finding {
+        let most = DescriptorLimit.needed(limits, shards: shards)
+        let connections = hard > UInt64(DescriptorLimit.reserve) ? min(hard, most) - UInt64(DescriptorLimit.reserve) : 0
+        let text = "\(DescriptorLimit.text(hard)) allowed: \(connections) connections, clients and targets together"
+        if hard >= min(most, DescriptorLimit.sensible) { return Finding(.ok, "descriptors", text) }
         return Finding(
-            .warn, "descriptors",
-            "\(needed) needed for limits.connections_per_shard, only \(hard) allowed; further connections wait",
-            remedy: "raise the hard limit: ulimit -Hn \(needed), LimitNOFILE=\(needed), or --ulimit nofile=\(needed)")
+            .warn, "descriptors", text + "; further ones wait until one ends",
+            remedy: "raise the hard limit: ulimit -Hn \(DescriptorLimit.sensible), LimitNOFILE=\(DescriptorLimit.sensible), "
+                + "or --ulimit nofile=\(DescriptorLimit.sensible)")
     }
 
     static func lockedMemory() -> Finding {
@@ -177,7 +176,6 @@ public enum Doctor {
 
     static func addresses(_ configuration: Configuration) -> [Finding] {
         var wanted = configuration.listeners.map { ("listener \($0.name)", $0.address) }
-        if let admin = configuration.adminAddress { wanted.append(("admin", admin)) }
         if configuration.demo.enabled { wanted.append(("demonstration service", configuration.demo.serviceAddress)) }
         return wanted.map { finding($0.0, $0.1, BindProbe.error($0.1)) }
     }

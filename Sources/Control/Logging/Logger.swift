@@ -31,6 +31,8 @@ public final class Logger {
     private var sources: [Source] = []
     /// Bytes that could not be written out.
     public private(set) var lostBytes = 0
+    /// The output took nothing within the patience: the rest of this flush does not wait again.
+    private var outputIsStuck = false
 
     /// - Parameter descriptor: where lines go; standard output unless told otherwise.
     public init(level: LogLevel, format: LogFormat, identity: LogIdentity = .current, descriptor: Int32 = STDOUT_FILENO) {
@@ -51,12 +53,14 @@ public final class Logger {
 
     /// Writes one record now.
     public func log(_ level: LogLevel, _ message: String, _ fields: KeyValuePairs<StaticString, Value> = [:]) {
+        outputIsStuck = false
         record(level, message, fields)
         empty(own)
     }
 
     /// Writes out what the shards have left, and says how many records they had to drop.
     public func flush() {
+        outputIsStuck = false
         for index in sources.indices {
             empty(sources[index].ring)
             let drops = sources[index].ring.dropped
@@ -89,17 +93,19 @@ public final class Logger {
         ring.drain { bytes in
             var written = 0
             while written < bytes.count {
-                let result = write(descriptor, bytes.baseAddress! + written, bytes.count - written)
-                if result > 0 {
-                    written += result
-                } else if result < 0 && errno == EINTR {
-                    continue
-                } else if result < 0 && errno == EAGAIN {
-                    // Standard output may have been made non-blocking by whoever shares it. Wait, but not for ever.
-                    var poll = pollfd(fd: descriptor, events: Int16(POLLOUT), revents: 0)
-                    if Glibc.poll(&poll, 1, Self.patienceMilliseconds) > 0 { continue }
+                // A blocking pipe that says it is writable takes this much without blocking (pipe(7)); a reader that has
+                // stopped must not stop the control thread, which also hears the signals.
+                let count = min(bytes.count - written, Int(PIPE_BUF))
+                guard !outputIsStuck, isWritable() else {
+                    outputIsStuck = true
                     lostBytes += bytes.count - written
                     break
+                }
+                let result = write(descriptor, bytes.baseAddress! + written, count)
+                if result > 0 {
+                    written += result
+                } else if result < 0 && (errno == EINTR || errno == EAGAIN) {
+                    continue
                 } else {
                     lostBytes += bytes.count - written
                     break
@@ -107,6 +113,11 @@ public final class Logger {
             }
             return bytes.count
         }
+    }
+
+    private func isWritable() -> Bool {
+        var poll = pollfd(fd: descriptor, events: Int16(POLLOUT), revents: 0)
+        return Glibc.poll(&poll, 1, Self.patienceMilliseconds) > 0
     }
 
     /// How long the control thread waits for an output that takes nothing. Signals and metrics wait with it.
