@@ -36,6 +36,7 @@ extension HTTPServer {
         // What a client asked for before it closed its side, or before the drain began, is answered.
         let isLast = connection.pointee.ended || state.pointee.draining
         if closes || (isLast && connection.pointee.input.count == 0) { return end(index, shard) }
+        // A stream that waited for its client was not read meanwhile.
         if connection.pointee.phase == .streaming { shard.resumeReceive(connection.pointee.slot) }
         connection.pointee.phase = .head
         connection.pointee.started = false
@@ -77,7 +78,6 @@ extension HTTPServer {
         cold.closes = closes
         state.pointee.table[Int(index)].cold = Unmanaged.passRetained(cold)
         state.pointee.table[Int(index)].phase = .streaming
-        shard.pauseReceive(state.pointee.table[Int(index)].slot)
         pumpStream(index, shard)
     }
 

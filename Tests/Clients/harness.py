@@ -145,10 +145,7 @@ class Server:
         number = len(list(context.folder.glob("server-*.log")))
         self.log_path = context.folder / f"server-{number}.log"
         self.error_path = context.folder / f"server-{number}.err"
-        configuration = context.folder / f"server-{number}.yaml"
-        # The administration port has a fixed default, which two gateways on one machine cannot share.
-        configuration.write_text("admin:\n  address: \"off\"\n")
-        command = [str(context.binary), "serve", "--config", str(configuration), *arguments]
+        command = [str(context.binary), "serve", *arguments]
         with open(self.log_path, "wb") as log, open(self.error_path, "wb") as error:
             self.process = subprocess.Popen(command, stdout=log, stderr=error, stdin=subprocess.DEVNULL,
                                             env=gateway_environment(environment))
@@ -176,7 +173,7 @@ class Server:
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline:
             for record in self.records():
-                # Other listeners (administration, the demonstration service) may say so too.
+                # Other listeners (the demonstration service) may say so too.
                 if "listening" in str(record.get("msg")) and record.get("port") and record.get("scheme"):
                     return int(record["port"])
             if self.process.poll() is not None:
