@@ -53,6 +53,7 @@ let package = Package(
         .testTarget(name: "PolicyTests", dependencies: ["Policy", "Wire", "CCrypto"]),
         .testTarget(name: "EngineTests", dependencies: ["Engine", "Ring", "CRing", "CSocket"]),
         .testTarget(name: "HTTPTests", dependencies: ["HTTP", "Simulator", "Engine", "Ring", "Wire", "Policy"]),
+        .testTarget(name: "SessionGatewayTests", dependencies: ["SessionGateway", "HTTP", "Engine", "Wire", "Policy"]),
         .testTarget(name: "SimulationTests", dependencies: ["Simulator", "TCPBridge", "HTTP", "Engine", "Ring", "Wire", "Policy"]),
         .testTarget(name: "ControlTests", dependencies: ["Control", "Policy"]),
         .testTarget(name: "LoadTests", dependencies: ["sluice-load"]),
