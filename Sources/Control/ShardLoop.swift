@@ -195,7 +195,7 @@ final class ShardLoop {
             return UpgradeAnswer.refuse(
                 taken.slot, status: shutsDown ? 503 : 414, message: shutsDown ? "Shutting down" : "Request URL too long", on: shard)
         }
-        refuse(index, violation.problem)
+        refuse(index, SessionGateway.problem(violation))
     }
 
     /// Answers a request that was not read to its end, and closes the connection.

@@ -30,6 +30,15 @@ public final class SessionGateway {
         judge(request, secondsSinceArrival) { route, origin in answer(route, request, features, origin) }
     }
 
+    /// What a client is told of a fault the parser found.
+    ///
+    /// Here an unknown method is 404 like an unknown path, not 405. That holds for the methods the parser knows and never
+    /// serves (TRACE, CONNECT …); a token that is no registered method does not pass as HTTP and is 400, as with every
+    /// listener of this program. Both end the connection.
+    public static func problem(_ violation: HTTPViolation) -> Problem {
+        violation == .methodNotAllowed ? Problem(404, "not_found", "Not found") : violation.problem
+    }
+
     /// Answers a request that the parser, a limit or a timeout refused, and ends its connection.
     ///
     /// One whose head was read is judged like every other up to its handler: a strange Origin learns nothing of the fault,

@@ -66,6 +66,33 @@ import Testing
         #expect(moved.demonstrationBound(port: 5).demo.serviceAddress.port == 5)
     }
 
+    /// Two demonstrations on one machine: the service takes any port, and until it has one no target is permitted.
+    @Test func demonstrationTakesAnyPortAndPrintsWhatLoadsToItself() throws {
+        guard case .loaded(let first) = load(demonstration: true) else {
+            Issue.record("refused")
+            return
+        }
+        #expect(first.configuration.demo.serviceAddress.port == 0 && first.configuration.gateway.tcp.allowedPorts == [0])
+        #expect(first.configuration.demonstrationBound(port: 4711).gateway.tcp.allowedPorts == [4711])
+        let again = try #require(load(file: first.effectiveText).configuration)
+        #expect(again.gateway.tcp == first.configuration.gateway.tcp && again.demo == first.configuration.demo)
+        #expect(again.demonstrationBound(port: 4711).gateway.tcp.allowedPorts == [4711])
+    }
+
+    @Test func featuresThatAreAbsentAreSaidToBeWithoutEffect() throws {
+        let environment = ["DNS_CACHE_MAX_ENTRIES": "5", "TCP_MUX_MAX_STREAMS": "3", "AERO_GATEWAY_E2E": "1", "DNS_MAX_QUERY_BYTES": "9"]
+        guard case .loaded(let loaded) = load(environment: environment) else {
+            Issue.record("refused")
+            return
+        }
+        let said = loaded.warnings.filter { $0.contains("without effect") }
+        #expect(said == [
+            "DNS over HTTPS is not available in this version; without effect: environment DNS_CACHE_MAX_ENTRIES",
+            "TCP multiplexing is not available in this version; without effect: environment TCP_MUX_MAX_STREAMS",
+            "The self-test page is not available in this version; without effect: environment AERO_GATEWAY_E2E",
+        ])
+    }
+
     @Test func demonstrationDoesNotWidenRulesSomebodyWrote() throws {
         let configuration = try #require(load(environment: ["TCP_ALLOWED_PORTS": "443"], demonstration: true).configuration)
         #expect(!configuration.gateway.tcp.allowPrivateAddresses)

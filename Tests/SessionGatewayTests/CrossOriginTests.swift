@@ -1,6 +1,7 @@
 import HTTP
 import Policy
 import Testing
+import Wire
 
 @testable import SessionGateway
 
@@ -132,6 +133,21 @@ import Testing
         let refused = try bench.refuse(problem, head + "Origin: https://evil.test\r\n\r\n")
         #expect(refused.status == 403 && refused.closes && refused.value("Access-Control-Allow-Origin") == nil)
         #expect(bench.gateway.metrics.snapshot().map { "\($0.key.route) \($0.key.status) \($0.value.count)" } == ["/session 413 1"])
+    }
+
+    @Test func whatTheParserRefusesHasTheShapeOfEveryError() throws {
+        let expected: [(HTTPViolation, Int, String)] = [
+            (.badRequest, 400, "bad_request"), (.methodNotAllowed, 404, "not_found"), (.contentTooLarge, 413, "payload_too_large"),
+            (.targetTooLong, 414, "url_too_long"), (.expectationFailed, 417, "expectation_failed"),
+            (.headTooLarge, 431, "headers_too_large"), (.notImplemented, 501, "not_implemented"),
+            (.versionNotSupported, 505, "version_not_supported"),
+        ]
+        for (violation, status, identifier) in expected {
+            let response = try GatewayBench().refuse(SessionGateway.problem(violation), "x")
+            #expect(response.status == status && response.text.hasPrefix("{\"error\":\"\(identifier)\",\"message\":\"") && response.closes)
+        }
+        let long = try GatewayBench().refuse(SessionGateway.problem(.targetTooLong), "x")
+        #expect(long.text == "{\"error\":\"url_too_long\",\"message\":\"Request URL too long\"}")
     }
 
     @Test func ofABrokenHeadOnlyTheIdentifierIsEchoed() throws {
