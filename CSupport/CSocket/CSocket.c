@@ -72,19 +72,6 @@ int socket_local_port(int descriptor) {
     return ntohs(address.sin6_port); // sin_port and sin6_port share their place
 }
 
-int socket_set_buffer_bytes(int descriptor, int receive_bytes, int send_bytes) {
-    if (receive_bytes > 0 && setsockopt(descriptor, SOL_SOCKET, SO_RCVBUF, &receive_bytes, sizeof receive_bytes) < 0) return -errno;
-    if (send_bytes > 0 && setsockopt(descriptor, SOL_SOCKET, SO_SNDBUF, &send_bytes, sizeof send_bytes) < 0) return -errno;
-    return 0;
-}
-
-int socket_pending_error(int descriptor) {
-    int error = 0;
-    socklen_t bytes = sizeof error;
-    if (getsockopt(descriptor, SOL_SOCKET, SO_ERROR, &error, &bytes) < 0) return -errno;
-    return error;
-}
-
 int wake_open(void) {
     int descriptor = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     return descriptor < 0 ? -errno : descriptor;

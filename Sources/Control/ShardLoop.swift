@@ -208,8 +208,7 @@ final class ShardLoop {
 
     /// Whether the fields behind an endless target, as far as they came, ask for an upgrade.
     private func looksLikeUpgrade(_ bytes: UnsafeRawBufferPointer) -> Bool {
-        let text = String(decoding: bytes.suffix(HTTPLimits().headBytes), as: UTF8.self).lowercased()
-        return text.contains("\nupgrade:") || text.contains("\r\nupgrade:")
+        String(decoding: bytes.suffix(HTTPLimits().headBytes), as: UTF8.self).lowercased().utf8.firstRange(of: "\nupgrade:".utf8) != nil
     }
 
     @inline(never)

@@ -69,7 +69,7 @@ struct ShardState {
     var silentCount = 0
     let lateDrained: UnsafeMutablePointer<UInt32>  // slots whose silent send emptied the queue while somebody began to wait for it
     var lateDrainedCount = 0
-    let rearm: UnsafeMutablePointer<UInt32>  // bulk streams whose single receive is armed again behind this turn's sends
+    let rearm: UnsafeMutablePointer<UInt32>  // streams whose receive ended, armed again behind this turn's sends
     var rearmCount = 0
     let headers: UnsafeMutablePointer<msghdr>
     let vectors: UnsafeMutablePointer<iovec>

@@ -5,7 +5,7 @@ public struct Statistics {
     /// A counter's place.
     public enum Counter: Int, CaseIterable, Sendable {
         case turns, completions, submissions
-        case accepted, acceptFailed, refusedNoSlot, refusedDraining
+        case accepted, acceptFailed, refusedNoSlot
         case connects, connectFailed
         case receives, receivedBytes, sends, sentBytes, sendsWaiting, vectoredSends
         case receiveStarved, receivePaused, grownToBulk, shrunkToSmall

@@ -18,8 +18,6 @@ int socket_listen(const struct sockaddr_in6 *address, unsigned address_bytes, in
 // A blocking connection; for tests and tools.
 int socket_connect(const struct sockaddr_in6 *address, unsigned address_bytes);
 int socket_local_port(int descriptor);
-int socket_set_buffer_bytes(int descriptor, int receive_bytes, int send_bytes);
-int socket_pending_error(int descriptor);
 
 int wake_open(void);                  // an eventfd
 int wake_signal(int descriptor);
