@@ -12,6 +12,10 @@ enum StreamOwner {
     static let bridgeClient = Owner(2)
     static let bridgeTarget = Owner(3)
     static let demoService = Owner(4)
+    static let muxClient = Owner(5)
+    static let muxTarget = Owner(6)
+    static let resolver = Owner(7)
+    static let sharedState = Owner(8)
 }
 
 /// What the control thread tells a shard.

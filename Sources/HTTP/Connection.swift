@@ -8,6 +8,7 @@ struct Connection {
         case head  // waiting for, or in the middle of, a request's head
         case body  // the head is parsed, its body is not complete
         case ready  // a complete request is with its handler
+        case postponed  // its handler answers later
         case streaming  // an answer is being produced as the client takes it
         case free
     }
@@ -22,6 +23,8 @@ struct Connection {
     var bodyLength: Int32  // length of its body, or `chunkedBody`
     var bodyBytes: Int32  // length of its decoded body so far
     var bodyWire: Int32  // bytes behind the head that belong to it, so far
+    var generation: UInt32  // changes whenever the place is freed
+    var postponedTraits: PostponedTraits
     var input: Input
     var cold: Unmanaged<ConnectionCold>?
     var nextFree: UInt32
@@ -29,7 +32,7 @@ struct Connection {
     static let chunkedBody: Int32 = -1
 
     /// Whether what is received waits behind an answer that the client has not taken.
-    var isWaiting: Bool { phase == .streaming || congested }
+    var isWaiting: Bool { phase == .streaming || phase == .postponed || congested }
 
     /// Forgets the present request.
     mutating func clearRequest() {
@@ -38,6 +41,21 @@ struct Connection {
         bodyBytes = 0
         bodyWire = 0
     }
+}
+
+/// What of a postponed request its answer depends on.
+struct PostponedTraits: OptionSet {
+    let rawValue: UInt8
+    static let bodyless = PostponedTraits(rawValue: 1)  // HEAD
+    static let closes = PostponedTraits(rawValue: 2)
+    static let oldClient = PostponedTraits(rawValue: 4)  // HTTP/1.0
+}
+
+/// A request whose answer comes later: the connection may be gone by then.
+public struct PostponedRequest: Sendable {
+    /// Index of the connection.
+    public let index: UInt32
+    let generation: UInt32
 }
 
 /// State only few connections need: a chunked body, a streamed answer.

@@ -11,20 +11,60 @@ extension HTTPServer {
     /// Answers the present request of a connection, then goes on with `next`.
     public func respond(_ index: UInt32, _ response: Response) {
         let connection = state.pointee.table + Int(index)
+        answer(index, response, takeRequest(connection))
+    }
+
+    /// Puts the answer to the present request off: its bytes are used up, and `respond(to:)` answers it later. The requests
+    /// behind it wait; without an answer within `ServerLimits.answerMilliseconds` the connection is closed.
+    public func postpone(_ index: UInt32) -> PostponedRequest {
+        let connection = state.pointee.table + Int(index)
+        precondition(connection.pointee.phase == .ready)
+        connection.pointee.postponedTraits = takeRequest(connection)
+        connection.pointee.phase = .postponed
         let shard = state.pointee.shard
-        let slot = connection.pointee.slot
-        let complete = connection.pointee.phase == .ready
-        let bodyless = complete && state.pointee.head.pointee.method == .head
-        let closes = response.closes || !complete || !state.pointee.head.pointee.keepAlive || state.pointee.draining
-        let oldClient = complete && state.pointee.head.pointee.minorVersion == 0
-        var bytes = encodeHead(response, closes: closes, oldClient: oldClient)
-        if complete {
-            let used = Int(connection.pointee.headBytes + connection.pointee.bodyWire)
-            state.pointee.inputBytes -= connection.pointee.input.consume(used, shard)
-        }
+        let postponed = PostponedRequest(index: index, generation: connection.pointee.generation)
+        shard.setTimer(connection.pointee.slot, afterMilliseconds: state.pointee.limits.answerMilliseconds)
+        // What came behind the request leaves the pool while it waits.
+        if connection.pointee.input.count > 0 { _ = keep(index, shard) }
+        return postponed
+    }
+
+    /// Answers a postponed request. False when its connection is gone; else `next` goes on with the connection.
+    public func respond(to postponed: PostponedRequest, _ response: Response) -> Bool {
+        guard isAwaited(postponed) else { return false }
+        answer(postponed.index, response, state.pointee.table[Int(postponed.index)].postponedTraits)
+        return true
+    }
+
+    /// Whether the connection of a postponed request is still there.
+    public func isAwaited(_ postponed: PostponedRequest) -> Bool {
+        let connection = state.pointee.table + Int(postponed.index)
+        return connection.pointee.phase == .postponed && connection.pointee.generation == postponed.generation
+    }
+
+    /// Uses the present request's bytes up and keeps what its answer depends on.
+    private func takeRequest(_ connection: UnsafeMutablePointer<Connection>) -> PostponedTraits {
+        guard connection.pointee.phase == .ready else { return .closes }
+        var traits: PostponedTraits = []
+        let head = state.pointee.head
+        if head.pointee.method == .head { traits.insert(.bodyless) }
+        if !head.pointee.keepAlive { traits.insert(.closes) }
+        if head.pointee.minorVersion == 0 { traits.insert(.oldClient) }
+        let used = Int(connection.pointee.headBytes + connection.pointee.bodyWire)
+        state.pointee.inputBytes -= connection.pointee.input.consume(used, state.pointee.shard)
+        connection.pointee.clearRequest()
+        return traits
+    }
+
+    private func answer(_ index: UInt32, _ response: Response, _ traits: PostponedTraits) {
+        let connection = state.pointee.table + Int(index)
+        let shard = state.pointee.shard
+        let closes = response.closes || traits.contains(.closes) || state.pointee.draining
+        let bodyless = traits.contains(.bodyless)
+        var bytes = encodeHead(response, closes: closes, oldClient: traits.contains(.oldClient))
         releaseCold(connection)
         if case .bytes(let body) = response.body, !bodyless { bytes += body }
-        guard send(bytes, slot, shard) else { return abort(index, shard) }
+        guard send(bytes, connection.pointee.slot, shard) else { return abort(index, shard) }
         if case .stream(let count, let fill) = response.body, !bodyless, count > 0 {
             return startStream(index, count, fill, closes, shard)
         }
@@ -36,8 +76,8 @@ extension HTTPServer {
         // What a client asked for before it closed its side, or before the drain began, is answered.
         let isLast = connection.pointee.ended || state.pointee.draining
         if closes || (isLast && connection.pointee.input.count == 0) { return end(index, shard) }
-        // A stream that waited for its client was not read meanwhile.
-        if connection.pointee.phase == .streaming { shard.resumeReceive(connection.pointee.slot) }
+        // Whoever had to wait was perhaps not read meanwhile.
+        if connection.pointee.phase == .streaming || connection.pointee.phase == .postponed { shard.resumeReceive(connection.pointee.slot) }
         connection.pointee.phase = .head
         connection.pointee.started = false
         connection.pointee.clearRequest()
@@ -198,6 +238,7 @@ extension HTTPServer {
         state.pointee.inputBytes -= connection.pointee.input.discard(state.pointee.shard)
         releaseCold(connection)
         connection.pointee.phase = .free
+        connection.pointee.generation &+= 1
         connection.pointee.nextFree = state.pointee.freeHead
         state.pointee.freeHead = index
         state.pointee.used -= 1

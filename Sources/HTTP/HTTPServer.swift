@@ -12,6 +12,8 @@ import Wire
 ///               ▼                    │ └──detach─────► a feature owns the stream (WebSocket)
 ///            refused, lingering ◄────┘ close
 /// ```
+/// - An answer may be postponed (`postpone`): the request's bytes are used up, what came behind it waits, and the answer
+///   is given with `respond(to:)` if the connection is still there.
 /// - The server knows no routes: `handle` turns an event into at most one `Action`, the loop above asks a feature for the
 ///   answer and gives it to `respond`, or takes the connection away with `detach`. After each answer `next` looks for
 ///   the next pipelined request.
@@ -108,9 +110,11 @@ public struct HTTPServer {
             shard.close(event.slot)
             return .none
         }
+        let generation = state.pointee.table[Int(index)].generation
         state.pointee.table[Int(index)] = Connection(
             slot: event.slot, listener: event.detail, phase: .head, started: false, ended: false, congested: false,
-            headBytes: 0, bodyLength: 0, bodyBytes: 0, bodyWire: 0, input: Input(), cold: nil, nextFree: .max)
+            headBytes: 0, bodyLength: 0, bodyBytes: 0, bodyWire: 0,
+            generation: generation, postponedTraits: [], input: Input(), cold: nil, nextFree: .max)
         shard.transfer(event.slot, to: state.pointee.owner, context: index)
         shard.setTimer(event.slot, afterMilliseconds: headMilliseconds)
         shard.resumeReceive(event.slot)
@@ -126,6 +130,7 @@ public struct HTTPServer {
             guard state.pointee.touched < state.pointee.limits.connections else { return nil }
             index = UInt32(state.pointee.touched)
             state.pointee.touched += 1
+            state.pointee.table[Int(index)].generation = 0
         }
         state.pointee.used += 1
         return index
@@ -143,7 +148,11 @@ public struct HTTPServer {
             return .none
         }
         state.pointee.inputBytes += grown
-        if connection.pointee.isWaiting { return keep(event.context, shard) }
+        if connection.pointee.isWaiting {
+            // Requests behind a postponed one wait in the kernel; this was under way.
+            if connection.pointee.phase == .postponed { shard.pauseReceive(event.slot) }
+            return keep(event.context, shard)
+        }
         if connection.pointee.phase == .body { return collectBody(event.context, shard) }
         if !connection.pointee.started { start(connection, shard) }
         // A head ends with a line: a piece without a line end is only looked at when a limit may be passed.

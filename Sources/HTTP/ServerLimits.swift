@@ -11,6 +11,8 @@ public struct ServerLimits: Sendable {
     public var idleMilliseconds: UInt64 = 72_000
     /// How long a client may take to accept a buffer's worth of an answer that waits for it.
     public var drainMilliseconds: UInt64 = 30_000
+    /// How long a postponed answer may take before its connection is closed: above every time a feature sets itself.
+    public var answerMilliseconds: UInt64 = 60_000
     /// Once the server drains: how long a connection may take to send the head of its one request. A client that says
     /// nothing must not hold the process until its grace is over.
     public var drainingHeadMilliseconds: UInt64 = 1000

@@ -4,15 +4,19 @@ import Synchronization
 /// What a listener serves.
 public struct FeatureSet: OptionSet, Sendable {
     /// Bits.
-    public let rawValue: UInt8
+    public let rawValue: UInt16
     /// Wraps bits.
-    public init(rawValue: UInt8) { self.rawValue = rawValue }
+    public init(rawValue: UInt16) { self.rawValue = rawValue }
     /// Sessions and their tokens.
     public static let sessions = FeatureSet(rawValue: 1)
     /// TCP over WebSocket.
     public static let tcp = FeatureSet(rawValue: 2)
     /// The demonstration page.
     public static let demo = FeatureSet(rawValue: 4)
+    /// DNS over HTTPS.
+    public static let dns = FeatureSet(rawValue: 8)
+    /// The admin interface.
+    public static let admin = FeatureSet(rawValue: 16)
 }
 
 /// Outcome of the common checks of an upgrade.

@@ -38,6 +38,9 @@ final class ServerBench {
     /// Refused requests are taken like upgrades.
     var takesRefused = false
     var taken: [(slot: SlotIndex, bytes: [UInt8], count: Int)] = []
+    /// Requests to this path are put off, until the test answers them.
+    var postponedPath = "/later"
+    var postponed: [(request: PostponedRequest, text: String)] = []
     /// Makes the answer; `METHOD path body` unless a test says otherwise.
     var answer: (RequestView) -> Response = { request in
         Response(status: 200, body: Array("\(request.method.name) \(request.path) ".utf8) + Array(request.body))
@@ -50,6 +53,7 @@ final class ServerBench {
         limits.bodyMilliseconds = 10_000_000
         limits.idleMilliseconds = 10_000_000
         limits.drainMilliseconds = 10_000_000
+        limits.answerMilliseconds = 10_000_000
         return limits
     }
 
@@ -117,7 +121,21 @@ final class ServerBench {
         let request = http.request(index)
         #expect(request.listener == 5)
         seen.append(Seen(method: "\(request.method.name)", path: request.path, body: Array(request.body)))
-        http.respond(index, answer(request))
+        if request.path == postponedPath {
+            let text = "\(request.method.name) \(request.path) "
+            postponed.append((http.postpone(index), text))
+        } else {
+            http.respond(index, answer(request))
+        }
+    }
+
+    /// Answers the oldest postponed request and goes on with its connection. False when the client is gone.
+    func answerPostponed() -> Bool {
+        let (request, text) = postponed.removeFirst()
+        guard http.respond(to: request, Response(status: 200, body: Array(text.utf8))) else { return false }
+        var action = http.next(request.index)
+        while let index = deal(with: action) { action = http.next(index) }
+        return true
     }
 
     private func refuse(_ index: UInt32, _ problem: Problem) {

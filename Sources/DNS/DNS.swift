@@ -1,0 +1,2 @@
+/// DNS over HTTPS.
+enum DNSModule {}

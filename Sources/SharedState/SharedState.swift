@@ -1,0 +1,2 @@
+/// What several instances share through Redis.
+enum SharedStateModule {}

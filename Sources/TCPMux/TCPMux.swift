@@ -1,0 +1,2 @@
+/// `/tcp-mux`: many TCP streams per WebSocket.
+enum TCPMuxModule {}
