@@ -26,6 +26,7 @@ struct ServerSnapshot: Sendable {
     let configuration: Configuration
     let gateway: GatewayShared
     let bridges: BridgeShared
+    let limits: SharedLimits
 }
 
 /// The running data plane.
@@ -92,7 +93,10 @@ final class ServerProcess {
             demoPage: configuration.demo.enabled ? Array(DemoPage.html.utf8) : [],
             demoConfiguration: DemoPage.configuration(host: service.host, port: service.port),
             metricsText: { metrics.text() }, clock: { MonotonicClock.seconds })
-        return ServerSnapshot(configuration: configuration, gateway: gateway, bridges: BridgeShared(settings: configuration.gateway.tcp))
+        let limits = SharedLimits()
+        return ServerSnapshot(
+            configuration: configuration, gateway: gateway, bridges: BridgeShared(settings: configuration.gateway.tcp, limits: limits),
+            limits: limits)
     }
 
     private func startShards(_ count: Int) throws {

@@ -40,6 +40,7 @@ final class ShardLoop {
     let demo: HTTPServer
     let bridge: TCPBridge
     let gateway: SessionGateway
+    private let limits: SharedLimits
     private let listeners: [ListenerPlan]
     private let ring: LogRing
     private var log: LogWriter
@@ -62,6 +63,8 @@ final class ShardLoop {
             shard: shard, clientOwner: StreamOwner.bridgeClient, targetOwner: StreamOwner.bridgeTarget,
             capacity: limits.connections, shared: snapshot.bridges)
         gateway = SessionGateway(shared: snapshot.gateway)
+        self.limits = snapshot.limits
+        snapshot.limits.directory.register(shard.inbox, shard: shard.index)
         ring = logRing
         log = LogWriter(ring: logRing, identity: .current, threshold: snapshot.configuration.log.level,
                         format: snapshot.configuration.log.format)
@@ -245,8 +248,11 @@ final class ShardLoop {
             switch ShardMessage(rawValue: message.kind) {
             case .drain: drain(graceMilliseconds: message.first)
             case .stop: stopping = true
-            case nil: break
+            case nil: break  // wakes only
             }
+        }
+        for claim in limits.places.takeDecided(shard: shard.index) where claim.waiter.owner == StreamOwner.bridgeClient {
+            bridge.placesDecided(claim)
         }
     }
 

@@ -28,7 +28,16 @@ public enum Digest {
         return digest
     }
 
-    /// SHA-1 of `data`; used for nothing but the WebSocket handshake, where it protects nothing.
+    /// SHA-256 of a text's UTF-8 bytes, as 64 lower-case hexadecimal digits.
+    public static func hexSHA256(_ text: String) -> String { hexadecimal(sha256(Array(text.utf8))) }
+
+    /// Two lower-case digits a byte.
+    public static func hexadecimal(_ bytes: [UInt8]) -> String {
+        let digits = Array("0123456789abcdef".utf8)
+        return String(decoding: bytes.flatMap { [digits[Int($0 >> 4)], digits[Int($0 & 15)]] }, as: UTF8.self)
+    }
+
+    /// SHA-1 of `data`; used for the WebSocket handshake and to name scripts, where it protects nothing.
     public static func sha1(_ data: [UInt8]) -> [UInt8] {
         var digest = [UInt8](repeating: 0, count: 20)
         let done = unsafe digest.withUnsafeMutableBufferPointer { output in

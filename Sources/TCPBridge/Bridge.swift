@@ -18,8 +18,8 @@ struct Bridge {
     var lastActivity: UInt64  // 56: shard milliseconds of the last byte to or from the target
     var control: UnsafeMutablePointer<ControlPayload>?  // 64: only while a control frame is incomplete
     var opening: Unmanaged<BridgeOpening>?  // 72: until the target is connected
-    var sessionPlace: Unmanaged<ConnectionQuota.Entry>?  // 80
-    var addressPlace: Unmanaged<ConnectionQuota.Entry>?  // 88
+    var sessionPlace: Unmanaged<PlaceEntry>?  // 80
+    var addressPlace: Unmanaged<PlaceEntry>?  // 88
     var nextFree: UInt32  // 92
     var phase: Phase
     var clientPaused: Bool  // the target is congested
@@ -44,6 +44,7 @@ final class BridgeOpening {
     let port: UInt16
     var lookup: UInt32 = 0
     var lookupPlace: ConnectionQuota.Entry?
+    var claim: PlaceClaim?  // while the store shared with other instances is asked
     var candidates: [SocketAddress] = []
     var early: [(buffer: BufferIndex, start: Int, count: Int)] = []  // came before there was a target
 

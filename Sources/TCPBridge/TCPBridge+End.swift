@@ -1,4 +1,5 @@
 import Engine
+import HTTP
 import Policy
 import Wire
 
@@ -103,7 +104,12 @@ extension TCPBridge {
     func timePassed(_ index: UInt32) {
         let bridge = bridge(index)
         let shard = state.pointee.shard
-        if bridge.pointee.phase == .resolving { return refuse(index, .lookupFailed) }
+        if bridge.pointee.phase == .resolving {
+            guard let opening = bridge.pointee.opening?.takeUnretainedValue(), let claim = opening.claim else {
+                return refuse(index, .lookupFailed)
+            }
+            return placesLate(index, opening, claim)
+        }
         if bridge.pointee.phase == .connecting {
             state.pointee.counters.add(.connectTimedOut)
             return end(index, .internalError, drainMilliseconds: Self.undeliveredMilliseconds)
@@ -122,8 +128,10 @@ extension TCPBridge {
         precondition(bridge.pointee.phase == .ending || bridge.pointee.phase == .resolving)
         dropOpening(bridge)
         dropPayload(bridge)
-        if let place = bridge.pointee.sessionPlace { state.pointee.shared.sessions.release(place.takeRetainedValue()) }
-        if let place = bridge.pointee.addressPlace { state.pointee.shared.addresses.release(place.takeRetainedValue()) }
+        if let place = bridge.pointee.sessionPlace {
+            let address = bridge.pointee.addressPlace?.takeRetainedValue()
+            state.pointee.shared.limits.places.release(Places(session: place.takeRetainedValue(), address: address))
+        }
         bridge.pointee.phase = .free
         bridge.pointee.nextFree = state.pointee.freeHead
         state.pointee.freeHead = index
@@ -136,6 +144,7 @@ extension TCPBridge {
         bridge.pointee.opening = nil
         let value = opening.takeRetainedValue()
         for early in value.early { state.pointee.shard.release(early.buffer) }
-        if let place = value.lookupPlace { state.pointee.shared.lookups.release(place) }
+        if let place = value.lookupPlace { state.pointee.shared.limits.lookups.release(place) }
+        if let claim = value.claim { state.pointee.shared.limits.places.cancel(claim) }
     }
 }

@@ -64,7 +64,7 @@ extension TCPBridge {
             opening.candidates = [SocketAddress(address, port: request.port)]
             begin(index, opening)
         case .resolve(let name):
-            guard let place = state.pointee.shared.lookups.acquire(request.sessionID, limit: Self.lookupsOfSession) else {
+            guard let place = state.pointee.shared.limits.lookups.acquire(request.sessionID, limit: Self.lookupsOfSession) else {
                 return refuse(index, .tooManyConnections)
             }
             opening.lookupPlace = place
@@ -122,21 +122,49 @@ extension TCPBridge {
         begin(index, opening)
     }
 
-    /// Takes the quotas, answers 101 and dials.
+    /// Asks for places; the answer may come later when instances share their counts.
     private func begin(_ index: UInt32, _ opening: BridgeOpening) {
         let shared = state.pointee.shared
-        guard let place = shared.sessions.acquire(opening.sessionKey, limit: shared.settings.maxConnections) else {
-            return refuse(index, .tooManyConnections)
+        let waiter = PlaceWaiter(shard: state.pointee.shard.index, owner: state.pointee.clientOwner, context: index)
+        let admission = shared.limits.places.admit(
+            session: opening.sessionKey, address: opening.addressKey, limits: shared.placeLimits, for: waiter)
+        if case .pending(let claim) = admission {
+            opening.claim = claim
+            state.pointee.shard.setTimer(bridge(index).pointee.client, afterMilliseconds: PlaceKeeper.decisionMilliseconds)
+            return
         }
-        bridge(index).pointee.sessionPlace = Unmanaged.passRetained(place)
-        if shared.settings.maxConnectionsPerAddress > 0 {
-            guard let place = shared.addresses.acquire(opening.addressKey, limit: shared.settings.maxConnectionsPerAddress) else {
-                return refuse(index, .tooManyConnections)
-            }
-            bridge(index).pointee.addressPlace = Unmanaged.passRetained(place)
-        }
+        admitted(index, opening, admission)
+    }
+
+    /// A claim of this shard's bridges was decided.
+    public func placesDecided(_ claim: PlaceClaim) {
+        let index = claim.waiter.context
+        // The client may have left, and its place may have been given to another; what was granted then went back.
+        guard Int(index) < state.pointee.touched, bridge(index).pointee.phase == .resolving,
+            let opening = bridge(index).pointee.opening?.takeUnretainedValue(), opening.claim === claim
+        else { return }
+        opening.claim = nil
+        guard let admission = claim.take() else { return }
+        admitted(index, opening, admission)
+    }
+
+    /// The store did not decide in time, not even by being given up: this process does.
+    func placesLate(_ index: UInt32, _ opening: BridgeOpening, _ claim: PlaceClaim) {
+        let shared = state.pointee.shared
+        opening.claim = nil
+        shared.limits.places.cancel(claim)
+        admitted(index, opening, shared.limits.places.admitAlone(
+            session: opening.sessionKey, address: opening.addressKey, limits: shared.placeLimits))
+    }
+
+    /// Answers 101 and dials.
+    private func admitted(_ index: UInt32, _ opening: BridgeOpening, _ admission: Admission) {
+        guard case .granted(let places) = admission else { return refuse(index, .tooManyConnections) }
+        let shared = state.pointee.shared
         let shard = state.pointee.shard
         let bridge = bridge(index)
+        bridge.pointee.sessionPlace = Unmanaged.passRetained(places.session)
+        bridge.pointee.addressPlace = places.address.map { Unmanaged.passRetained($0) }
         guard UpgradeAnswer.accept(bridge.pointee.client, key: opening.webSocketKey, on: shard) else {
             return refuse(index, status: 503, message: "Out of buffers")
         }

@@ -97,15 +97,16 @@ public struct TCPBridge {
 public final class BridgeShared: Sendable {
     /// Limits and rules; the snapshot the process runs with.
     public let settings: GatewaySettings.TCPSettings
-    /// Connections of each session over all shards.
-    public let sessions = ConnectionQuota()
-    /// Connections of each client address over all shards.
-    public let addresses = ConnectionQuota()
-    /// Look-ups of each session under way over all shards: one session must not take the resolver from the others.
-    public let lookups = ConnectionQuota()
+    /// Counts that outlive a configuration.
+    public let limits: SharedLimits
 
     /// Shared state for one configuration.
-    public init(settings: GatewaySettings.TCPSettings) { self.settings = settings }
+    public init(settings: GatewaySettings.TCPSettings, limits: SharedLimits = SharedLimits()) {
+        self.settings = settings
+        self.limits = limits
+    }
+
+    var placeLimits: PlaceLimits { PlaceLimits(session: settings.maxConnections, address: settings.maxConnectionsPerAddress) }
 }
 
 struct TCPBridgeState {
