@@ -25,6 +25,8 @@ struct ShardMetrics: Sendable {
 final class MetricsRegistry: Sendable {
     private let shards = Mutex<[ShardMetrics]>([])
     private let startSeconds: Double
+    /// How reloads went.
+    let reloads = ReloadRecord()
 
     init() {
         var now = timespec()
@@ -44,6 +46,7 @@ final class MetricsRegistry: Sendable {
         requests(&page, shards)
         bridges(&page, shards)
         engine(&page, shards)
+        reloads.reading.write(to: &page)
         ProcessMetrics.read().write(to: &page, startSeconds: startSeconds)
         return page.text
     }

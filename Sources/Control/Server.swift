@@ -10,36 +10,20 @@ import SessionGateway
 import Synchronization
 import TCPBridge
 
-/// A listening address as the shards serve it.
-struct ListenerPlan: Sendable {
-    let tag: UInt32
-    let name: String
-    let address: ListenAddress
-    let features: FeatureSet
-    let isDemoService: Bool
-    /// One listening descriptor per shard.
-    var descriptors: [Int32] = []
-}
-
-/// One configuration, compiled: what all shards share.
-struct ServerSnapshot: Sendable {
-    let configuration: Configuration
-    let gateway: GatewayShared
-    let bridges: BridgeShared
-    let limits: SharedLimits
-}
-
 /// The running data plane.
 ///
 /// Theory of operation. The control thread opens every listening socket, so that a taken port is known before anything
-/// runs, starts one thread per shard, waits until each has its ring, and then only waits for signals and writes the log.
+/// runs, starts one thread per shard, waits until each has its ring, and then only waits for signals and changed files,
+/// and writes the log. SIGHUP and a changed file reload the configuration (`Reload/`).
 /// SIGTERM and SIGINT drain: each shard finishes its connections and its thread ends; when all have, the exit status is 0.
 public enum Server {
     /// Serves until a signal ends it, and returns the exit status.
-    public static func run(configuration: Configuration) -> Int32 {
-        let logger = Logger(level: configuration.log.level, format: configuration.log.format)
+    ///
+    /// - Parameter loader: what `loaded` came from; a reload asks it again.
+    public static func run(_ loaded: LoadedConfiguration, loader: ConfigurationLoader) -> Int32 {
+        let logger = Logger(level: loaded.configuration.log.level, format: loaded.configuration.log.format)
         do {
-            let process = try ServerProcess(configuration: configuration, logger: logger)
+            let process = try ServerProcess(loaded, loader: loader, logger: logger)
             return process.serve()
         } catch {
             write("sluice: \(error)\n")
@@ -62,48 +46,37 @@ struct StartError: Error, CustomStringConvertible {
 private let controlTickMilliseconds: Int32 = 50
 
 final class ServerProcess {
-    private let logger: Logger
-    private let snapshot: ServerSnapshot
-    private let metrics: MetricsRegistry
-    private var plans: [ListenerPlan] = []
-    private var threads: [ShardThread] = []
+    let logger: Logger
+    let metrics = MetricsRegistry()
+    let loader: ConfigurationLoader
+    /// What is in force, and the sockets it listens on.
+    var loaded: LoadedConfiguration
+    var snapshot: ServerSnapshot
+    var listeners = ListenerSet()
+    private(set) var threads: [ShardThread] = []
+    /// The configuration the process started with: what only a restart changes is still as it says.
+    let started: LoadedConfiguration
+    var watch: FileWatch
+    var reloads: ReloadRecord { metrics.reloads }
 
-    init(configuration: Configuration, logger: Logger) throws {
+    init(_ loaded: LoadedConfiguration, loader: ConfigurationLoader, logger: Logger) throws {
         self.logger = logger
+        self.loader = loader
+        self.loaded = loaded
+        started = loaded
+        watch = FileWatch(loaded.filesRead)
         guard signals_block() == 0 else { throw StartError(description: "signals cannot be blocked") }
-        let count = Doctor.shardCount(configuration.shards)
-        plans = try ListenerPlan.open(configuration, shards: count)
-        var configuration = configuration
-        if let first = plans.first(where: { !$0.isDemoService }) { configuration = configuration.bound(port: first.address.port) }
-        if let service = plans.first(where: { $0.isDemoService }) {
-            configuration = configuration.demonstrationBound(port: service.address.port)
-        }
-        let metrics = MetricsRegistry()
-        self.metrics = metrics
-        snapshot = Self.compile(configuration, plans, metrics)
+        let count = Doctor.shardCount(loaded.configuration.shards)
+        listeners = try listeners.opening(loaded.configuration, shards: count).set
+        snapshot = ServerSnapshot(configuration: listeners.bound(loaded.configuration), listeners: listeners.plans, metrics: metrics)
         try startShards(count)
-    }
-
-    private static func compile(_ configuration: Configuration, _ plans: [ListenerPlan], _ metrics: MetricsRegistry) -> ServerSnapshot {
-        let version = configuration.gateway.version
-        let document = JSONText.object([("version", version.version), ("gitSha", version.gitRevision), ("builtAt", version.builtAt)])
-        let service = plans.first { $0.isDemoService }?.address ?? configuration.demo.serviceAddress
-        let gateway = GatewayShared(
-            settings: configuration.gateway, versionDocument: document,
-            demoPage: configuration.demo.enabled ? Array(DemoPage.html.utf8) : [],
-            demoConfiguration: DemoPage.configuration(host: service.host, port: service.port),
-            metricsText: { metrics.text() }, clock: { MonotonicClock.seconds })
-        let limits = SharedLimits()
-        return ServerSnapshot(
-            configuration: configuration, gateway: gateway, bridges: BridgeShared(settings: configuration.gateway.tcp, limits: limits),
-            limits: limits)
     }
 
     private func startShards(_ count: Int) throws {
         for index in 0..<count {
             let logRing = LogRing(capacityBytes: snapshot.configuration.limits.logBufferBytesPerShard)
             logger.add(logRing, name: "shard \(index)")
-            threads.append(ShardThread(index: index, snapshot: snapshot, plans: plans, logRing: logRing))
+            threads.append(ShardThread(index: index, snapshot: snapshot, logRing: logRing))
         }
         for thread in threads { try thread.start() }
         for thread in threads {
@@ -118,21 +91,24 @@ final class ServerProcess {
     }
 
     func serve() -> Int32 {
-        for plan in plans {
-            logger.log(.info, "listening", [
-                "name": .text(plan.name), "host": .text(plan.address.host), "port": .number(Int(plan.address.port)),
-                "scheme": .text("http"), "shards": .number(threads.count),
-            ])
-        }
+        for plan in listeners.plans { logListening(plan) }
         while true {
             let signal = signals_wait(controlTickMilliseconds)
             logger.flush()
             switch signal {
             case SIGTERM, SIGINT: return drain()
-            case SIGHUP: logger.log(.warn, "SIGHUP ignored: this version reads its configuration at start only")
+            case SIGHUP: reload(.signal)
             default: break
             }
+            if watch.look() { reload(.file) }
         }
+    }
+
+    func logListening(_ plan: ListenerPlan) {
+        logger.log(.info, "listening", [
+            "name": .text(plan.name), "host": .text(plan.address.host), "port": .number(Int(plan.address.port)),
+            "scheme": .text("http"), "shards": .number(threads.count),
+        ])
     }
 
     private func drain() -> Int32 {

@@ -24,6 +24,8 @@ enum ShardMessage: UInt32 {
     case drain = 1
     /// No shard has a connection left: close the listeners and end.
     case stop = 2
+    /// A configuration comes into force (`object`: its `ServerSnapshot`).
+    case apply = 3
 }
 
 /// One shard's loop: the packet path from an event to the feature that owns its stream.
@@ -41,16 +43,19 @@ final class ShardLoop {
     let bridge: TCPBridge
     let gateway: SessionGateway
     private let limits: SharedLimits
-    private let listeners: [ListenerPlan]
+    private var listeners: [ListenerPlan] = []
+    /// Closed listeners of which connections in the HTTP phase remain: they are served as they were.
+    private var retired: [ListenerPlan] = []
+    private let status: ShardStatus
     private let ring: LogRing
     private var log: LogWriter
     private var draining = false
     private var stopping = false
     private var listenersClosing = false
 
-    init(shard: Shard, snapshot: ServerSnapshot, logRing: LogRing, listeners: [ListenerPlan]) {
+    init(shard: Shard, snapshot: ServerSnapshot, logRing: LogRing, status: ShardStatus) {
         self.shard = shard
-        self.listeners = listeners
+        self.status = status
         var limits = ServerLimits()
         limits.connections = snapshot.configuration.limits.maximumConnectionsPerShard
         limits.headMilliseconds = UInt64(snapshot.configuration.http.headMilliseconds)
@@ -72,6 +77,33 @@ final class ShardLoop {
 
     /// Bodies the demonstration page uploads.
     private static let demoBodyBytes = 4 << 20
+
+    /// Puts a configuration in force for what begins from now on. What lives keeps what it started with.
+    func apply(_ snapshot: ServerSnapshot) {
+        let configuration = snapshot.configuration
+        http.apply(headMilliseconds: UInt64(configuration.http.headMilliseconds),
+                   bodyMilliseconds: UInt64(configuration.http.bodyMilliseconds),
+                   idleMilliseconds: UInt64(configuration.http.idleMilliseconds))
+        bridge.apply(snapshot.bridges)
+        gateway.apply(snapshot.gateway)
+        log.threshold = configuration.log.level
+        log.format = configuration.log.format
+        listen(snapshot.listeners)
+        status.acknowledge(snapshot.generation)
+    }
+
+    /// Opens listeners that are new, closes those that are gone; the others are not touched.
+    private func listen(_ plans: [ListenerPlan]) {
+        let former = listeners
+        listeners = plans
+        retired = (retired + former.filter { old in !plans.contains { $0.tag == old.tag } })
+            .filter { http.hasConnection(ofListener: $0.tag) || demo.hasConnection(ofListener: $0.tag) }
+        guard !draining else { return }
+        for plan in former where !plans.contains(where: { $0.tag == plan.tag }) { shard.closeListener(tag: plan.tag) }
+        for plan in plans where !former.contains(where: { $0.tag == plan.tag }) {
+            shard.listen(plan.descriptors[shard.index], owner: plan.owner, tag: plan.tag)
+        }
+    }
 
     /// Runs until the shard has drained.
     func run() {
@@ -140,7 +172,12 @@ final class ShardLoop {
     }
 
     private func features(_ request: RequestView) -> FeatureSet {
-        listeners.first { $0.tag == request.listener }?.features ?? []
+        plan(request)?.features ?? []
+    }
+
+    /// The listener a request came in on, though it may be closed by now.
+    private func plan(_ request: RequestView) -> ListenerPlan? {
+        listeners.first { $0.tag == request.listener } ?? retired.first { $0.tag == request.listener }
     }
 
     /// A connection that is upgraded leaves the HTTP server; one whose `Upgrade` is not for WebSocket is served as if it had none.
@@ -248,6 +285,7 @@ final class ShardLoop {
             switch ShardMessage(rawValue: message.kind) {
             case .drain: drain(graceMilliseconds: message.first)
             case .stop: stopping = true
+            case .apply: if let snapshot = message.object as? ServerSnapshot { apply(snapshot) }
             case nil: break  // wakes only
             }
         }

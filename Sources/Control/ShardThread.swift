@@ -15,24 +15,27 @@ final class ShardThread: @unchecked Sendable {
     }
 
     private let index: Int
-    private let snapshot: ServerSnapshot
-    private let plans: [ListenerPlan]
+    /// What the shard starts with; the thread lets it go once it has taken it.
+    private var snapshot: ServerSnapshot?
     private let logRing: LogRing
+    private let status = ShardStatus()
     private let ready = DispatchSemaphore(value: 0)
     private let go = DispatchSemaphore(value: 0)
     private let outcome = Mutex<Result<Started, StartError>?>(nil)
     private let ended = Atomic<Bool>(false)
     private var thread: UInt64 = 0
 
-    init(index: Int, snapshot: ServerSnapshot, plans: [ListenerPlan], logRing: LogRing) {
+    init(index: Int, snapshot: ServerSnapshot, logRing: LogRing) {
         self.index = index
         self.snapshot = snapshot
-        self.plans = plans
         self.logRing = logRing
     }
 
     /// Whether the loop has ended.
     var hasEnded: Bool { ended.load(ordering: .acquiring) }
+
+    /// The generation of the configuration the shard has taken last.
+    var generation: UInt64 { status.generation }
 
     func start() throws {
         let argument = Unmanaged.passRetained(self).toOpaque()
@@ -49,45 +52,60 @@ final class ShardThread: @unchecked Sendable {
     /// Lets the shard serve; called when all shards have started.
     func release() { go.signal() }
 
-    func post(_ message: ShardMessage, _ first: UInt64) {
+    func post(_ message: ShardMessage, _ first: UInt64 = 0, object: (any AnyObject & Sendable)? = nil) {
         let inbox = outcome.withLock { outcome -> Inbox? in
             if case .success(let started) = outcome { return started.inbox }
             return nil
         }
         // Full only when a thousand messages wait; the shard is about to read them.
-        while let inbox, !inbox.post(Inbox.Message(kind: message.rawValue, first: first)) { usleep(1000) }
+        while let inbox, !inbox.post(Inbox.Message(kind: message.rawValue, first: first, object: object)) { usleep(1000) }
     }
 
     private func body() {
         _ = thread_name("sluice-shard-\(index)")
+        open()?.run()
+        ended.store(true, ordering: .releasing)
+    }
+
+    /// Builds the shard, and waits until all have been built.
+    private func open() -> ShardLoop? {
+        guard let snapshot else { preconditionFailure("a shard starts once") }
+        self.snapshot = nil
         let processor = processor_allowed(Int32(index))
         if processor >= 0, snapshot.configuration.shards == .automatic { _ = thread_pin(processor) }
         do {
             var lost: [String] = []
             let ring = try Ring(entries: EngineLimits.submissionEntries, completions: EngineLimits.completionEntries, lost: &lost)
-            let shard = try Shard(index: index, ring: ring, sizes: sizes)
-            let loop = ShardLoop(shard: shard, snapshot: snapshot, logRing: logRing, listeners: plans)
+            let shard = try Shard(index: index, ring: ring, sizes: Self.sizes(snapshot.configuration.limits))
+            let loop = ShardLoop(shard: shard, snapshot: snapshot, logRing: logRing, status: status)
             let metrics = ShardMetrics(index: index, shard: shard, bridge: loop.bridge.counters, requests: loop.gateway.metrics)
             outcome.withLock { $0 = .success(Started(metrics: metrics, inbox: shard.inbox, lostFlags: lost)) }
             ready.signal()
             go.wait()
-            for plan in plans {
-                shard.listen(plan.descriptors[index], owner: plan.isDemoService ? StreamOwner.demoService : StreamOwner.http, tag: plan.tag)
-            }
-            loop.run()
+            loop.apply(snapshot)
+            return loop
         } catch {
             outcome.withLock { $0 = .failure(StartError(description: "shard \(index): \(error)")) }
             ready.signal()
+            return nil
         }
-        ended.store(true, ordering: .releasing)
     }
 
-    private var sizes: ShardSizes {
-        let limits = snapshot.configuration.limits
+    private static func sizes(_ limits: ResourceLimits) -> ShardSizes {
         var sizes = ShardSizes()
         sizes.slots = limits.maximumConnectionsPerShard
         sizes.smallBuffers = limits.smallBuffersPerShard
         sizes.bulkBuffers = limits.bulkBuffersPerShard
         return sizes
     }
+}
+
+/// What a shard tells the control thread of itself.
+final class ShardStatus: Sendable {
+    private let taken = Atomic<UInt64>(0)
+
+    /// The generation of the configuration the shard has taken last.
+    var generation: UInt64 { taken.load(ordering: .acquiring) }
+
+    func acknowledge(_ generation: UInt64) { taken.store(generation, ordering: .releasing) }
 }

@@ -15,27 +15,41 @@ extension Shard {
     /// Accepts from a listening descriptor, for which `accepted` events go to `owner` with `tag` as detail. The shard
     /// owns the descriptor from now on.
     public func listen(_ descriptor: Int32, owner: Owner, tag: UInt32) {
-        precondition(state.pointee.listenerCount < EngineLimits.listenersMaximum)
-        let number = state.pointee.listenerCount
+        // The place of a listener that is closed is free: nothing of it is with the kernel.
+        let number = (0..<state.pointee.listenerCount).first { state.pointee.listeners[$0].descriptor < 0 } ?? state.pointee.listenerCount
+        precondition(number < EngineLimits.listenersMaximum)
         state.pointee.listeners[number] = ListenerState(descriptor: descriptor, owner: owner.raw, tag: tag, armed: false, closing: false)
-        state.pointee.listenerCount &+= 1
+        if number == state.pointee.listenerCount { state.pointee.listenerCount &+= 1 }
         armAccept(number)
+    }
+
+    /// Listeners that are open or being closed: their places of `EngineLimits.listenersMaximum`.
+    public var listenersUsed: Int {
+        (0..<state.pointee.listenerCount).count { state.pointee.listeners[$0].descriptor >= 0 }
+    }
+
+    /// Stops accepting on the listener with this tag and closes it; connections it accepted stay.
+    public func closeListener(tag: UInt32) {
+        for number in 0..<state.pointee.listenerCount where state.pointee.listeners[number].tag == tag { stopListening(number) }
     }
 
     /// Stops accepting on every listener and closes them.
     public func closeListeners() {
-        for number in 0..<state.pointee.listenerCount where !state.pointee.listeners[number].closing {
-            state.pointee.listeners[number].closing = true
-            if state.pointee.listeners[number].armed {
-                let target = Token(.accept, slot: UInt32(number)).packed
-                ring_prepare_cancel(state.pointee.ring.entry(), target, Token(.ignored, slot: 0).packed)
-            } else {
-                closeListener(number)
-            }
+        for number in 0..<state.pointee.listenerCount { stopListening(number) }
+    }
+
+    private func stopListening(_ number: Int) {
+        guard !state.pointee.listeners[number].closing else { return }
+        state.pointee.listeners[number].closing = true
+        if state.pointee.listeners[number].armed {
+            let target = Token(.accept, slot: UInt32(number)).packed
+            ring_prepare_cancel(state.pointee.ring.entry(), target, Token(.ignored, slot: 0).packed)
+        } else {
+            forgetListener(number)
         }
     }
 
-    private func closeListener(_ number: Int) {
+    private func forgetListener(_ number: Int) {
         ring_close_descriptor(state.pointee.ring.pointer, state.pointee.listeners[number].descriptor)
         state.pointee.listeners[number].descriptor = -1
     }
@@ -88,7 +102,7 @@ extension Shard {
     private func acceptEnded(_ number: Int, _ result: Int32) {
         state.pointee.listeners[number].armed = false
         if state.pointee.listeners[number].closing {
-            closeListener(number)
+            forgetListener(number)
             return
         }
         switch -result {

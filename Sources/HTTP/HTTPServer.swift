@@ -59,6 +59,20 @@ public struct HTTPServer {
         state.deallocate()
     }
 
+    /// Takes other times for what begins from now on; sizes stay as they were at the start.
+    public func apply(headMilliseconds: UInt64, bodyMilliseconds: UInt64, idleMilliseconds: UInt64) {
+        state.pointee.limits.headMilliseconds = headMilliseconds
+        state.pointee.limits.bodyMilliseconds = bodyMilliseconds
+        state.pointee.limits.idleMilliseconds = idleMilliseconds
+    }
+
+    /// Whether a connection in the HTTP phase came in on this listener.
+    public func hasConnection(ofListener listener: UInt32) -> Bool {
+        (0..<state.pointee.touched).contains { index in
+            state.pointee.table[index].phase != .free && state.pointee.table[index].listener == listener
+        }
+    }
+
     /// Connections in the HTTP phase.
     public var connectionCount: Int { state.pointee.used }
 
@@ -318,7 +332,7 @@ public struct HTTPServer {
 struct HTTPServerState {
     let shard: Shard
     let owner: Owner
-    let limits: ServerLimits
+    var limits: ServerLimits
     let head: UnsafeMutablePointer<RequestHead>  // one for all connections: parsed again where a body needs it
     let headLimits: HTTPLimits
     let table: UnsafeMutablePointer<Connection>

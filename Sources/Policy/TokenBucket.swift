@@ -38,8 +38,8 @@ public struct BucketTable<Key: Hashable & Sendable>: Sendable {
     /// A sweep looks at every key, so it runs at most this often.
     private static var sweepIntervalMilliseconds: Int64 { 1000 }
 
-    private let capacity: Double
-    private let perSecond: Double
+    private var capacity: Double
+    private var perSecond: Double
     private var buckets: [Key: TokenBucket] = [:]
     private var sweptMilliseconds: Int64?
 
@@ -49,6 +49,15 @@ public struct BucketTable<Key: Hashable & Sendable>: Sendable {
         guard capacity > 0, perSecond > 0, capacity.isFinite, perSecond.isFinite else { return nil }
         self.capacity = capacity
         self.perSecond = perSecond
+    }
+
+    /// Puts another rate in force for all keys, which keep the tokens they have, or as many as their buckets now hold.
+    /// False, and nothing changes, when either is not above zero.
+    public mutating func change(capacity: Double, perSecond: Double) -> Bool {
+        guard capacity > 0, perSecond > 0, capacity.isFinite, perSecond.isFinite else { return false }
+        self.capacity = capacity
+        self.perSecond = perSecond
+        return true
     }
 
     /// Number of keys held.

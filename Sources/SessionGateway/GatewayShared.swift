@@ -1,5 +1,4 @@
 import Policy
-import Synchronization
 
 /// What a listener serves.
 public struct FeatureSet: OptionSet, Sendable {
@@ -54,28 +53,27 @@ public final class GatewayShared: Sendable {
     /// Seconds of a monotonic clock.
     public let clock: @Sendable () -> Double
 
-    private let requests: Mutex<BucketTable<IPAddress>?>
-    private let relayTokens: Mutex<BucketTable<String>?>
+    /// Limiters, which outlive a configuration.
+    public let limiters: GatewayLimiters
 
-    /// Shared state for one configuration.
+    /// Shared state for one configuration. `limiters` are those of the configuration before, if there was one.
     public init(settings: GatewaySettings, versionDocument: String, demoPage: [UInt8], demoConfiguration: String,
-                metricsText: @escaping @Sendable () -> String, clock: @escaping @Sendable () -> Double) {
+                metricsText: @escaping @Sendable () -> String, clock: @escaping @Sendable () -> Double,
+                limiters: GatewayLimiters? = nil) {
         self.settings = settings
         self.versionDocument = versionDocument
         self.demoPage = demoPage
         self.demoConfiguration = demoConfiguration
         self.metricsText = metricsText
         self.clock = clock
-        requests = Mutex(BucketTable<IPAddress>.requests(perMinute: settings.http.requestsPerMinute))
-        relayTokens = Mutex(BucketTable<String>.relayTokens())
+        self.limiters = limiters ?? GatewayLimiters(settings)
     }
 
     func admitRequest(from address: IPAddress) -> Bool {
-        let now = Int64(clock() * 1000)
-        return requests.withLock { $0?.admit(address, nowMilliseconds: now) ?? true }
+        limiters.admitRequest(from: address, nowMilliseconds: Int64(clock() * 1000))
     }
 
     func admitRelayToken(_ session: String, nowMilliseconds: Int64) -> Bool {
-        relayTokens.withLock { $0?.admit(session, nowMilliseconds: nowMilliseconds) ?? true }
+        limiters.admitRelayToken(session, nowMilliseconds: nowMilliseconds)
     }
 }

@@ -10,9 +10,9 @@ import Wire
 /// limiter, then (timed and counted) the route. An upgrade is judged in its own order: shutdown, path, handshake, session,
 /// client address, Origin. Nothing here does I/O; answers are values.
 public final class SessionGateway {
-    private let shared: GatewayShared
-    private let settings: GatewaySettings
-    private let authority: SessionAuthority
+    private var shared: GatewayShared
+    private var settings: GatewaySettings
+    private var authority: SessionAuthority
     /// Request families of this shard.
     public let metrics = RequestMetrics()
     /// Readiness is off and upgrades are refused.
@@ -20,6 +20,13 @@ public final class SessionGateway {
 
     /// The gateway of one shard.
     public init(shared: GatewayShared) {
+        self.shared = shared
+        settings = shared.settings
+        authority = SessionAuthority(shared.settings.session)
+    }
+
+    /// Takes a new configuration for requests from now on.
+    public func apply(_ shared: GatewayShared) {
         self.shared = shared
         settings = shared.settings
         authority = SessionAuthority(shared.settings.session)

@@ -115,11 +115,12 @@ extension TCPBridge {
             return end(index, .internalError, drainMilliseconds: Self.undeliveredMilliseconds)
         }
         let quiet = shard.now &- bridge.pointee.lastActivity
-        if quiet >= state.pointee.idleMilliseconds {
+        let idleMilliseconds = rules(bridge).pointee.idleMilliseconds
+        if quiet >= idleMilliseconds {
             state.pointee.counters.add(.idleTimedOut)
             return end(index, .internalError, drainMilliseconds: Self.acceptedBytesMilliseconds)
         }
-        shard.setTimer(bridge.pointee.client, afterMilliseconds: state.pointee.idleMilliseconds &- quiet)
+        shard.setTimer(bridge.pointee.client, afterMilliseconds: idleMilliseconds &- quiet)
     }
 
     /// Gives the bridge's place and quotas back.
@@ -132,6 +133,7 @@ extension TCPBridge {
             let address = bridge.pointee.addressPlace?.takeRetainedValue()
             state.pointee.shared.limits.places.release(Places(session: place.takeRetainedValue(), address: address))
         }
+        state.pointee.rules.release(bridge.pointee.rules)
         bridge.pointee.phase = .free
         bridge.pointee.nextFree = state.pointee.freeHead
         state.pointee.freeHead = index

@@ -20,8 +20,9 @@ extension TCPBridge {
         var runEnd = 0
         var frames: UInt64 = 0
         var ending = Ending.none
+        let maximumMessageBytes = rules(bridge).pointee.maximumMessageBytes
         reading: while true {
-            switch bridge.pointee.reader.next(base, &cursor, end, maximumMessageBytes: state.pointee.maximumMessageBytes) {
+            switch bridge.pointee.reader.next(base, &cursor, end, maximumMessageBytes: maximumMessageBytes) {
             case .needMore: break reading
             case .data(let run):
                 if run.opcode == .binary {
@@ -65,7 +66,7 @@ extension TCPBridge {
         shard.send(target, buffer, start: start, count: count)
         // A bridge that ends is not judged again: its one Close frame may be queued already.
         if ending != .none { return }
-        if shard.isCongested(target) || shard.queuedBytes(target) >= state.pointee.maximumBufferBytes / 2 { targetCongested(index) }
+        if shard.isCongested(target) || shard.queuedBytes(target) >= rules(bridge).pointee.maximumBufferBytes / 2 { targetCongested(index) }
     }
 
     /// Bytes from the target: the frame header goes into the headroom, the buffer to the client.
@@ -114,7 +115,7 @@ extension TCPBridge {
         let bridge = bridge(index)
         let shard = state.pointee.shard
         // What the kernel would take now does not count: only a target that is behind can overflow.
-        if shard.isStalled(bridge.pointee.target), shard.queuedBytes(bridge.pointee.target) > state.pointee.maximumBufferBytes {
+        if shard.isStalled(bridge.pointee.target), shard.queuedBytes(bridge.pointee.target) > rules(bridge).pointee.maximumBufferBytes {
             return finish(index, .overflow)
         }
         shard.notifyWhenDrained(bridge.pointee.target)
@@ -138,7 +139,7 @@ extension TCPBridge {
     func targetDrained(_ index: UInt32) {
         let bridge = bridge(index)
         guard bridge.pointee.clientPaused else { return }
-        if state.pointee.shard.queuedBytes(bridge.pointee.target) >= max(1, state.pointee.maximumBufferBytes / 4) {
+        if state.pointee.shard.queuedBytes(bridge.pointee.target) >= max(1, rules(bridge).pointee.maximumBufferBytes / 4) {
             state.pointee.shard.notifyWhenDrained(bridge.pointee.target)
             return
         }

@@ -52,12 +52,12 @@ extension TCPBridge {
             to: Bridge(
                 reader: FrameReader(expectsMask: true), client: request.client, target: .none, lastActivity: shard.now,
                 control: nil, opening: Unmanaged.passRetained(opening), sessionPlace: nil, addressPlace: nil, nextFree: .max,
-                phase: .resolving, clientPaused: false, targetPaused: false, repliesPending: false))
+                rules: state.pointee.rules.take(), phase: .resolving, clientPaused: false, targetPaused: false, repliesPending: false))
         shard.transfer(request.client, to: state.pointee.clientOwner, context: index)
         // Until the client has its answer its frames wait in the kernel; those that came along with the head wait here.
         shard.pauseReceive(request.client)
         if request.leftover.buffer != .none { opening.early = [request.leftover] }
-        switch state.pointee.policy.judge(host: request.host, port: request.port) {
+        switch rules(bridge(index)).pointee.policy.judge(host: request.host, port: request.port) {
         case .refused(let refusal):
             refuse(index, refusal)
         case .address(let address):
@@ -111,7 +111,7 @@ extension TCPBridge {
         else { return }
         guard event.result == 0, !addresses.isEmpty else { return refuse(index, .lookupFailed) }
         let permitted = addresses.filter { address in
-            IPAddress(bytes: address.bytes).map { state.pointee.policy.permits($0) } ?? false
+            IPAddress(bytes: address.bytes).map { rules(bridge).pointee.policy.permits($0) } ?? false
         }
         guard !permitted.isEmpty else { return refuse(index, .noAddressAcceptable) }
         opening.candidates = permitted.map { address in
@@ -127,7 +127,7 @@ extension TCPBridge {
         let shared = state.pointee.shared
         let waiter = PlaceWaiter(shard: state.pointee.shard.index, owner: state.pointee.clientOwner, context: index)
         let admission = shared.limits.places.admit(
-            session: opening.sessionKey, address: opening.addressKey, limits: shared.placeLimits, for: waiter)
+            session: opening.sessionKey, address: opening.addressKey, limits: rules(bridge(index)).pointee.places, for: waiter)
         if case .pending(let claim) = admission {
             opening.claim = claim
             state.pointee.shard.setTimer(bridge(index).pointee.client, afterMilliseconds: PlaceKeeper.decisionMilliseconds)
@@ -154,13 +154,12 @@ extension TCPBridge {
         opening.claim = nil
         shared.limits.places.cancel(claim)
         admitted(index, opening, shared.limits.places.admitAlone(
-            session: opening.sessionKey, address: opening.addressKey, limits: shared.placeLimits))
+            session: opening.sessionKey, address: opening.addressKey, limits: rules(bridge(index)).pointee.places))
     }
 
     /// Answers 101 and dials.
     private func admitted(_ index: UInt32, _ opening: BridgeOpening, _ admission: Admission) {
         guard case .granted(let places) = admission else { return refuse(index, .tooManyConnections) }
-        let shared = state.pointee.shared
         let shard = state.pointee.shard
         let bridge = bridge(index)
         bridge.pointee.sessionPlace = Unmanaged.passRetained(places.session)
@@ -171,7 +170,7 @@ extension TCPBridge {
         bridge.pointee.phase = .connecting
         state.pointee.counters.add(.opened)
         state.pointee.counters.add(.active)
-        shard.setTimer(bridge.pointee.client, afterMilliseconds: UInt64(shared.settings.connectTimeoutMilliseconds))
+        shard.setTimer(bridge.pointee.client, afterMilliseconds: rules(bridge).pointee.connectMilliseconds)
         guard dialNext(index) else {
             state.pointee.counters.add(.connectFailed)
             return end(index, .internalError, drainMilliseconds: Self.undeliveredMilliseconds)
@@ -216,7 +215,7 @@ extension TCPBridge {
         bridge.pointee.phase = .open
         dropOpening(bridge)
         bridge.pointee.lastActivity = state.pointee.shard.now
-        state.pointee.shard.setTimer(bridge.pointee.client, afterMilliseconds: state.pointee.idleMilliseconds)
+        state.pointee.shard.setTimer(bridge.pointee.client, afterMilliseconds: rules(bridge).pointee.idleMilliseconds)
     }
 
     func refuse(_ index: UInt32, status: Int, message: String) {

@@ -33,14 +33,19 @@ public struct TCPBridge {
         state.initialize(
             to: TCPBridgeState(
                 shard: shard, clientOwner: clientOwner, targetOwner: targetOwner, table: table, capacity: capacity,
-                shared: shared, policy: EgressPolicy(shared.settings), maximumMessageBytes: UInt64(shared.settings.maxMessageBytes),
-                maximumBufferBytes: shared.settings.maxBufferBytes,
-                idleMilliseconds: UInt64(shared.settings.idleTimeoutMilliseconds), counters: BridgeCounters()))
+                shared: shared, rules: BridgeRulesTable(shared.settings), counters: BridgeCounters()))
+    }
+
+    /// Takes the settings of a new configuration for bridges that open from now on; those that live keep theirs.
+    public func apply(_ shared: BridgeShared) {
+        state.pointee.shared = shared
+        state.pointee.rules.adopt(shared.settings)
     }
 
     /// Frees the table. Every bridge must have ended.
     public func destroy() {
         state.pointee.table.deallocate()
+        state.pointee.rules.destroy()
         state.deinitialize(count: 1)
         state.deallocate()
     }
@@ -90,7 +95,14 @@ public struct TCPBridge {
         }
     }
 
+    @inline(__always)
     func bridge(_ index: UInt32) -> UnsafeMutablePointer<Bridge> { state.pointee.table + Int(index) }
+
+    /// What a bridge was opened under.
+    @inline(__always)
+    func rules(_ bridge: UnsafeMutablePointer<Bridge>) -> UnsafeMutablePointer<BridgeRules> {
+        state.pointee.rules.entries + Int(bridge.pointee.rules)
+    }
 }
 
 /// What the bridges of all shards share.
@@ -105,8 +117,6 @@ public final class BridgeShared: Sendable {
         self.settings = settings
         self.limits = limits
     }
-
-    var placeLimits: PlaceLimits { PlaceLimits(session: settings.maxConnections, address: settings.maxConnectionsPerAddress) }
 }
 
 struct TCPBridgeState {
@@ -115,11 +125,8 @@ struct TCPBridgeState {
     let targetOwner: Owner
     let table: UnsafeMutablePointer<Bridge>
     let capacity: Int
-    let shared: BridgeShared
-    let policy: EgressPolicy
-    let maximumMessageBytes: UInt64
-    let maximumBufferBytes: Int
-    let idleMilliseconds: UInt64
+    var shared: BridgeShared
+    var rules: BridgeRulesTable
     let counters: BridgeCounters
     var touched = 0
     var used = 0

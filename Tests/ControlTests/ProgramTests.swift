@@ -17,8 +17,8 @@ private struct Run {
         status = Program.run(
             arguments, environment: environment,
             console: Program.Console(output: { output += $0 }, errors: { errors += $0 }),
-            serve: {
-                served.append($0)
+            serve: { loaded, _ in
+                served.append(loaded.configuration)
                 return serveStatus
             })
         (self.output, self.errors, self.served) = (output, errors, served)

@@ -35,18 +35,18 @@ public enum Program {
         for fatal in [SIGILL, SIGTRAP, SIGABRT, SIGSEGV, SIGBUS, SIGFPE] { signal(fatal, SIG_DFL) }
         return run(
             Array(CommandLine.arguments.dropFirst()), environment: ProcessInfo.processInfo.environment, console: .standard,
-            serve: { Server.run(configuration: $0) })
+            serve: { Server.run($0, loader: $1) })
     }
 
     /// Runs a command.
     /// - Parameters:
     ///   - arguments: without the program's name.
-    ///   - serve: starts the data plane and returns its exit status.
+    ///   - serve: starts the data plane, with what a reload loads again, and returns its exit status.
     /// - Returns: the exit status: 0; 1 when serving or the doctor failed; 2 when the command line is not understood or
     ///   `check` found faults.
     public static func run(
         _ arguments: [String], environment: [String: String], console: Console,
-        serve: (Configuration) -> Int32
+        serve: (LoadedConfiguration, ConfigurationLoader) -> Int32
     ) -> Int32 {
         let invocation: Invocation
         do {
@@ -83,10 +83,11 @@ public enum Program {
 
     private static func serve(
         _ options: Invocation.Options, _ environment: [String: String], _ console: Console,
-        _ serve: (Configuration) -> Int32
+        _ serve: (LoadedConfiguration, ConfigurationLoader) -> Int32
     ) -> Int32 {
         do {
-            let loaded = try loader(options, environment).load()
+            let loader = loader(options, environment)
+            let loaded = try loader.load()
             let configuration = loaded.configuration
             let descriptors = DescriptorLimit.raise(for: configuration.limits, shards: Doctor.shardCount(configuration.shards))
             var warnings = loaded.warnings
@@ -95,7 +96,7 @@ public enum Program {
             }
             let logger = Logger(level: configuration.log.level, format: configuration.log.format)
             for warning in warnings { logger.log(.warn, warning) }
-            return serve(configuration)
+            return serve(loaded, loader)
         } catch {
             for fault in error.faults { console.errors("sluice: Invalid configuration: \(fault)\n") }
             return 1

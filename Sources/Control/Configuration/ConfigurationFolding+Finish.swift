@@ -28,7 +28,8 @@ extension ConfigurationFolding {
         }
         guard faults.isEmpty else { throw ConfigurationFaults(faults: faults) }
         let text = EffectiveConfiguration(schema: schema, draft: draft, configuration: configuration).text
-        return LoadedConfiguration(configuration: configuration, warnings: warnings, effectiveText: text)
+        return LoadedConfiguration(
+            configuration: configuration, warnings: warnings, effectiveText: text, filesRead: filesRead, draft: draft)
     }
 
     private mutating func fault(_ key: String, _ message: String) { refuse(draft.sources[key], key, message) }

@@ -17,6 +17,8 @@ struct ConfigurationKey<Root> {
     var checkItem: ((String) -> String?)?
     /// A set but empty variable is a value (an empty list) rather than absent.
     var blankIsValue = false
+    /// A reload does not change it: shards and their memory are made at the start.
+    var needsRestart = false
     var read: (Root) -> ConfigurationValue
     var store: (inout Root, ConfigurationValue) throws(ValueRefusal) -> Void
 
@@ -108,6 +110,13 @@ struct ConfigurationKey<Root> {
     func environmentOnly() -> Self {
         var key = self
         key.inFile = false
+        return key
+    }
+
+    /// Only a start changes it.
+    func atStartOnly() -> Self {
+        var key = self
+        key.needsRestart = true
         return key
     }
 

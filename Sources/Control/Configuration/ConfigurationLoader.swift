@@ -73,6 +73,10 @@ public struct LoadedConfiguration: Sendable {
     public var warnings: [String]
     /// The effective configuration as YAML, secrets masked, with the source of every value that is not a default.
     public var effectiveText: String
+    /// Files that were read: the configuration and mounted secrets. When one changes, the configuration may have changed.
+    public var filesRead: [String]
+    /// Every value as it was written, for comparison with another configuration.
+    let draft: ConfigurationDraft
 }
 
 /// The fold: a draft and the faults so far.
@@ -80,6 +84,7 @@ struct ConfigurationFolding {
     let schema: ConfigurationSchema
     var draft = ConfigurationDraft()
     var faults: [ConfigurationFault] = []
+    var filesRead: [String] = []
 
     init(schema: ConfigurationSchema) { self.schema = schema }
 
@@ -88,6 +93,7 @@ struct ConfigurationFolding {
     // MARK: Trees
 
     mutating func applyFile(_ path: String) {
+        filesRead.append(path)
         do {
             let bytes = try SmallFile.read(path, limit: YAMLLimits().bytes)
             apply(bytes: bytes) { .file(path, $0) }
@@ -212,6 +218,7 @@ struct ConfigurationFolding {
             refuse(source, path, "\(node.shape) where the path of a file belongs")
             return
         }
+        filesRead.append(filePath)
         do {
             try store(key, Quantity.trimmed(try Self.read(filePath)))
             draft.sources[key.path] = source
@@ -337,6 +344,7 @@ struct ConfigurationFolding {
                 if let value, !Quantity.trimmed(value).isEmpty {
                     throw ValueRefusal(": \(variable) and \(variable)_FILE are both set")
                 }
+                filesRead.append(path)
                 value = try Self.read(path)
             }
             guard let value else { return false }

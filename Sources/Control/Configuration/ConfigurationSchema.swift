@@ -45,7 +45,8 @@ struct ConfigurationSchema {
         [
             .amount(
                 "shards", .automaticOr(1...1024), at: \.shards,
-                "Shards: threads with a ring of their own. auto is one per usable core."),
+                "Shards: threads with a ring of their own. auto is one per usable core."
+            ).atStartOnly(),
             .text(
                 "log.level", .choice(LogLevel.allCases.map(\.name)), "LOG_LEVEL", at: \.logLevel,
                 "Records below this level are not written."),
@@ -192,19 +193,23 @@ struct ConfigurationSchema {
         [
             .amount(
                 "limits.connections_per_shard", .integer(64...4_194_304), at: \.configuration.limits.maximumConnectionsPerShard,
-                "Connections of one shard, clients and targets together; a WebSocket with its target takes two."),
+                "Connections of one shard, clients and targets together; a WebSocket with its target takes two."
+            ).atStartOnly(),
             .amount(
                 "limits.small_buffers_per_shard", .integer(256...65_536), at: \.configuration.limits.smallBuffersPerShard,
-                "Buffers of 4 KiB of one shard; memory is used only where they were."),
+                "Buffers of 4 KiB of one shard; memory is used only where they were."
+            ).atStartOnly(),
             .amount(
                 "limits.bulk_buffers_per_shard", .integer(2...32_768), at: \.configuration.limits.bulkBuffersPerShard,
-                "Buffers of 512 KiB of one shard, for streams in bulk; memory is used only where they were."),
+                "Buffers of 512 KiB of one shard, for streams in bulk; memory is used only where they were."
+            ).atStartOnly(),
             .amount(
                 "limits.listen_backlog", .integer(1...65_535), at: \.configuration.limits.listenBacklog,
                 "Connections the kernel keeps waiting on a listener."),
             .amount(
                 "limits.log_buffer_per_shard", .size(4096...67_108_864), at: \.configuration.limits.logBufferBytesPerShard,
-                "Log bytes of one shard waiting to be written; what does not fit is dropped and counted."),
+                "Log bytes of one shard waiting to be written; what does not fit is dropped and counted."
+            ).atStartOnly(),
         ]
     }
 

@@ -92,6 +92,7 @@ public enum ConfigurationReference {
             lines += ["", key.path]
             lines.append("    \(key.documentation)")
             lines.append("    Accepts: \(key.type.allowed)")
+            if key.needsRestart { lines.append("    Takes effect at a restart only") }
             let value = key.type.fileText(key.read(draft))
             lines.append("    Default: \(value == "\"\"" ? "empty" : value)")
             if !key.variables.isEmpty {

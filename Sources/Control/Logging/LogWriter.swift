@@ -41,8 +41,8 @@ public struct LogWriter: ~Copyable {
 
     /// Records below this level are not written. May change on a reload.
     public var threshold: LogLevel
-    /// Fixed for the life of the writer.
-    public let format: LogFormat
+    /// Shape of the records that begin from now on.
+    public var format: LogFormat
     private let ring: LogRing
     private let line: UnsafeMutableRawBufferPointer
     private let tail: [UInt8]  // `,"pid":1,"hostname":"h","msg":"`

@@ -47,6 +47,12 @@ public final class Logger {
         set { writer.threshold = newValue }
     }
 
+    /// The shape of the control thread's records.
+    public var format: LogFormat {
+        get { writer.format }
+        set { writer.format = newValue }
+    }
+
     /// Adds a ring that `flush` empties.
     /// - Parameter name: appears in the record that reports drops, for instance `shard 0`.
     public func add(_ ring: LogRing, name: String) { sources.append(Source(ring: ring, name: name)) }

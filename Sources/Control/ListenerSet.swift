@@ -1,0 +1,160 @@
+import CSocket
+import Engine
+import Glibc
+import SessionGateway
+
+/// A listening address as the shards serve it.
+struct ListenerPlan: Sendable {
+    /// Who answers on a listener.
+    enum Kind: Sendable {
+        case gateway, admin, demoService
+    }
+
+    /// Names the listener for as long as the process runs; never given twice.
+    let tag: UInt32
+    var kind: Kind
+    var name: String
+    /// As configured: port 0 asked for a free one.
+    let configured: ListenAddress
+    /// As bound.
+    let address: ListenAddress
+    var features: FeatureSet
+    /// One listening descriptor per shard. They are the shards' once these were told.
+    var descriptors: [Int32] = []
+
+    /// Who the shard gives accepted connections to.
+    var owner: Owner { kind == .demoService ? StreamOwner.demoService : StreamOwner.http }
+}
+
+/// The listeners of a configuration, with their sockets.
+///
+/// Theory of operation. The control thread opens sockets, so that a taken port is known before anything changes; the
+/// shards own them from then on. On a reload a listener whose address stays keeps its sockets, whatever else of it
+/// changed: nothing that is on its way to it is lost. New sockets are all opened before the first shard is told.
+struct ListenerSet {
+    /// What one configuration wants to listen on.
+    private struct Wanted {
+        let kind: ListenerPlan.Kind
+        let name: String
+        let address: ListenAddress
+        let features: FeatureSet
+    }
+
+    private(set) var plans: [ListenerPlan] = []
+    private var nextTag: UInt32 = 0
+
+    /// What `opening` came to: the set that comes next, and how it differs.
+    struct Change {
+        var set: ListenerSet
+        var added: [ListenerPlan] = []
+        var removed: [ListenerPlan] = []
+
+        /// Closes what was opened, when the change is not carried out.
+        func abandon() {
+            for plan in added { plan.descriptors.forEach(descriptor_close) }
+        }
+    }
+
+    /// Opens what is new in a configuration, or nothing at all.
+    func opening(_ configuration: Configuration, shards: Int) throws(StartError) -> Change {
+        var change = Change(set: self)
+        change.set.plans = []
+        do throws(StartError) {
+            for wanted in Self.wanted(configuration) {
+                if var kept = plans.first(where: { $0.isServing(wanted.kind, wanted.address, wanted.name) }) {
+                    kept.kind = wanted.kind
+                    kept.name = wanted.name
+                    kept.features = wanted.features
+                    change.set.plans.append(kept)
+                    continue
+                }
+                let plan = try open(wanted, tag: change.set.nextTag, configuration.limits.listenBacklog, shards)
+                change.set.nextTag += 1
+                change.set.plans.append(plan)
+                change.added.append(plan)
+            }
+        } catch {
+            change.abandon()
+            throw error
+        }
+        change.removed = plans.filter { former in !change.set.plans.contains { $0.tag == former.tag } }
+        guard change.set.plans.count + change.removed.count <= EngineLimits.listenersMaximum else {
+            change.abandon()
+            throw StartError(description: "listeners: at most \(EngineLimits.listenersMaximum) can be open or closing at a time")
+        }
+        return change
+    }
+
+    /// A configuration with the ports that were bound where it asked for any.
+    func bound(_ configuration: Configuration) -> Configuration {
+        var configuration = configuration
+        if let first = plans.first(where: { $0.kind == .gateway }) { configuration = configuration.bound(port: first.address.port) }
+        if let service = plans.first(where: { $0.kind == .demoService }) {
+            configuration = configuration.demonstrationBound(port: service.address.port)
+        }
+        return configuration
+    }
+
+    private static func wanted(_ configuration: Configuration) -> [Wanted] {
+        var wanted: [Wanted] = configuration.listeners.map { listener in
+            var features: FeatureSet = []
+            if listener.serves(.sessions) { features.insert(.sessions) }
+            if listener.serves(.tcp) { features.insert(.tcp) }
+            if listener.serves(.demo), configuration.demo.enabled { features.insert(.demo) }
+            return Wanted(kind: .gateway, name: listener.name, address: listener.address, features: features)
+        }
+        if configuration.demo.enabled {
+            wanted.append(Wanted(kind: .demoService, name: "demo service", address: configuration.demo.serviceAddress, features: []))
+        }
+        return wanted
+    }
+
+    private func open(_ wanted: Wanted, tag: UInt32, _ backlog: Int, _ shards: Int) throws(StartError) -> ListenerPlan {
+        let (name, address) = (wanted.name, wanted.address)
+        guard var socketAddress = SocketAddress(address.host, port: address.port) else {
+            throw StartError(description: "listener `\(name)`: `\(address.host)` is not a numeric IPv4 or IPv6 address")
+        }
+        // Sockets that share a port would also share it with another process of the same user: a first socket that does
+        // not share tells whether the port is free.
+        // A port that is ours already, on another address, needs no such test, and would not pass it.
+        if !plans.contains(where: { $0.address.port == address.port }) {
+            let probe = try Self.listen(&socketAddress, backlog, share: false, name, address)
+            socketAddress.port = UInt16(socket_local_port(probe))
+            descriptor_close(probe)
+        }
+        let port = socketAddress.port
+        var descriptors: [Int32] = []
+        do throws(StartError) {
+            for _ in 0..<shards { descriptors.append(try Self.listen(&socketAddress, backlog, share: true, name, address)) }
+        } catch {
+            descriptors.forEach(descriptor_close)
+            throw error
+        }
+        return ListenerPlan(tag: tag, kind: wanted.kind, name: name, configured: address,
+                            address: ListenAddress(host: address.host, port: port), features: wanted.features, descriptors: descriptors)
+    }
+
+    private static func listen(_ socketAddress: inout SocketAddress, _ backlog: Int, share: Bool, _ name: String,
+                               _ address: ListenAddress) throws(StartError) -> Int32 {
+        let descriptor = socket_listen(&socketAddress.storage, socketAddress.byteCount, Int32(clamping: backlog), share)
+        guard descriptor < 0 else { return descriptor }
+        throw StartError(description: "listener `\(name)`: cannot listen on \(address): \(reason(-descriptor, address))")
+    }
+
+    private static func reason(_ code: Int32, _ address: ListenAddress) -> String {
+        switch code {
+        case EADDRINUSE: "the port is taken. Stop the process that has it (`ss -ltnp 'sport = :\(address.port)'`) or choose another port"
+        case EACCES, EPERM: "no permission. Ports below 1024 need CAP_NET_BIND_SERVICE; choose another port or grant it"
+        case EADDRNOTAVAIL: "no interface has this address"
+        default: String(cString: strerror(code))
+        }
+    }
+}
+
+extension ListenerPlan {
+    /// Whether this listener is the one meant. Listeners that asked for any free port are told apart by their names.
+    func isServing(_ kind: Kind, _ address: ListenAddress, _ name: String) -> Bool {
+        let sameServer = (self.kind == .demoService) == (kind == .demoService)
+        return sameServer && configured == address && (address.port != 0 || self.name == name)
+    }
+}

@@ -1,0 +1,25 @@
+/// What differs between two configurations, by the names of the keys. Values are not told: some are secrets.
+struct ConfigurationDifference: Equatable {
+    /// Keys whose value differs and that a reload puts in force.
+    var changed: [String] = []
+    /// Keys whose value differs and that only a restart puts in force.
+    var needingRestart: [String] = []
+
+    init(from former: LoadedConfiguration, to latter: LoadedConfiguration) {
+        for key in ConfigurationSchema().keys where key.read(former.draft) != key.read(latter.draft) {
+            if key.needsRestart { needingRestart.append(key.path) } else { changed.append(key.path) }
+        }
+        if former.configuration.listeners != latter.configuration.listeners { changed.append("listeners") }
+    }
+}
+
+extension Configuration {
+    /// This configuration with what only a restart changes as it is in `running`.
+    func keeping(startOf running: Configuration) -> Configuration {
+        var result = self
+        result.shards = running.shards
+        result.limits = running.limits
+        result.limits.listenBacklog = limits.listenBacklog
+        return result
+    }
+}

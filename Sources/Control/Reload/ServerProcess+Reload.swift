@@ -1,0 +1,94 @@
+import Glibc
+
+/// What asked for a reload.
+enum ReloadTrigger: String {
+    case signal = "SIGHUP"
+    case file
+    case admin
+}
+
+/// What a reload came to.
+enum ReloadOutcome: Sendable {
+    /// In force on every shard.
+    case applied(changed: [String], needingRestart: [String])
+    /// The former configuration stays in force.
+    case refused([String])
+}
+
+/// Reloading.
+///
+/// Theory of operation
+/// - The whole configuration is loaded again, every layer of it. When anything in it is wrong, or a new listener cannot be
+///   opened, nothing at all changes: the faults are logged one a line, as `sluice check` prints them.
+/// - Otherwise a snapshot is made and put into each shard's inbox. A shard applies it between two events and acknowledges.
+/// - Limiters, quotas, and sockets of listeners that stay are carried over; live connections keep what they started with.
+extension ServerProcess {
+    /// How long the shards may take to acknowledge. They do between two turns, a few milliseconds.
+    private static let acknowledgementMilliseconds = 2000
+
+    /// Loads the configuration again and puts it in force, if it is sound.
+    @discardableResult
+    func reload(_ trigger: ReloadTrigger) -> ReloadOutcome {
+        let began = MonotonicClock.seconds
+        watch.mark()
+        var loader = loader
+        if loaded.configuration.generatesSessionSecret { loader.fallbackSecret = loaded.configuration.gateway.session.secret }
+        let outcome: ReloadOutcome
+        do {
+            outcome = try replace(try loader.load(), trigger, began)
+        } catch let faults as ConfigurationFaults {
+            outcome = refuse(faults.faults.map(\.description), trigger)
+        } catch {
+            outcome = refuse(["\(error)"], trigger)
+        }
+        reloads.record(outcome, seconds: MonotonicClock.seconds - began)
+        return outcome
+    }
+
+    private func refuse(_ faults: [String], _ trigger: ReloadTrigger) -> ReloadOutcome {
+        for fault in faults { logger.log(.error, "Invalid configuration: \(fault)", ["trigger": .text(trigger.rawValue)]) }
+        logger.log(.error, "configuration not reloaded: the former one stays in force", [
+            "trigger": .text(trigger.rawValue), "faults": .number(faults.count), "generation": .number(Int(snapshot.generation)),
+        ])
+        return .refused(faults)
+    }
+
+    private func replace(_ next: LoadedConfiguration, _ trigger: ReloadTrigger, _ began: Double) throws(StartError) -> ReloadOutcome {
+        let difference = ConfigurationDifference(from: loaded, to: next)
+        let waiting = ConfigurationDifference(from: started, to: next).needingRestart
+        let configuration = next.configuration.keeping(startOf: started.configuration)
+        let change = try listeners.opening(configuration, shards: threads.count)
+        listeners = change.set
+        for warning in next.warnings where !loaded.warnings.contains(warning) { logger.log(.warn, warning) }
+        loaded = next
+        watch.watch(next.filesRead)
+        snapshot = ServerSnapshot(configuration: listeners.bound(configuration), listeners: listeners.plans, metrics: metrics, former: snapshot)
+        snapshot.gateway.limiters.apply(configuration.gateway)
+        (logger.level, logger.format) = (configuration.log.level, configuration.log.format)
+        for thread in threads { thread.post(.apply, object: snapshot) }
+        awaitAcknowledgements()
+        for plan in change.added { logListening(plan) }
+        for plan in change.removed {
+            logger.log(.info, "listener closed", ["name": .text(plan.name), "address": .text("\(plan.address)")])
+        }
+        if !waiting.isEmpty {
+            logger.log(.warn, "a restart is needed to change \(waiting.joined(separator: ", ")); the former values stay in force")
+        }
+        logger.log(.info, difference.changed.isEmpty ? "configuration reloaded: nothing changed" : "configuration reloaded", [
+            "trigger": .text(trigger.rawValue), "changed": .text(difference.changed.joined(separator: ", ")),
+            "generation": .number(Int(snapshot.generation)), "durationMs": .number(Int((MonotonicClock.seconds - began) * 1000)),
+        ])
+        return .applied(changed: difference.changed, needingRestart: waiting)
+    }
+
+    private func awaitAcknowledgements() {
+        for _ in 0..<Self.acknowledgementMilliseconds {
+            if threads.allSatisfy({ $0.generation == snapshot.generation }) { return }
+            usleep(1000)
+            logger.flush()
+        }
+        for (index, thread) in threads.enumerated() where thread.generation != snapshot.generation {
+            logger.log(.warn, "a shard has not taken the configuration yet", ["shard": .number(index)])
+        }
+    }
+}

@@ -1,0 +1,37 @@
+import Demo
+import HTTP
+import Policy
+import SessionGateway
+import TCPBridge
+
+/// One configuration, compiled: what all shards share.
+///
+/// Immutable. A reload makes another one and hands it to every shard; a connection keeps what it needs of the one it was
+/// opened under, and the last that refers to a snapshot frees it.
+final class ServerSnapshot: Sendable {
+    /// Counts from 1; the configuration the process started with.
+    let generation: UInt64
+    let configuration: Configuration
+    let gateway: GatewayShared
+    let bridges: BridgeShared
+    /// Counts of places, which outlive a configuration.
+    let limits: SharedLimits
+    let listeners: [ListenerPlan]
+
+    /// - Parameter former: the snapshot in force, from which limiters and quotas are carried over.
+    init(configuration: Configuration, listeners: [ListenerPlan], metrics: MetricsRegistry, former: ServerSnapshot? = nil) {
+        generation = (former?.generation ?? 0) + 1
+        self.configuration = configuration
+        self.listeners = listeners
+        let version = configuration.gateway.version
+        let document = JSONText.object([("version", version.version), ("gitSha", version.gitRevision), ("builtAt", version.builtAt)])
+        let service = listeners.first { $0.kind == .demoService }?.address ?? configuration.demo.serviceAddress
+        gateway = GatewayShared(
+            settings: configuration.gateway, versionDocument: document,
+            demoPage: configuration.demo.enabled ? Array(DemoPage.html.utf8) : [],
+            demoConfiguration: DemoPage.configuration(host: service.host, port: service.port),
+            metricsText: { metrics.text() }, clock: { MonotonicClock.seconds }, limiters: former?.gateway.limiters)
+        limits = former?.limits ?? SharedLimits()
+        bridges = BridgeShared(settings: configuration.gateway.tcp, limits: limits)
+    }
+}

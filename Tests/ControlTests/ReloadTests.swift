@@ -1,0 +1,151 @@
+import Testing
+
+@testable import Control
+
+/// Files that exist in a table only.
+private final class TestFiles {
+    var identities: [String: FileIdentity] = [:]
+
+    func touch(_ path: String) {
+        let former = identities[path]?.modifiedNanoseconds ?? 0
+        identities[path] = FileIdentity(device: 1, inode: 1, modifiedNanoseconds: former + 1, bytes: 10)
+    }
+}
+
+@Suite struct FileWatchTests {
+    private let files = TestFiles()
+    private let step = FileWatch.intervalMilliseconds
+
+    /// Lets expectations call what mutates.
+    private final class Watch {
+        var value: FileWatch
+        init(_ value: FileWatch) { self.value = value }
+        func look(nowMilliseconds: Int64) -> Bool { value.look(nowMilliseconds: nowMilliseconds) }
+    }
+
+    private func watch(_ paths: [String] = ["a"]) -> Watch {
+        Watch(FileWatch(paths) { [files] in files.identities[$0] })
+    }
+
+    @Test func aChangeIsReportedOnceWhenItIsOver() {
+        files.touch("a")
+        let watch = watch()
+        #expect(!watch.look(nowMilliseconds: 0))
+        files.touch("a")
+        #expect(!watch.look(nowMilliseconds: step), "it may still be changing")
+        files.touch("a")
+        #expect(!watch.look(nowMilliseconds: 2 * step), "it was")
+        #expect(watch.look(nowMilliseconds: 3 * step))
+        #expect(!watch.look(nowMilliseconds: 4 * step), "reported")
+    }
+
+    @Test func looksNoMoreOftenThanTheInterval() {
+        files.touch("a")
+        let watch = watch()
+        #expect(!watch.look(nowMilliseconds: 0))
+        files.touch("a")
+        #expect(!watch.look(nowMilliseconds: step))
+        #expect(!watch.look(nowMilliseconds: step + 1))
+        #expect(watch.look(nowMilliseconds: 2 * step))
+    }
+
+    @Test func aFileThatGoesAndComesIsAChange() {
+        files.touch("a")
+        let watch = watch()
+        files.identities["a"] = nil
+        #expect(!watch.look(nowMilliseconds: 0))
+        #expect(watch.look(nowMilliseconds: step))
+        files.touch("a")
+        #expect(!watch.look(nowMilliseconds: 2 * step))
+        #expect(watch.look(nowMilliseconds: 3 * step), "it was gone in between")
+    }
+
+    @Test func whatIsReadAnywayIsNotReported() {
+        files.touch("a")
+        let watch = watch()
+        files.touch("a")
+        watch.value.mark()
+        #expect(!watch.look(nowMilliseconds: 0))
+        #expect(!watch.look(nowMilliseconds: step))
+    }
+
+    @Test func otherFilesCanBeWatched() {
+        files.touch("a")
+        files.touch("b")
+        let watch = watch()
+        watch.value.watch(["a", "b"])
+        #expect(!watch.look(nowMilliseconds: 0))
+        files.touch("b")
+        #expect(!watch.look(nowMilliseconds: step))
+        #expect(watch.look(nowMilliseconds: 2 * step))
+        watch.value.watch([])
+        #expect(!watch.look(nowMilliseconds: 3 * step))
+    }
+
+    @Test func aRealFileHasAnIdentity() {
+        let file = TemporaryFile("text")
+        let identity = FileIdentity.of(file.path)
+        #expect(identity?.bytes == 4)
+        #expect(FileIdentity.of(file.path + ".none") == nil)
+    }
+}
+
+@Suite struct ConfigurationDifferenceTests {
+    private func difference(_ former: String, _ latter: String) throws -> ConfigurationDifference {
+        ConfigurationDifference(from: try loaded(former), to: try loaded(latter))
+    }
+
+    private func loaded(_ text: String) throws -> LoadedConfiguration {
+        guard case .loaded(let loaded) = load(file: text) else { throw ConfigurationFaults(faults: []) }
+        return loaded
+    }
+
+    @Test func nothingChanged() throws {
+        let same = try difference("log: { level: warn }", "log:\n  level: warn # said otherwise\n")
+        #expect(same.changed.isEmpty && same.needingRestart.isEmpty)
+    }
+
+    @Test func changedKeysAreNamedAndTheirValuesAreNot() throws {
+        let found = try difference("sessions: { secret: one-of-the-secrets }", "sessions: { secret: another }\ntcp: { max_message: 2KiB }")
+        #expect(found.changed == ["sessions.secret", "tcp.max_message"])
+        #expect(!"\(found)".contains("another"))
+    }
+
+    @Test func listenersAreOneKey() throws {
+        let found = try difference("", "listeners: [{ address: \"127.0.0.1:9000\" }]")
+        #expect(found.changed == ["listeners"])
+    }
+
+    @Test func whatAStartMadeStays() throws {
+        let former = try loaded("shards: 2\nlimits: { connections_per_shard: 128, listen_backlog: 16 }")
+        let latter = try loaded("shards: 3\nlimits: { connections_per_shard: 256, listen_backlog: 32 }")
+        let found = ConfigurationDifference(from: former, to: latter)
+        #expect(found.needingRestart == ["shards", "limits.connections_per_shard"])
+        #expect(found.changed == ["limits.listen_backlog"])
+        let kept = latter.configuration.keeping(startOf: former.configuration)
+        #expect(kept.shards == .exactly(2) && kept.limits.maximumConnectionsPerShard == 128 && kept.limits.listenBacklog == 32)
+    }
+
+    @Test func theFilesThatWereReadAreNamed() throws {
+        let secret = TemporaryFile("a mounted secret", name: "secret")
+        let other = TemporaryFile("another", name: "other")
+        guard case .loaded(let loaded) = load(
+            file: "sessions: { secret_file: \(secret.path) }", environment: ["UDP_RELAY_API_KEY_FILE": other.path])
+        else { Issue.record("not loaded"); return }
+        #expect(loaded.filesRead.count == 3 && loaded.filesRead.contains(secret.path) && loaded.filesRead.contains(other.path))
+    }
+}
+
+@Suite struct ServerSnapshotTests {
+    @Test func aSnapshotIsFreedWhenTheNextHasTakenOver() throws {
+        let metrics = MetricsRegistry()
+        var snapshot = ServerSnapshot(configuration: Configuration(), listeners: [], metrics: metrics)
+        let (limiters, places) = (snapshot.gateway.limiters, snapshot.limits)
+        weak let former = snapshot
+        #expect(former?.generation == 1)
+        snapshot = ServerSnapshot(configuration: Configuration(), listeners: [], metrics: metrics, former: snapshot)
+        #expect(former == nil, "nothing but what is carried over outlives it")
+        #expect(snapshot.generation == 2)
+        #expect(snapshot.gateway.limiters === limiters && snapshot.limits === places && snapshot.bridges.limits === places)
+    }
+}
