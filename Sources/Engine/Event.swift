@@ -6,7 +6,8 @@ public struct Event {
         case accepted
         /// A connect succeeded.
         case connected
-        /// `buffer` holds `count` received bytes at `bytes`. The owner now has the buffer and sends or releases it.
+        /// `buffer` holds `count` received bytes at `bytes`; of a datagram socket one datagram, cut to the buffer. The owner
+        /// now has the buffer and sends or releases it.
         case received
         /// The peer will send no more.
         case ended

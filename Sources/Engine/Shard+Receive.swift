@@ -171,6 +171,10 @@ extension Shard {
         }
         if record.pointee.flags.contains(.failed) { return false }
         switch -completion.result {
+        case 0 where record.pointee.flags.contains(.datagram):
+            // An empty datagram ends nothing.
+            armReceive(slot)
+            return false
         case 0:
             record.pointee.flags.insert(.receiveEnded)
             if record.pointee.owner == Owner.engine.raw {

@@ -163,7 +163,9 @@ extension Shard {
 
     @inline(__always)
     private func needsVector(_ stream: UnsafeMutablePointer<Slot>) -> Bool {
-        stream.pointee.queuedBuffers > 1 || record(BufferIndex(stream.pointee.queueHead)).pointee.pieceBytes > 0
+        // A vector would make one datagram of several.
+        if stream.pointee.flags.contains(.datagram) { return false }
+        return stream.pointee.queuedBuffers > 1 || record(BufferIndex(stream.pointee.queueHead)).pointee.pieceBytes > 0
     }
 
     @inline(__always)

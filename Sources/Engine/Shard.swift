@@ -36,6 +36,8 @@ public struct Shard {
     public var index: Int { state.pointee.index }
     /// Time of the present turn in milliseconds since the shard's start.
     public var now: UInt64 { state.pointee.nowMilliseconds }
+    /// Time of the present turn in nanoseconds of the monotonic clock, which all shards share.
+    public var nowNanoseconds: UInt64 { state.pointee.nowNanoseconds }
     /// Counters, readable from any thread.
     public var statistics: Statistics { state.pointee.statistics }
     /// Where other threads leave messages.

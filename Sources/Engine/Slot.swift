@@ -48,6 +48,7 @@ struct Slot {
         static let finishDone = Flags(rawValue: 1 << 20)
         static let receiveBulk = Flags(rawValue: 1 << 22)  // the armed receive takes a bulk buffer
         static let reportsClose = Flags(rawValue: 1 << 23)
+        static let datagram = Flags(rawValue: 1 << 28)  // a connected datagram socket: a send is one buffer
         static let sendReported = Flags(rawValue: 1 << 21)  // a completion of the send waits to be read
     }
 

@@ -52,19 +52,25 @@ public enum Base64 {
     /// bits zero, so that every value has exactly one text. Writes nothing useful and returns false otherwise, or
     /// when the output does not fit.
     public static func decodeURL(_ text: Span<UInt8>, to writer: inout ByteWriter) -> Bool {
-        guard text.count % 4 != 1 else { return false }
+        guard let unused = decodeURLTolerantly(text, to: &writer) else { return false }
+        return unused == 0
+    }
+
+    /// The same with any value in the unused bits of the last character, which it returns; nil when it is not base64url.
+    public static func decodeURLTolerantly(_ text: Span<UInt8>, to writer: inout ByteWriter) -> UInt32? {
+        guard text.count % 4 != 1 else { return nil }
         var bits: UInt32 = 0
         var pending: UInt32 = 0
         for index in 0..<text.count {
-            guard let value = value(text[index]) else { return false }
+            guard let value = value(text[index]) else { return nil }
             bits = bits << 6 | UInt32(value)
             pending += 6
             if pending >= 8 {
                 pending -= 8
-                guard writer.byte(UInt8(truncatingIfNeeded: bits >> pending)) else { return false }
+                guard writer.byte(UInt8(truncatingIfNeeded: bits >> pending)) else { return nil }
             }
         }
-        return bits & ((1 << pending) - 1) == 0
+        return bits & ((1 << pending) - 1)
     }
 
     @inline(__always)
