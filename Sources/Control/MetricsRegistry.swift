@@ -10,13 +10,15 @@ struct ShardMetrics: Sendable {
     let statistics: Statistics
     let bridge: BridgeCounters
     let requests: RequestMetrics
+    let refusals: GatewayCounters
     let poolBytes: Int
 
-    init(index: Int, shard: Shard, bridge: BridgeCounters, requests: RequestMetrics) {
+    init(index: Int, shard: Shard, bridge: BridgeCounters, gateway: SessionGateway) {
         self.index = index
         statistics = shard.statistics
         self.bridge = bridge
-        self.requests = requests
+        requests = gateway.metrics
+        refusals = gateway.counters
         poolBytes = shard.poolBytes
     }
 }
@@ -24,6 +26,8 @@ struct ShardMetrics: Sendable {
 /// The process's metrics: counters live in the shards, text is made when it is asked for.
 final class MetricsRegistry: Sendable {
     private let shards = Mutex<[ShardMetrics]>([])
+    private let logRings = Mutex<[(name: String, ring: LogRing)]>([])
+    private let build = Mutex((version: "", revision: ""))
     private let startSeconds: Double
     /// How reloads went.
     let reloads = ReloadRecord()
@@ -36,6 +40,17 @@ final class MetricsRegistry: Sendable {
 
     func add(_ metrics: ShardMetrics) { shards.withLock { $0.append(metrics) } }
 
+    /// Names a ring whose drops are counted.
+    func add(_ ring: LogRing, name: String) { logRings.withLock { $0.append((name, ring)) } }
+
+    /// Says what was built; what would need escaping in a label is left out.
+    func describe(version: String, revision: String) {
+        func clean(_ text: String) -> String {
+            text.filter { ($0.isLetter || $0.isNumber || ".-_+".contains($0)) && $0.isASCII }
+        }
+        build.withLock { $0 = (clean(version), clean(revision)) }
+    }
+
     /// Streams open on all shards.
     var slotsUsed: UInt64 { shards.withLock { $0.reduce(0) { $0 + $1.statistics.read(.slotsUsed) } } }
 
@@ -44,11 +59,24 @@ final class MetricsRegistry: Sendable {
         let shards = shards.withLock { $0 }
         var page = MetricsPage()
         requests(&page, shards)
+        refusals(&page, shards)
         bridges(&page, shards)
         engine(&page, shards)
         reloads.reading.write(to: &page)
+        logs(&page)
         ProcessMetrics.read().write(to: &page, startSeconds: startSeconds)
         return page.text
+    }
+
+    /// Records that found their ring full, and what this process was built from.
+    private func logs(_ page: inout MetricsPage) {
+        page.family("sluice_log_records_dropped_total", "counter", "Log records dropped because the output was slower than they came")
+        for (name, ring) in logRings.withLock({ $0 }) {
+            page.sample("sluice_log_records_dropped_total", "source=\"\(name)\"", UInt64(ring.dropped))
+        }
+        let version = build.withLock { $0 }
+        page.family("sluice_build_info", "gauge", "Always 1; the labels say what runs")
+        page.sample("sluice_build_info", "version=\"\(version.version)\",revision=\"\(version.revision)\"", UInt64(1))
     }
 
     private func requests(_ page: inout MetricsPage, _ shards: [ShardMetrics]) {
@@ -78,6 +106,18 @@ final class MetricsRegistry: Sendable {
         }
     }
 
+    private func refusals(_ page: inout MetricsPage, _ shards: [ShardMetrics]) {
+        func write(_ name: String, _ help: String, _ reasons: [GatewayCounters.Reason]) {
+            page.family(name, "counter", help)
+            var sums: [String: UInt64] = [:]
+            for reason in reasons { sums["\(reason.name)", default: 0] += shards.reduce(0) { $0 &+ $1.refusals.read(reason) } }
+            for (reason, count) in sums.sorted(by: { $0.key < $1.key }) { page.sample(name, "reason=\"\(reason)\"", count) }
+        }
+        let all = GatewayCounters.Reason.allCases
+        write("sluice_requests_refused_total", "Plain requests refused before their handler, by reason", all.filter { !$0.isUpgrade })
+        write("sluice_upgrades_refused_total", "Upgrades refused before a feature saw them, by reason", all.filter(\.isUpgrade))
+    }
+
     private func labels(_ key: RequestMetrics.Key) -> String {
         "method=\"\(key.method)\",route=\"\(key.route)\",status_code=\"\(key.status)\""
     }
@@ -95,14 +135,9 @@ final class MetricsRegistry: Sendable {
         page.sample("sluice_tcp_frames_total", "direction=\"from_client\"", sum(.framesFromClient))
         page.sample("sluice_tcp_frames_total", "direction=\"to_client\"", sum(.framesToClient))
         page.family("sluice_tcp_ended_total", "counter", "WebSockets of /tcp that ended, by cause")
-        let causes: [(String, BridgeCounters.Counter)] = [
-            ("target_ended", .targetEnded), ("target_failed", .targetFailed), ("connect_failed", .connectFailed),
-            ("connect_timeout", .connectTimedOut), ("idle_timeout", .idleTimedOut), ("client_close", .closedByClient),
-            ("client_ended", .clientEnded), ("client_failed", .clientFailed), ("protocol_error", .protocolErrors),
-            ("text_message", .textMessages), ("message_too_big", .messagesTooBig), ("buffer_overflow", .bufferOverflows),
-            ("drained", .drained),
-        ]
-        for (name, counter) in causes { page.sample("sluice_tcp_ended_total", "cause=\"\(name)\"", sum(counter)) }
+        for counter in BridgeCounters.Counter.allCases {
+            if let cause = counter.cause { page.sample("sluice_tcp_ended_total", "cause=\"\(cause)\"", sum(counter)) }
+        }
         page.counter("sluice_tcp_refused_total", "Upgrades of /tcp refused after the common checks", sum(.refused))
         page.counter("sluice_tcp_refused_quota_total", "Upgrades of /tcp refused by a connection limit", sum(.tooManyConnections))
         page.family("sluice_tcp_paused_total", "counter", "Times one side was not read because the other was behind")
@@ -110,22 +145,54 @@ final class MetricsRegistry: Sendable {
         page.sample("sluice_tcp_paused_total", "side=\"target\"", sum(.targetPaused))
     }
 
+    private static let bufferGauges: [(counter: Statistics.Counter, name: String, labels: String)] = [
+        (.buffersSmallUsed, "sluice_shard_buffers_used", "class=\"small\""),
+        (.buffersSmallOffered, "sluice_shard_buffers_offered", "class=\"small\""),
+        (.buffersBulkUsed, "sluice_shard_buffers_used", "class=\"bulk\""),
+        (.buffersBulkOffered, "sluice_shard_buffers_offered", "class=\"bulk\""),
+        (.buffersSmallPeak, "sluice_shard_buffers_peak", "class=\"small\""),
+        (.buffersBulkPeak, "sluice_shard_buffers_peak", "class=\"bulk\""),
+    ]
+
     private func engine(_ page: inout MetricsPage, _ shards: [ShardMetrics]) {
-        let gauges: [Statistics.Counter: (String, String)] = [
-            .slotsUsed: ("sluice_shard_slots_used", "Streams open, clients' and targets'"),
-            .buffersSmallUsed: ("sluice_shard_buffers_small_used", "Small buffers with streams"),
-            .buffersBulkUsed: ("sluice_shard_buffers_bulk_used", "Bulk buffers with streams"),
-            .buffersSmallPeak: ("sluice_shard_buffers_small_peak", "Most small buffers with streams at once"),
-            .buffersBulkPeak: ("sluice_shard_buffers_bulk_peak", "Most bulk buffers with streams at once"),
-        ]
-        for counter in Statistics.Counter.allCases {
-            let gauge = gauges[counter]
-            let name = gauge?.0 ?? "sluice_shard_\(Self.snakeCase("\(counter)"))_total"
-            page.family(name, gauge == nil ? "counter" : "gauge", gauge?.1 ?? "Engine events: \(Self.words("\(counter)"))")
+        for counter in Statistics.Counter.allCases where !Self.bufferGauges.contains(where: { $0.counter == counter }) {
+            let isGauge = counter == .slotsUsed
+            let name = "sluice_shard_\(Self.snakeCase("\(counter)"))" + (isGauge ? "" : "_total")
+            page.family(name, isGauge ? "gauge" : "counter",
+                        isGauge ? "Streams open, clients' and targets'" : "Engine events: \(Self.words("\(counter)"))")
             for shard in shards { page.sample(name, "shard=\"\(shard.index)\"", shard.statistics.read(counter)) }
+        }
+        for (name, help) in [
+            ("sluice_shard_buffers_used", "Buffers with streams"),
+            ("sluice_shard_buffers_offered", "Buffers offered to the kernel, which fills them as bytes come"),
+            ("sluice_shard_buffers_peak", "Most buffers with streams at once"),
+        ] {
+            page.family(name, "gauge", help)
+            for shard in shards {
+                for gauge in Self.bufferGauges where gauge.name == name {
+                    page.sample(name, "shard=\"\(shard.index)\",\(gauge.labels)", shard.statistics.read(gauge.counter))
+                }
+            }
         }
         page.family("sluice_shard_buffer_pool_bytes", "gauge", "Address space of the buffer pool; memory is used where buffers were used")
         for shard in shards { page.sample("sluice_shard_buffer_pool_bytes", "shard=\"\(shard.index)\"", UInt64(shard.poolBytes)) }
+        turns(&page, shards)
+    }
+
+    private func turns(_ page: inout MetricsPage, _ shards: [ShardMetrics]) {
+        let name = "sluice_shard_completions_per_turn"
+        page.family(name, "histogram", "Completions that one turn of the loop found")
+        for shard in shards {
+            var cumulated: UInt64 = 0
+            for bucket in 0..<Statistics.turnBuckets - 1 {
+                cumulated &+= shard.statistics.turns(inBucket: bucket)
+                page.sample("\(name)_bucket", "shard=\"\(shard.index)\",le=\"\(1 << bucket)\"", cumulated)
+            }
+            cumulated &+= shard.statistics.turns(inBucket: Statistics.turnBuckets - 1)
+            page.sample("\(name)_bucket", "shard=\"\(shard.index)\",le=\"+Inf\"", cumulated)
+            page.sample("\(name)_sum", "shard=\"\(shard.index)\"", shard.statistics.read(.completions))
+            page.sample("\(name)_count", "shard=\"\(shard.index)\"", cumulated)
+        }
     }
 
     private static func snakeCase(_ name: String) -> String {

@@ -69,6 +69,8 @@ final class ServerProcess {
         let count = Doctor.shardCount(loaded.configuration.shards)
         listeners = try listeners.opening(loaded.configuration, shards: count).set
         snapshot = ServerSnapshot(configuration: listeners.bound(loaded.configuration), listeners: listeners.plans, metrics: metrics)
+        let version = snapshot.configuration.gateway.version
+        metrics.describe(version: version.version, revision: version.gitRevision)
         try startShards(count)
     }
 
@@ -76,6 +78,7 @@ final class ServerProcess {
         for index in 0..<count {
             let logRing = LogRing(capacityBytes: snapshot.configuration.limits.logBufferBytesPerShard)
             logger.add(logRing, name: "shard \(index)")
+            metrics.add(logRing, name: "shard-\(index)")
             threads.append(ShardThread(index: index, snapshot: snapshot, logRing: logRing))
         }
         for thread in threads { try thread.start() }

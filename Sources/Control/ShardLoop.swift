@@ -48,7 +48,7 @@ final class ShardLoop {
     private var retired: [ListenerPlan] = []
     private let status: ShardStatus
     private let ring: LogRing
-    private var log: LogWriter
+    var log: LogWriter
     private var draining = false
     private var stopping = false
     private var listenersClosing = false
@@ -73,6 +73,7 @@ final class ShardLoop {
         ring = logRing
         log = LogWriter(ring: logRing, identity: .current, threshold: snapshot.configuration.log.level,
                         format: snapshot.configuration.log.format)
+        bridge.onReport { [unowned self] in logConnection($0) }
     }
 
     /// Bodies the demonstration page uploads.
@@ -154,21 +155,11 @@ final class ShardLoop {
 
     private func answerRequest(_ index: UInt32) {
         let request = http.request(index)
-        let started = shard.now
-        let response = gateway.respond(request, features: features(request), secondsSinceArrival: 0)
-        logRequest(request, response, "\(request.method.name)", request.path, Int(shard.now - started))
+        let requestID = gateway.requestIdentifier(request)
+        let access = beginAccess(request, requestID)
+        let response = gateway.respond(request, features: features(request), secondsSinceArrival: 0, requestID: requestID)
+        endAccess(access, status: response.status, bytes: response.bodyCount)
         http.respond(index, response)
-    }
-
-    private func logRequest(_ request: RequestView, _ response: Response, _ method: String, _ path: String, _ milliseconds: Int) {
-        guard log.begin(.info, "request", timeMilliseconds: WallClock.nowMilliseconds) else { return }
-        log.field("reqId", response.fields.first { $0.name == "X-Request-Id" }?.value ?? "")
-        log.field("method", method)
-        log.field("path", path)
-        log.field("peer", request.peer.host)
-        log.field("status", response.status)
-        log.field("responseTimeMs", milliseconds)
-        log.commit()
     }
 
     private func features(_ request: RequestView) -> FeatureSet {
@@ -188,7 +179,11 @@ final class ShardLoop {
             return index
         }
         let verdict = gateway.judgeUpgrade(request, features: features(request))
-        logUpgrade(request, verdict)
+        if case .refused(let status, let message) = verdict {
+            gateway.counters.add(GatewayCounters.Reason(upgradeStatus: status))
+            logRefusedUpgrade(request, status, message)
+        }
+        let record = record(request, verdict)
         let taken = http.detach(index)
         switch verdict {
         case .refused(let status, let message):
@@ -204,9 +199,23 @@ final class ShardLoop {
                 BridgeRequest(
                     client: taken.slot, sessionID: admission.sessionID, clientAddress: admission.clientAddress,
                     webSocketKey: admission.webSocketKey, host: admission.target.host, port: admission.target.port,
-                    leftover: (buffer: taken.leftover, start: taken.start, count: taken.count)))
+                    leftover: (buffer: taken.leftover, start: taken.start, count: taken.count), record: record))
         }
         return nil
+    }
+
+    /// What log and admin interface will tell of an upgrade; read before the request is used up.
+    private func record(_ request: RequestView, _ verdict: UpgradeVerdict) -> ConnectionRecord {
+        var target = ""
+        var sessionID = ""
+        if case .tcp(let admission) = verdict {
+            let host = admission.target.host
+            target = (host.contains(":") ? "[\(host)]" : host) + ":\(admission.target.port)"
+            sessionID = admission.sessionID
+        }
+        return ConnectionRecord(
+            requestID: gateway.requestIdentifier(request), traceID: Self.trace(request).traceID, path: request.path,
+            client: gateway.clientText(request), target: target, sessionID: sessionID)
     }
 
     /// On the endpoints of WebSockets any upgrade is judged; elsewhere one to another protocol is ignored.
@@ -215,27 +224,13 @@ final class ShardLoop {
         return request.path.hasSuffix("/tcp") || request.path.hasSuffix("/tcp-mux")
     }
 
-    private func logUpgrade(_ request: RequestView, _ verdict: UpgradeVerdict) {
-        guard log.begin(.info, "upgrade", timeMilliseconds: WallClock.nowMilliseconds) else { return }
-        log.field("path", request.path)
-        log.field("peer", request.peer.host)
-        switch verdict {
-        case .refused(let status, let message):
-            log.field("status", status)
-            log.field("reason", message)
-        case .tcp(let admission):
-            log.field("target", admission.target.host)
-            log.field("port", Int(admission.target.port))
-        }
-        log.commit()
-    }
-
     /// A request the parser refused. An upgrade is answered in the form upgrades are refused in, if enough of it came to tell.
     private func refuse(_ index: UInt32, _ violation: HTTPViolation) {
         if violation == .targetTooLong, looksLikeUpgrade(http.refused(index).request.bytes) {
             let taken = http.detach(index)
             if taken.leftover != .none { shard.release(taken.leftover) }
             let shutsDown = gateway.draining
+            gateway.counters.add(GatewayCounters.Reason(upgradeStatus: shutsDown ? 503 : 414))
             return UpgradeAnswer.refuse(
                 taken.slot, status: shutsDown ? 503 : 414, message: shutsDown ? "Shutting down" : "Request URL too long", on: shard)
         }
@@ -245,8 +240,11 @@ final class ShardLoop {
     /// Answers a request that was not read to its end, and closes the connection.
     private func refuse(_ index: UInt32, _ problem: Problem) {
         let (request, headIsComplete) = http.refused(index)
-        let response = gateway.refuse(problem, request, headIsComplete: headIsComplete)
-        logRequest(request, response, headIsComplete ? "\(request.method.name)" : "", headIsComplete ? request.path : "", 0)
+        gateway.counters.add(problem.status == 408 ? .requestLate : problem.status == 503 ? .requestOverload : .requestMalformed)
+        let requestID = gateway.requestIdentifier(request)
+        let access = beginAccess(request, requestID, headIsComplete: headIsComplete)
+        let response = gateway.refuse(problem, request, headIsComplete: headIsComplete, requestID: requestID)
+        endAccess(access, status: response.status, bytes: response.bodyCount)
         http.respond(index, response)
     }
 

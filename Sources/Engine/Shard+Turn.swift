@@ -20,6 +20,9 @@ extension Shard {
         state.pointee.statistics.add(.submissions, UInt64(ring_prepared(state.pointee.ring.pointer)))
         let result = state.pointee.ring.enter(waitingFor: 1, timeoutNanoseconds: timeout)
         state.pointee.statistics.add(.turns)
+        let completions = state.pointee.statistics.read(.completions)
+        state.pointee.statistics.addTurn(completions: completions &- state.pointee.completionsCounted)
+        state.pointee.completionsCounted = completions
         if result < 0 { enterFailed(result) }
         if state.pointee.silentCount > 0 { retireSilentSends() }
         // A kernel short of memory leaves entries behind, which still point at their vectors.
@@ -163,6 +166,8 @@ extension Shard {
         let bulk = UInt64(state.pointee.bulk.count &- state.pointee.bulk.freeCount &- state.pointee.bulk.offered)
         statistics.set(.buffersSmallUsed, small)
         statistics.set(.buffersBulkUsed, bulk)
+        statistics.set(.buffersSmallOffered, UInt64(state.pointee.small.offered))
+        statistics.set(.buffersBulkOffered, UInt64(state.pointee.bulk.offered))
         if small > statistics.read(.buffersSmallPeak) { statistics.set(.buffersSmallPeak, small) }
         if bulk > statistics.read(.buffersBulkPeak) { statistics.set(.buffersBulkPeak, bulk) }
     }

@@ -77,6 +77,7 @@ struct ShardState {
     let vectors: UnsafeMutablePointer<iovec>
     var vectorsUsed = 0
     let statistics: Statistics
+    var completionsCounted: UInt64 = 0  // of turns that are over
     let inbox: Inbox
     var inboxPending = false
     let listeners: UnsafeMutablePointer<ListenerState>

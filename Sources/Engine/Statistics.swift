@@ -10,16 +10,33 @@ public struct Statistics {
         case receives, receivedBytes, sends, sentBytes, sendsWaiting, vectoredSends
         case receiveStarved, receivePaused, grownToBulk, shrunkToSmall
         case closes, completionOverflows, enterBusy
-        case slotsUsed, buffersSmallUsed, buffersBulkUsed, buffersSmallPeak, buffersBulkPeak
+        case slotsUsed, buffersSmallUsed, buffersBulkUsed, buffersSmallPeak, buffersBulkPeak, buffersSmallOffered, buffersBulkOffered
         case lookups, lookupsFailed, lookupsRefused
         case inboxMessages, timersFired
     }
 
     let words: UnsafeMutablePointer<UInt64>
 
+    /// Buckets of the histogram of completions per turn: bucket `n` counts the turns with 2ⁿ⁻¹ < completions ≤ 2ⁿ, bucket 0
+    /// those with one at most, the last all above.
+    public static let turnBuckets = 12
+
     init() {
-        words = .allocate(capacity: Counter.allCases.count)
-        words.initialize(repeating: 0, count: Counter.allCases.count)
+        words = .allocate(capacity: Counter.allCases.count + Self.turnBuckets)
+        words.initialize(repeating: 0, count: Counter.allCases.count + Self.turnBuckets)
+    }
+
+    /// Counts a turn by its completions.
+    @inline(__always)
+    func addTurn(completions: UInt64) {
+        let bits = completions > 1 ? 64 &- (completions &- 1).leadingZeroBitCount : 0
+        counter_add(words + (Counter.allCases.count &+ min(bits, Self.turnBuckets &- 1)), 1)
+    }
+
+    /// Turns in one bucket, not cumulated; from any thread.
+    public func turns(inBucket bucket: Int) -> UInt64 {
+        precondition(bucket >= 0 && bucket < Self.turnBuckets)
+        return counter_read(words + (Counter.allCases.count + bucket))
     }
 
     @inline(__always)

@@ -15,6 +15,8 @@ public final class SessionGateway {
     private var authority: SessionAuthority
     /// Request families of this shard.
     public let metrics = RequestMetrics()
+    /// What was refused, and why.
+    public let counters = GatewayCounters()
     /// Readiness is off and upgrades are refused.
     public var draining = false
 
@@ -33,8 +35,10 @@ public final class SessionGateway {
     }
 
     /// Answers a plain request.
-    public func respond(_ request: RequestView, features: FeatureSet, secondsSinceArrival: Double) -> Response {
-        judge(request, secondsSinceArrival) { route, origin in answer(route, request, features, origin) }
+    public func respond(_ request: RequestView, features: FeatureSet, secondsSinceArrival: Double, requestID: String? = nil)
+        -> Response
+    {
+        judge(request, secondsSinceArrival, requestID) { route, origin in answer(route, request, features, origin) }
     }
 
     /// What a client is told of a fault the parser found.
@@ -50,20 +54,23 @@ public final class SessionGateway {
     ///
     /// One whose head was read is judged like every other up to its handler: a strange Origin learns nothing of the fault,
     /// an allowed one can read the answer, and the answer is counted. Of any other, only the request id is echoed.
-    public func refuse(_ problem: Problem, _ request: RequestView, headIsComplete: Bool) -> Response {
+    public func refuse(_ problem: Problem, _ request: RequestView, headIsComplete: Bool, requestID: String? = nil) -> Response {
         var response =
             headIsComplete
-            ? judge(request, 0) { _, _ in problem.response } : complete(problem.response, commonFields(requestIdentifier(request)))
+            ? judge(request, 0, requestID) { _, _ in problem.response }
+            : complete(problem.response, commonFields(requestID ?? requestIdentifier(request)))
         response.closes = true
         return response
     }
 
     /// Steps 2 to 5 of the processing order: Origin, request limiter, and, timed and counted, the handler.
-    private func judge(_ request: RequestView, _ secondsSinceArrival: Double, _ handler: (Route, Origin?) -> Response) -> Response {
-        var fields = commonFields(requestIdentifier(request))
+    private func judge(_ request: RequestView, _ secondsSinceArrival: Double, _ requestID: String?,
+                       _ handler: (Route, Origin?) -> Response) -> Response {
+        var fields = commonFields(requestID ?? requestIdentifier(request))
         var origin: Origin?
         switch settings.origins.judge(originLines: request.all(.origin), hosts: request.all(.host)) {
         case .refused:
+            counters.add(.requestOrigin)
             return complete(Problem(403, "forbidden", "Origin not allowed").response, fields)
         case .allowed(let allowed):
             if request.method == .options, request.count(.accessControlRequestMethod) > 0 {
@@ -76,11 +83,13 @@ public final class SessionGateway {
         let (named, viaBase) = Route.match(request.path, basePath: settings.http.basePath)
         let route = request.method == .options ? .options : named
         if draining, !route.isProbe {
+            counters.add(.requestWhileDraining)
             var response = complete(Problem(503, "unavailable", "Shutting down").response, fields)
             response.closes = true
             return response
         }
         if !route.isExemptFromLimit, !shared.admitRequest(from: clientAddress(request)) {
+            counters.add(.requestRateLimited)
             return complete(Problem(429, "too_many_requests", "Rate limit exceeded").response, fields)
         }
         let started = shared.clock()
@@ -188,6 +197,7 @@ public final class SessionGateway {
             return Problem(401, "unauthorized", "Missing or expired session").response
         }
         guard shared.admitRelayToken(session.sessionID, nowMilliseconds: now) else {
+            counters.add(.relayTokenRateLimited)
             return Problem(429, "too_many_requests", "Rate limit exceeded").response
         }
         let outcome = RelayToken.mint(relay, sessionID: session.sessionID, origin: origin, nowMilliseconds: now)
@@ -199,7 +209,8 @@ public final class SessionGateway {
 
     // MARK: - Fields
 
-    private func requestIdentifier(_ request: RequestView) -> String {
+    /// The id a request came with, when it is a sound one, or a new one.
+    public func requestIdentifier(_ request: RequestView) -> String {
         guard let sent = request.first(.xRequestID), !sent.isEmpty, sent.utf8.count <= 128,
             sent.utf8.allSatisfy({ $0 >= 0x20 && $0 < 0x7F })
         else { return Digest.uuid() }
@@ -282,6 +293,9 @@ public final class SessionGateway {
             return .refused(400, error.message)
         }
     }
+
+    /// The effective address of the client, as text.
+    public func clientText(_ request: RequestView) -> String { "\(clientAddress(request))" }
 
     private func clientAddress(_ request: RequestView) -> IPAddress {
         let peer = IPAddress(bytes: request.peer.bytes) ?? IPAddress(v4: 0)

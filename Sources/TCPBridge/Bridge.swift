@@ -22,6 +22,7 @@ struct Bridge {
     var addressPlace: Unmanaged<PlaceEntry>?  // 88
     var nextFree: UInt32  // 92
     var rules: UInt32  // 96: the rules it was opened under, a place in the shard's table of them
+    var record: Unmanaged<ConnectionRecord>?  // 104
     var phase: Phase
     var clientPaused: Bool  // the target is congested
     var targetPaused: Bool  // the client is congested

@@ -10,6 +10,28 @@ public struct BridgeCounters {
         case connectFailed, connectTimedOut, idleTimedOut, targetEnded, targetFailed, clientEnded, clientFailed
         case closedByClient, protocolErrors, textMessages, messagesTooBig, bufferOverflows
         case refused, tooManyConnections, lookupFailed, drained, clientPaused, targetPaused
+        case closedByAdministrator
+
+        /// What a connection's end is called by in metrics and log; nil for what is no cause of an end.
+        public var cause: StaticString? {
+            switch self {
+            case .targetEnded: "target_ended"
+            case .targetFailed: "target_failed"
+            case .connectFailed: "connect_failed"
+            case .connectTimedOut: "connect_timeout"
+            case .idleTimedOut: "idle_timeout"
+            case .closedByClient: "client_close"
+            case .clientEnded: "client_ended"
+            case .clientFailed: "client_failed"
+            case .protocolErrors: "protocol_error"
+            case .textMessages: "text_message"
+            case .messagesTooBig: "message_too_big"
+            case .bufferOverflows: "buffer_overflow"
+            case .drained: "drained"
+            case .closedByAdministrator: "closed_by_admin"
+            default: nil
+            }
+        }
     }
 
     private let words: CounterBlock

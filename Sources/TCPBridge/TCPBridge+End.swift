@@ -14,34 +14,36 @@ extension TCPBridge {
 
     func finish(_ index: UInt32, _ ending: Ending) {
         guard bridge(index).pointee.phase != .free, bridge(index).pointee.phase != .ending else { return }
-        let counters = state.pointee.counters
         switch ending {
         case .none: return
         case .closedByClient:
-            counters.add(.closedByClient)
-            end(index, nil, drainMilliseconds: Self.undeliveredMilliseconds)
+            end(index, .closedByClient, nil, drainMilliseconds: Self.undeliveredMilliseconds)
         case .overflow:
-            counters.add(.bufferOverflows)
-            end(index, .internalError, drainMilliseconds: Self.undeliveredMilliseconds)
+            end(index, .bufferOverflows, .internalError, drainMilliseconds: Self.undeliveredMilliseconds)
         case .close(let code):
-            switch code {
-            case .unsupportedData: counters.add(.textMessages)
-            case .messageTooBig: counters.add(.messagesTooBig)
-            default: counters.add(.protocolErrors)
-            }
-            end(index, code, drainMilliseconds: Self.undeliveredMilliseconds)
+            let cause: BridgeCounters.Counter =
+                switch code {
+                case .unsupportedData: .textMessages
+                case .messageTooBig: .messagesTooBig
+                default: .protocolErrors
+                }
+            end(index, cause, code, drainMilliseconds: Self.undeliveredMilliseconds)
         }
     }
 
-    /// Ends both streams politely. `code` nil: the Close frame is already queued, or the client gone. The bridge keeps its
-    /// place in the quotas until the client's stream is closed: a client that does not read its end opens no more.
+    /// Ends both streams politely, and counts and reports the cause. `code` nil: the Close frame is already queued, or the
+    /// client gone. The bridge keeps its place in the quotas until the client's stream is closed: a client that does not
+    /// read its end opens no more.
     ///
     /// - Parameter graceMilliseconds: when draining, what both sides have instead of the ordinary times.
-    func end(_ index: UInt32, _ code: CloseCode?, drainMilliseconds: UInt64, graceMilliseconds: UInt64? = nil) {
+    func end(_ index: UInt32, _ cause: BridgeCounters.Counter, _ code: CloseCode?, drainMilliseconds: UInt64,
+             graceMilliseconds: UInt64? = nil) {
         let bridge = bridge(index)
         let shard = state.pointee.shard
         let client = bridge.pointee.client
         let target = bridge.pointee.target
+        state.pointee.counters.add(cause)
+        reportEnd(index, cause)
         if let code { sendClose(index, code) }
         dropOpening(bridge)
         dropPayload(bridge)
@@ -57,36 +59,33 @@ extension TCPBridge {
 
     /// The target closed its side: everything it sent is delivered, then Close 1000.
     func targetEnded(_ index: UInt32) {
-        state.pointee.counters.add(.targetEnded)
-        end(index, .normal, drainMilliseconds: Self.undeliveredMilliseconds)
+        end(index, .targetEnded, .normal, drainMilliseconds: Self.undeliveredMilliseconds)
     }
 
     /// The target broke, or could not be reached.
     func targetFailed(_ index: UInt32) {
         if bridge(index).pointee.phase == .connecting {
             if dialNext(index) { return }
-            state.pointee.counters.add(.connectFailed)
-        } else {
-            state.pointee.counters.add(.targetFailed)
+            return end(index, .connectFailed, .internalError, drainMilliseconds: Self.undeliveredMilliseconds)
         }
-        end(index, .internalError, drainMilliseconds: Self.undeliveredMilliseconds)
+        end(index, .targetFailed, .internalError, drainMilliseconds: Self.undeliveredMilliseconds)
     }
 
     /// The client's TCP connection ended without a Close frame.
     func clientEnded(_ index: UInt32) {
-        state.pointee.counters.add(.clientEnded)
-        if bridge(index).pointee.phase == .resolving { return abandon(index) }
-        end(index, nil, drainMilliseconds: Self.acceptedBytesMilliseconds)
+        if bridge(index).pointee.phase == .resolving { return abandon(index, .clientEnded) }
+        end(index, .clientEnded, nil, drainMilliseconds: Self.acceptedBytesMilliseconds)
     }
 
     func clientFailed(_ index: UInt32) {
-        state.pointee.counters.add(.clientFailed)
-        if bridge(index).pointee.phase == .resolving { return abandon(index) }
-        end(index, nil, drainMilliseconds: Self.acceptedBytesMilliseconds)
+        if bridge(index).pointee.phase == .resolving { return abandon(index, .clientFailed) }
+        end(index, .clientFailed, nil, drainMilliseconds: Self.acceptedBytesMilliseconds)
     }
 
     /// The client left before it got an answer. A look-up under way will find nobody.
-    private func abandon(_ index: UInt32) {
+    private func abandon(_ index: UInt32, _ cause: BridgeCounters.Counter) {
+        state.pointee.counters.add(cause)
+        reportEnd(index, cause)
         let client = bridge(index).pointee.client
         free(index)
         state.pointee.shard.close(client)
@@ -111,14 +110,12 @@ extension TCPBridge {
             return placesLate(index, opening, claim)
         }
         if bridge.pointee.phase == .connecting {
-            state.pointee.counters.add(.connectTimedOut)
-            return end(index, .internalError, drainMilliseconds: Self.undeliveredMilliseconds)
+            return end(index, .connectTimedOut, .internalError, drainMilliseconds: Self.undeliveredMilliseconds)
         }
         let quiet = shard.now &- bridge.pointee.lastActivity
         let idleMilliseconds = rules(bridge).pointee.idleMilliseconds
         if quiet >= idleMilliseconds {
-            state.pointee.counters.add(.idleTimedOut)
-            return end(index, .internalError, drainMilliseconds: Self.acceptedBytesMilliseconds)
+            return end(index, .idleTimedOut, .internalError, drainMilliseconds: Self.acceptedBytesMilliseconds)
         }
         shard.setTimer(bridge.pointee.client, afterMilliseconds: idleMilliseconds &- quiet)
     }
@@ -129,6 +126,7 @@ extension TCPBridge {
         precondition(bridge.pointee.phase == .ending || bridge.pointee.phase == .resolving)
         dropOpening(bridge)
         dropPayload(bridge)
+        bridge.pointee.record?.release()
         if let place = bridge.pointee.sessionPlace {
             let address = bridge.pointee.addressPlace?.takeRetainedValue()
             state.pointee.shared.limits.places.release(Places(session: place.takeRetainedValue(), address: address))

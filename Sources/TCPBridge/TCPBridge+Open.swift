@@ -20,10 +20,12 @@ public struct BridgeRequest {
     public let port: UInt16
     /// Bytes that came behind the request's head: a buffer, or none.
     public let leftover: (buffer: BufferIndex, start: Int, count: Int)
+    /// What log and admin interface tell of it.
+    public let record: ConnectionRecord
 
     /// Collects the parts.
     public init(client: SlotIndex, sessionID: String, clientAddress: String, webSocketKey: String, host: String, port: UInt16,
-                leftover: (buffer: BufferIndex, start: Int, count: Int)) {
+                leftover: (buffer: BufferIndex, start: Int, count: Int), record: ConnectionRecord) {
         self.client = client
         self.sessionID = sessionID
         self.clientAddress = clientAddress
@@ -31,6 +33,7 @@ public struct BridgeRequest {
         self.host = host
         self.port = port
         self.leftover = leftover
+        self.record = record
     }
 }
 
@@ -52,7 +55,8 @@ extension TCPBridge {
             to: Bridge(
                 reader: FrameReader(expectsMask: true), client: request.client, target: .none, lastActivity: shard.now,
                 control: nil, opening: Unmanaged.passRetained(opening), sessionPlace: nil, addressPlace: nil, nextFree: .max,
-                rules: state.pointee.rules.take(), phase: .resolving, clientPaused: false, targetPaused: false, repliesPending: false))
+                rules: state.pointee.rules.take(), record: Unmanaged.passRetained(request.record), phase: .resolving,
+                clientPaused: false, targetPaused: false, repliesPending: false))
         shard.transfer(request.client, to: state.pointee.clientOwner, context: index)
         // Until the client has its answer its frames wait in the kernel; those that came along with the head wait here.
         shard.pauseReceive(request.client)
@@ -170,10 +174,10 @@ extension TCPBridge {
         bridge.pointee.phase = .connecting
         state.pointee.counters.add(.opened)
         state.pointee.counters.add(.active)
+        report(index) { .opened($0) }
         shard.setTimer(bridge.pointee.client, afterMilliseconds: rules(bridge).pointee.connectMilliseconds)
         guard dialNext(index) else {
-            state.pointee.counters.add(.connectFailed)
-            return end(index, .internalError, drainMilliseconds: Self.undeliveredMilliseconds)
+            return end(index, .connectFailed, .internalError, drainMilliseconds: Self.undeliveredMilliseconds)
         }
         shard.resumeReceive(bridge.pointee.client)
         let early = opening.early
@@ -220,6 +224,7 @@ extension TCPBridge {
 
     func refuse(_ index: UInt32, status: Int, message: String) {
         let client = bridge(index).pointee.client
+        report(index) { .refused($0, status: status, reason: message) }
         free(index)
         state.pointee.counters.add(.refused)
         UpgradeAnswer.refuse(client, status: status, message: message, on: state.pointee.shard)

@@ -86,11 +86,11 @@ public struct TCPBridge {
         for index in 0..<state.pointee.touched {
             let phase = state.pointee.table[index].phase
             if phase == .free || phase == .ending { continue }
-            state.pointee.counters.add(.drained)
             if state.pointee.table[index].phase == .resolving {
+                state.pointee.counters.add(.drained)
                 refuse(UInt32(index), status: 503, message: "Shutting down")
             } else {
-                end(UInt32(index), .goingAway, drainMilliseconds: graceMilliseconds, graceMilliseconds: graceMilliseconds)
+                end(UInt32(index), .drained, .goingAway, drainMilliseconds: graceMilliseconds, graceMilliseconds: graceMilliseconds)
             }
         }
     }
@@ -127,6 +127,7 @@ struct TCPBridgeState {
     let capacity: Int
     var shared: BridgeShared
     var rules: BridgeRulesTable
+    var report: ((ConnectionReport) -> Void)?
     let counters: BridgeCounters
     var touched = 0
     var used = 0

@@ -245,12 +245,13 @@ class Server:
         return samples, gauges
 
     def gauges(self):
-        """Gauges of the gateway itself, over all shards: what connections hold and must give back. Peaks only grow."""
+        """Gauges of the gateway itself, over all shards: what connections hold and must give back. Peaks only grow, and
+        what is offered to the kernel belongs to no connection."""
         samples, families = self.metrics()
         totals = {}
         for name, value in samples.items():
             family = name.split("{")[0]
-            if family in families and not family.startswith("process_") and not family.endswith("_peak"):
+            if family in families and not family.startswith("process_") and not family.endswith(("_peak", "_offered")):
                 totals[family] = totals.get(family, 0) + value
         return totals
 

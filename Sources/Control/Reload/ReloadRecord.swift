@@ -55,6 +55,6 @@ extension ReloadRecord.State {
         page.value("sluice_reload_last_success_timestamp_seconds", "gauge", "Last reload put in force, or the start, since 1970",
                    lastSuccessSeconds)
         page.value("sluice_reload_last_duration_seconds", "gauge", "Time the last reload took", lastDurationSeconds)
-        page.gauge("sluice_restart_needed_keys", "Keys of the configuration that only a restart puts in force", UInt64(needingRestart.count))
+        page.gauge("sluice_restart_needed_keys", "Changed keys that only a restart puts in force", UInt64(needingRestart.count))
     }
 }

@@ -62,7 +62,8 @@ extension ServerProcess {
         for warning in next.warnings where !loaded.warnings.contains(warning) { logger.log(.warn, warning) }
         loaded = next
         watch.watch(next.filesRead)
-        snapshot = ServerSnapshot(configuration: listeners.bound(configuration), listeners: listeners.plans, metrics: metrics, former: snapshot)
+        snapshot = ServerSnapshot(
+            configuration: listeners.bound(configuration), listeners: listeners.plans, metrics: metrics, former: snapshot)
         snapshot.gateway.limiters.apply(configuration.gateway)
         (logger.level, logger.format) = (configuration.log.level, configuration.log.format)
         for thread in threads { thread.post(.apply, object: snapshot) }

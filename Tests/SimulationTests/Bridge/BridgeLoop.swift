@@ -53,7 +53,9 @@ struct BridgeLoop {
         bridge.open(
             BridgeRequest(
                 client: taken.slot, sessionID: "session", clientAddress: "127.0.0.1", webSocketKey: key, host: "127.0.0.1",
-                port: port, leftover: (buffer: taken.leftover, start: taken.start, count: taken.count)))
+                port: port, leftover: (buffer: taken.leftover, start: taken.start, count: taken.count),
+                record: ConnectionRecord(
+                    requestID: "request", traceID: "trace", path: "/tcp", client: "127.0.0.1", target: "", sessionID: "session")))
     }
 
     /// Nothing is left in either table.

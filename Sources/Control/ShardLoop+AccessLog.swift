@@ -1,0 +1,109 @@
+import HTTP
+import SessionGateway
+import Wire
+
+/// The access log: what was asked, by whom, what came of it.
+///
+/// - A request has one record at its end, level info (`request`), and one at its beginning, level debug
+///   (`request started`), for those who look for requests that never end.
+/// - A WebSocket has one when it is answered (`websocket opened`, or `upgrade` with the status it was refused with), and
+///   one at its end (`websocket ended`) with bytes each way, duration and cause, level info.
+/// - All carry the request id and the trace id, by which they are found together. Queries, cookies and tokens are never
+///   written: a query may name a token, so of a target only its path is.
+struct RequestAccess {
+    let requestID: String
+    let traceID: String
+    let method: String
+    let path: String
+    /// Peer of the socket, and who is behind it when a proxy is trusted.
+    let peer: String
+    let client: String
+    let startedSeconds: Double
+}
+
+extension ShardLoop {
+    /// The trace a request belongs to: the caller's, or, for the log only, one of its own. More than one field is none.
+    static func trace(_ request: RequestView) -> TraceContext {
+        if request.count(.traceparent) == 1, let value = request.first(.traceparent), let trace = TraceContext(value.utf8.span) {
+            return trace
+        }
+        var generator = SystemRandomNumberGenerator()
+        return TraceContext(startedBy: &generator)
+    }
+
+    /// Keeps what the end record needs and writes the start record; nil when the log is not interested in requests.
+    func beginAccess(_ request: RequestView, _ requestID: String, headIsComplete: Bool = true) -> RequestAccess? {
+        guard log.isEnabled(.info) else { return nil }
+        let access = RequestAccess(
+            requestID: requestID, traceID: Self.trace(request).traceID, method: headIsComplete ? "\(request.method.name)" : "",
+            path: headIsComplete ? request.path : "", peer: request.peer.host, client: gateway.clientText(request),
+            startedSeconds: MonotonicClock.seconds)
+        if log.begin(.debug, "request started", timeMilliseconds: WallClock.nowMilliseconds) {
+            write(access)
+            log.commit()
+        }
+        return access
+    }
+
+    /// Writes the end record. `bytes` are those of the body.
+    func endAccess(_ access: RequestAccess?, status: Int, bytes: UInt64, _ message: StaticString = "request") {
+        guard let access, log.begin(.info, message, timeMilliseconds: WallClock.nowMilliseconds) else { return }
+        write(access)
+        log.field("status", status)
+        log.field("bytes", Int(clamping: bytes))
+        log.field("responseTimeMs", Int((MonotonicClock.seconds - access.startedSeconds) * 1000))
+        log.commit()
+    }
+
+    private func write(_ access: RequestAccess) {
+        log.field("reqId", access.requestID)
+        log.field("traceId", access.traceID)
+        log.field("method", access.method)
+        log.field("path", access.path)
+        log.field("peer", access.peer)
+        if access.client != access.peer { log.field("client", access.client) }
+    }
+
+    /// An upgrade that was refused before a feature saw it.
+    func logRefusedUpgrade(_ request: RequestView, _ status: Int, _ reason: String) {
+        guard log.begin(.info, "upgrade", timeMilliseconds: WallClock.nowMilliseconds) else { return }
+        log.field("reqId", gateway.requestIdentifier(request))
+        log.field("traceId", Self.trace(request).traceID)
+        log.field("path", request.path)
+        log.field("peer", request.peer.host)
+        log.field("status", status)
+        log.field("reason", reason)
+        log.commit()
+    }
+
+    /// Writes what a feature tells of a connection it took over.
+    func logConnection(_ report: ConnectionReport) {
+        switch report {
+        case .refused(let record, let status, let reason):
+            guard beginConnection("upgrade", record) else { return }
+            log.field("status", status)
+            log.field("reason", reason)
+        case .opened(let record):
+            guard beginConnection("websocket opened", record) else { return }
+            log.field("status", 101)
+        case .ended(let record, let cause, let bytesFromClient, let bytesToClient):
+            guard beginConnection("websocket ended", record) else { return }
+            log.field("cause", cause)
+            log.field("bytesFromClient", Int(clamping: bytesFromClient))
+            log.field("bytesToClient", Int(clamping: bytesToClient))
+            log.field("durationMs", Int(WallClock.nowMilliseconds - record.openedMilliseconds))
+        }
+        log.commit()
+    }
+
+    private func beginConnection(_ message: StaticString, _ record: ConnectionRecord) -> Bool {
+        guard log.begin(.info, message, timeMilliseconds: WallClock.nowMilliseconds) else { return false }
+        log.field("reqId", record.requestID)
+        log.field("traceId", record.traceID)
+        log.field("path", record.path)
+        log.field("peer", record.client)
+        if !record.target.isEmpty { log.field("target", record.target) }
+        log.field("session", record.session)
+        return true
+    }
+}
