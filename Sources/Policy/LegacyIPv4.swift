@@ -45,12 +45,17 @@ enum LegacyIPv4 {
         return join(numbers)
     }
 
+    /// Splits at every full stop, also at one that a neighbouring code point makes part of its own character.
+    private static func labels(of text: String) -> [Substring] {
+        text.unicodeScalars.split(separator: ".", omittingEmptySubsequences: false).map { Substring($0) }
+    }
+
     /// The address a target host means, nil when it is not one. Parts may be hexadecimal, octal or decimal; four parts
     /// that cannot be read so are tried as plain decimal ("08.0.0.1" is 8.0.0.1); four decimal parts with one dot after
     /// them are decimal only ("010.0.0.1." is 10.0.0.1).
     static func target(_ text: String) -> IPAddress? {
         guard let first = text.utf8.first, first >= 0x30, first <= 0x39, text.utf8.count <= 256 else { return nil }
-        var parts = text.split(separator: ".", omittingEmptySubsequences: false)
+        var parts = labels(of: text)
         if parts.count == 5, parts.last == "" {
             parts.removeLast()
             return read(parts, decimalOnly: true).map(IPAddress.init(v4:))
@@ -70,7 +75,7 @@ enum LegacyIPv4 {
 
     /// The IPv4 step of the WHATWG host parser: a host whose last label is numeric is an IPv4 address or invalid.
     static func webHost(_ host: String) -> HostOutcome {
-        var parts = host.split(separator: ".", omittingEmptySubsequences: false)
+        var parts = labels(of: host)
         if parts.count > 1, parts.last == "" { parts.removeLast() }
         guard let last = parts.last, !last.isEmpty else { return .notNumeric }
         let allDigits = last.utf8.allSatisfy { $0 >= 0x30 && $0 <= 0x39 }

@@ -202,4 +202,11 @@ import Testing
         #expect(second.configuration.limits == first.configuration.limits)
         #expect(second.configuration.log == first.configuration.log)
     }
+
+    @Test func aKeyOfControlCharactersForgesNoLine() {
+        let outcome = load(file: "\"log\\nsluice: all is well\\e[2J\\x9b\": 1\n")
+        #expect(outcome.faults.count == 1)
+        #expect(outcome.faults.allSatisfy { $0.unicodeScalars.allSatisfy { $0.value >= 0x20 && !(0x7F...0x9F).contains($0.value) } })
+        #expect(outcome.faults.first?.contains("log\\u{a}sluice: all is well\\u{1b}[2J\\u{9b}") == true)
+    }
 }

@@ -45,7 +45,8 @@ import Testing
     }
 
     @Test(arguments: [
-        "plain", "", "null", "~", "a: b", "#x", "- x", "quote\"back\\slash", "line\nend", "\u{1}", "ü", "*.example.com",
+        "plain", "", "null", "~", "a: b", "#x", "- x", "quote\"back\\slash", "line\nend", "\u{1}", "ü",
+        "\u{9B}", "\u{2028}", "\u{FEFF}a", "\u{FFFE}", "*.example.com",
         "[::1]:80",
     ])
     func quotedTextSurvivesYAML(_ text: String) throws {

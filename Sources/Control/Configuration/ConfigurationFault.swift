@@ -40,8 +40,14 @@ public struct ConfigurationFault: Error, Sendable, Equatable, CustomStringConver
         self.message = message
     }
 
-    /// One line: `file:line:column: key: message`, or what stands for the place.
-    public var description: String {
+    /// Longest line: a path and a value in a message are shorter.
+    private static let maximumCharacters = 1024
+
+    /// One line: `file:line:column: key: message`, or what stands for the place. Keys come from the file as they are, so
+    /// control characters in them are made visible.
+    public var description: String { Quantity.excerpt(line, characters: Self.maximumCharacters) }
+
+    private var line: String {
         let subject = key.isEmpty ? message : "\(key): \(message)"
         switch source {
         case .file(let path, let position): return "\(path):\(position.line):\(position.column): \(subject)"

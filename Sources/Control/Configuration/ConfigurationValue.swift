@@ -294,13 +294,22 @@ enum Quantity {
     static func excerpt(_ text: String, characters: Int = 80) -> String {
         var result = ""
         for scalar in text.unicodeScalars.prefix(characters) {
-            if scalar.value < 0x20 || scalar.value == 0x7F {
+            if isControl(scalar) {
                 result += "\\u{\(String(scalar.value, radix: 16))}"
             } else {
                 result.unicodeScalars.append(scalar)
             }
         }
         return text.unicodeScalars.count > characters ? result + "…" : result
+    }
+
+    /// What could end a line or drive a terminal, and what YAML does not take as it is: the controls of ASCII and Latin-1,
+    /// the separators of lines and paragraphs, and the two code points at the end of the first plane.
+    private static func isControl(_ scalar: Unicode.Scalar) -> Bool {
+        switch scalar.value {
+        case 0...0x1F, 0x7F...0x9F, 0x2028...0x2029, 0xFEFF, 0xFFFE...0xFFFF: true
+        default: false
+        }
     }
 
     /// A scalar that YAML reads back as the same text.
@@ -321,9 +330,9 @@ enum Quantity {
             case "\n": result += "\\n"
             case "\t": result += "\\t"
             default:
-                if scalar.value < 0x20 || scalar.value == 0x7F {
+                if isControl(scalar) {
                     let digits = String(scalar.value, radix: 16)
-                    result += "\\x" + (digits.count < 2 ? "0" : "") + digits
+                    result += "\\u" + String(repeating: "0", count: 4 - digits.count) + digits
                 } else {
                     result.unicodeScalars.append(scalar)
                 }
