@@ -13,6 +13,9 @@ struct MetricsPage {
     /// One sample that is not whole.
     mutating func sample(_ name: String, _ labels: String, _ value: Double) { text += "\(name){\(labels)} \(Self.number(value))\n" }
 
+    /// One sample without labels.
+    mutating func plain(_ name: String, _ value: Double) { text += "\(name) \(Self.number(value))\n" }
+
     /// A family of one counter without labels.
     mutating func counter(_ name: String, _ help: String, _ value: UInt64) {
         family(name, "counter", help)

@@ -12,6 +12,8 @@ struct ShardMetrics: Sendable {
     let requests: RequestMetrics
     let refusals: GatewayCounters
     let poolBytes: Int
+    /// On the shard that talks to the store of several instances.
+    var store: StoreMetrics?
 
     init(index: Int, shard: Shard, bridge: BridgeCounters, gateway: SessionGateway) {
         self.index = index
@@ -62,6 +64,7 @@ final class MetricsRegistry: Sendable {
         refusals(&page, shards)
         bridges(&page, shards)
         engine(&page, shards)
+        for shard in shards { shard.store?.write(to: &page) }
         reloads.reading.write(to: &page)
         logs(&page)
         ProcessMetrics.read().write(to: &page, startSeconds: startSeconds)

@@ -23,6 +23,7 @@ final class ServerSnapshot: Sendable {
         generation = (former?.generation ?? 0) + 1
         self.configuration = configuration
         self.listeners = listeners
+        limits = former?.limits ?? SharedLimits()
         let version = configuration.gateway.version
         let document = JSONText.object([("version", version.version), ("gitSha", version.gitRevision), ("builtAt", version.builtAt)])
         let service = listeners.first { $0.kind == .demoService }?.address ?? configuration.demo.serviceAddress
@@ -30,8 +31,7 @@ final class ServerSnapshot: Sendable {
             settings: configuration.gateway, versionDocument: document,
             demoPage: configuration.demo.enabled ? Array(DemoPage.html.utf8) : [],
             demoConfiguration: DemoPage.configuration(host: service.host, port: service.port),
-            metricsText: { metrics.text() }, clock: { MonotonicClock.seconds }, limiters: former?.gateway.limiters)
-        limits = former?.limits ?? SharedLimits()
+            metricsText: { metrics.text() }, clock: { MonotonicClock.seconds }, limiters: former?.gateway.limiters, limits: limits)
         bridges = BridgeShared(settings: configuration.gateway.tcp, limits: limits)
     }
 }

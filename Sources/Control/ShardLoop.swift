@@ -3,6 +3,7 @@ import Engine
 import HTTP
 import Policy
 import SessionGateway
+import SharedState
 import TCPBridge
 import Wire
 
@@ -42,7 +43,10 @@ final class ShardLoop {
     let demo: HTTPServer
     let bridge: TCPBridge
     let gateway: SessionGateway
-    private let limits: SharedLimits
+    let limits: SharedLimits
+    /// What is shared with other instances; the first shard talks to the store.
+    private(set) var store: SharedStore?
+    private var revocationEpoch: UInt64 = 0
     private var listeners: [ListenerPlan] = []
     /// Closed listeners of which connections in the HTTP phase remain: they are served as they were.
     private var retired: [ListenerPlan] = []
@@ -74,7 +78,13 @@ final class ShardLoop {
         log = LogWriter(ring: logRing, identity: .current, threshold: snapshot.configuration.log.level,
                         format: snapshot.configuration.log.format)
         bridge.onReport { [unowned self] in logConnection($0) }
+        guard shard.index == 0 else { return }
+        store = SharedStore(shard: shard, owner: StreamOwner.sharedState, timer: Self.storeTimer, limits: snapshot.limits,
+                            counters: StoreCounters()) { [unowned self] in note($0) }
     }
+
+    /// Number of the shard timer of `store`.
+    private static let storeTimer: UInt32 = 3
 
     /// Bodies the demonstration page uploads.
     private static let demoBodyBytes = 4 << 20
@@ -87,6 +97,7 @@ final class ShardLoop {
                    idleMilliseconds: UInt64(configuration.http.idleMilliseconds))
         bridge.apply(snapshot.bridges)
         gateway.apply(snapshot.gateway)
+        store?.apply(configuration.redis)
         log.threshold = configuration.log.level
         log.format = configuration.log.format
         listen(snapshot.listeners)
@@ -123,8 +134,15 @@ final class ShardLoop {
         case StreamOwner.bridgeClient.raw, StreamOwner.bridgeTarget.raw: bridge.handle(event)
         case StreamOwner.http.raw: serve(event)
         case StreamOwner.demoService.raw: serveDemo(event)
-        default: if event.kind == .inbox { readInbox() }
+        default: dispatchRare(event)
         }
+    }
+
+    @inline(never)
+    private func dispatchRare(_ event: Event) {
+        if event.owner == StreamOwner.sharedState { store?.handle(event) }
+        if event.kind == .inbox { readInbox() }
+        if event.kind == .shardTimer, event.detail == Self.storeTimer { store?.timePassed() }
     }
 
     @inline(never)
@@ -290,6 +308,11 @@ final class ShardLoop {
         for claim in limits.places.takeDecided(shard: shard.index) where claim.waiter.owner == StreamOwner.bridgeClient {
             bridge.placesDecided(claim)
         }
+        if revocationEpoch != limits.revocationEpoch {
+            revocationEpoch = limits.revocationEpoch
+            bridge.closeRevoked()
+        }
+        store?.pump()
     }
 
     private func drain(graceMilliseconds: UInt64) {
@@ -299,6 +322,26 @@ final class ShardLoop {
         http.drain()
         demo.drain()
         bridge.drain(graceMilliseconds: graceMilliseconds)
+        store?.drain()
+    }
+
+    private func note(_ notice: SharedStore.Notice) {
+        let now = WallClock.nowMilliseconds
+        switch notice {
+        case .connected(let location):
+            guard log.begin(.info, "limits are shared with other instances", timeMilliseconds: now) else { return }
+            log.field("redis", location)
+        case .lost(let location, let reason):
+            guard log.begin(.warn, "the store of several instances cannot be asked: limits hold for this instance alone until it is back",
+                            timeMilliseconds: now)
+            else { return }
+            log.field("redis", location)
+            log.field("reason", reason)
+        case .left(let location):
+            guard log.begin(.info, "limits are no longer shared with other instances", timeMilliseconds: now) else { return }
+            log.field("redis", location)
+        }
+        log.commit()
     }
 
     /// Health probes are served until no connection remains on any shard; then the listeners close, and with them the loop ends.

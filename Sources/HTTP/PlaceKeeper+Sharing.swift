@@ -160,8 +160,10 @@ extension PlaceKeeper {
 
     /// Looks after what waits for time to pass: spare places that are old or wanted elsewhere go back, second questions are asked.
     ///
-    /// - Parameter recalled: names of keys under which other instances are short.
-    public func passTime(nowMilliseconds now: UInt64, recalled: Set<String>) {
+    /// - Parameters:
+    ///   - recalled: names of keys under which other instances are short.
+    ///   - returnsAll: every spare place goes back, because this instance ends.
+    public func passTime(nowMilliseconds now: UInt64, recalled: Set<String>, returnsAll: Bool = false) {
         clock.store(now, ordering: .relaxed)
         let candidates = lists.withLock { lists -> [PlaceEntry] in
             let taken = lists.spare
@@ -169,7 +171,7 @@ extension PlaceKeeper {
             return taken
         }
         for entry in candidates {
-            let isRecalled = recalled.contains(entry.storedName)
+            let isRecalled = returnsAll || recalled.contains(entry.storedName)
             stripe(entry.scope, entry.key).entries.withLock { _ in
                 entry.lease.isSpareListed = false
                 if let due = entry.lease.secondAskMilliseconds, due > 0 {

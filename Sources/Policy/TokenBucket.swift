@@ -23,6 +23,12 @@ public struct TokenBucket: Sendable, Equatable {
         tokens -= 1
         return true
     }
+
+    /// A bucket in a known state; below zero it owes what was taken elsewhere.
+    init(tokens: Double, nowMilliseconds: Int64) {
+        self.tokens = tokens
+        updatedMilliseconds = nowMilliseconds
+    }
 }
 
 /// Token buckets by key. Keys idle for ten minutes are dropped once there are more than 10,000, and the table never
@@ -38,9 +44,16 @@ public struct BucketTable<Key: Hashable & Sendable>: Sendable {
     /// A sweep looks at every key, so it runs at most this often.
     private static var sweepIntervalMilliseconds: Int64 { 1000 }
 
-    private var capacity: Double
-    private var perSecond: Double
+    /// Keys whose use is remembered between two exchanges with other instances; further ones are judged here alone meanwhile.
+    public static var maximumActiveKeys: Int { 4096 }
+
+    /// Tokens a bucket holds.
+    public private(set) var capacity: Double
+    /// Tokens it gains in a second.
+    public private(set) var perSecond: Double
     private var buckets: [Key: TokenBucket] = [:]
+    /// Keys asked about since the last exchange, with the tokens they took.
+    private var active: [Key: Int] = [:]
     private var sweptMilliseconds: Int64?
 
     /// A table whose buckets hold `capacity` tokens and gain `perSecond`. Nil when either is not above zero, which is
@@ -63,8 +76,15 @@ public struct BucketTable<Key: Hashable & Sendable>: Sendable {
     /// Number of keys held.
     public var count: Int { buckets.count }
 
-    /// Whether one more request of `key` is within the limit; if so it is counted.
-    public mutating func admit(_ key: Key, nowMilliseconds: Int64) -> Bool {
+    /// Whether one more request of `key` is within the limit; if so it is counted. `remembers`: for the next exchange with
+    /// other instances, refusals included, since a key that is refused must learn when others stop using it.
+    public mutating func admit(_ key: Key, nowMilliseconds: Int64, remembers: Bool = false) -> Bool {
+        let admitted = take(key, nowMilliseconds)
+        if remembers, active[key] != nil || active.count < Self.maximumActiveKeys { active[key, default: 0] += admitted ? 1 : 0 }
+        return admitted
+    }
+
+    private mutating func take(_ key: Key, _ nowMilliseconds: Int64) -> Bool {
         if let index = buckets.index(forKey: key) {
             return buckets.values[index].take(capacity: capacity, perSecond: perSecond, nowMilliseconds: nowMilliseconds)
         }
@@ -74,6 +94,23 @@ public struct BucketTable<Key: Hashable & Sendable>: Sendable {
         let admitted = bucket.take(capacity: capacity, perSecond: perSecond, nowMilliseconds: nowMilliseconds)
         buckets[key] = bucket
         return admitted
+    }
+
+    /// Whether a key was asked about since the last exchange.
+    public var hasActive: Bool { !active.isEmpty }
+
+    /// Takes what was used since the last exchange, at most `maximum` keys.
+    public mutating func takeActive(maximum: Int) -> [(key: Key, spent: Int)] {
+        let taken = active.prefix(maximum).map { (key: $0.key, spent: $0.value) }
+        for item in taken { active[item.key] = nil }
+        return taken
+    }
+
+    /// Sets what all instances together have left of a key, less what was taken here since that was asked.
+    public mutating func settle(_ key: Key, tokens: Double, nowMilliseconds: Int64) {
+        guard buckets[key] != nil else { return }
+        let left = min(capacity, tokens) - Double(active[key] ?? 0)
+        buckets[key] = TokenBucket(tokens: left, nowMilliseconds: nowMilliseconds)
     }
 
     private mutating func sweep(_ nowMilliseconds: Int64) {

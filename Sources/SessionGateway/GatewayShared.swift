@@ -1,3 +1,4 @@
+import HTTP
 import Policy
 
 /// What a listener serves.
@@ -53,20 +54,23 @@ public final class GatewayShared: Sendable {
     /// Seconds of a monotonic clock.
     public let clock: @Sendable () -> Double
 
+    /// Counts and revocations, which outlive a configuration.
+    public let limits: SharedLimits
     /// Limiters, which outlive a configuration.
     public let limiters: GatewayLimiters
 
     /// Shared state for one configuration. `limiters` are those of the configuration before, if there was one.
     public init(settings: GatewaySettings, versionDocument: String, demoPage: [UInt8], demoConfiguration: String,
                 metricsText: @escaping @Sendable () -> String, clock: @escaping @Sendable () -> Double,
-                limiters: GatewayLimiters? = nil) {
+                limiters: GatewayLimiters? = nil, limits: SharedLimits = SharedLimits()) {
         self.settings = settings
         self.versionDocument = versionDocument
         self.demoPage = demoPage
         self.demoConfiguration = demoConfiguration
         self.metricsText = metricsText
         self.clock = clock
-        self.limiters = limiters ?? GatewayLimiters(settings)
+        self.limits = limits
+        self.limiters = limiters ?? GatewayLimiters(settings, limits: limits)
     }
 
     func admitRequest(from address: IPAddress) -> Bool {

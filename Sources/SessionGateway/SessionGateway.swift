@@ -140,7 +140,10 @@ public final class SessionGateway {
     // MARK: - Sessions
 
     private func presentedSession(_ request: RequestView, _ now: Int64) -> SessionToken? {
-        authority.session(cookie: SessionCookie.value(inLines: request.all(.cookie)), nowMilliseconds: now)
+        guard let session = authority.session(cookie: SessionCookie.value(inLines: request.all(.cookie)), nowMilliseconds: now),
+            !shared.limits.revocations.contains(sessionID: session.sessionID)
+        else { return nil }
+        return session
     }
 
     private func isSecure(_ request: RequestView) -> Bool {

@@ -9,7 +9,7 @@ public struct BridgeCounters {
         case blockedByHostPolicy, blockedByAddressPolicy
         case connectFailed, connectTimedOut, idleTimedOut, targetEnded, targetFailed, clientEnded, clientFailed
         case closedByClient, protocolErrors, textMessages, messagesTooBig, bufferOverflows
-        case refused, tooManyConnections, lookupFailed, drained, clientPaused, targetPaused
+        case refused, tooManyConnections, lookupFailed, drained, revoked, clientPaused, targetPaused
         case closedByAdministrator
 
         /// What a connection's end is called by in metrics and log; nil for what is no cause of an end.
@@ -28,6 +28,7 @@ public struct BridgeCounters {
             case .messagesTooBig: "message_too_big"
             case .bufferOverflows: "buffer_overflow"
             case .drained: "drained"
+            case .revoked: "revoked"
             case .closedByAdministrator: "closed_by_admin"
             default: nil
             }

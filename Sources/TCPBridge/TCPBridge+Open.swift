@@ -164,6 +164,10 @@ extension TCPBridge {
     /// Answers 101 and dials.
     private func admitted(_ index: UInt32, _ opening: BridgeOpening, _ admission: Admission) {
         guard case .granted(let places) = admission else { return refuse(index, .tooManyConnections) }
+        if isRevoked(opening) {
+            state.pointee.shared.limits.places.release(places)
+            return refuse(index, status: 401, message: "Unauthorized")
+        }
         let shard = state.pointee.shard
         let bridge = bridge(index)
         bridge.pointee.sessionPlace = Unmanaged.passRetained(places.session)

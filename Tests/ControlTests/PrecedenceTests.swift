@@ -130,8 +130,7 @@ import Testing
         }
         #expect(warnings(["SESSION_SECRET": "x"]).isEmpty)
         #expect(warnings([:]).count == 1)
-        #expect(warnings(["SESSION_SECRET": "x", "REDIS_URL": "redis://user:pw@r"]).count == 1)
-        #expect(!warnings(["SESSION_SECRET": "x", "REDIS_URL": "redis://user:pw@r"])[0].contains("pw"))
+        #expect(warnings(["SESSION_SECRET": "x", "REDIS_URL": "redis://user:pw@r"]).isEmpty)
         #expect(warnings(["SESSION_SECRET": "x", "TCP_ALLOW_PRIVATE_IPS": "1"]).count == 1)
     }
 }

@@ -119,7 +119,9 @@ struct PlaceKeeperTests {
         let world = Instances(2)
         var granted: [[Places]] = [[], []]
         for _ in 0..<(2 * limit) {
-            for instance in 0..<2 { if case .granted(let places) = world.admit(instance, limit: limit) { granted[instance].append(places) } }
+            for instance in 0..<2 {
+                if case .granted(let places) = world.admit(instance, limit: limit) { granted[instance].append(places) }
+            }
         }
         world.settle()
         var refused = 0

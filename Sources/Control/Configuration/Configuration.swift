@@ -30,6 +30,8 @@ public struct Configuration: Sendable {
     public var http = HTTPTimeouts()
     /// `limits`: what a shard may take.
     public var limits = ResourceLimits()
+    /// `redis`: where limits are shared with other instances; nil: they are not.
+    public var redis: RedisSettings?
     /// How long live work may finish after SIGTERM before the process leaves with status 1.
     public var drainGraceMilliseconds = 10_000
 

@@ -59,6 +59,22 @@ extension ConfigurationSchema {
             ? "this is the placeholder, not a secret; generate one, for example with `openssl rand -hex 32`" : nil
     }
 
+    /// Says nothing of the URL itself, which holds a password.
+    static func checkRedisURL(_ text: String) -> String? {
+        let text = Quantity.trimmed(text)
+        if text.isEmpty { return nil }
+        guard let location = RedisLocation(text) else {
+            return "not a Redis URL; allowed: redis://[[user]:password@]host[:port][/database]"
+        }
+        return location.isSecure ? "rediss:// is not available in this version; use redis:// on a private network" : nil
+    }
+
+    static func checkRedisPrefix(_ text: String) -> String? {
+        let isSound = !text.isEmpty && text.utf8.count <= RedisSettings.maximumPrefixBytes
+            && text.utf8.allSatisfy { $0 > 0x20 && $0 < 0x7F && $0 != UInt8(ascii: "*") }
+        return isSound ? nil : "allowed: 1 to \(RedisSettings.maximumPrefixBytes) printable ASCII characters without blanks and *"
+    }
+
     static let placeholderSecret = "__REPLACE_ME__"
 }
 

@@ -1,6 +1,8 @@
 // The configuration while its layers are being folded: values that pass their own check, but are not yet known to go
 // together. `ConfigurationDraft.finish` makes the whole of it.
 
+import Policy
+
 /// One listener in the making.
 struct ListenerDraft {
     struct Certificate {
@@ -50,6 +52,8 @@ struct ConfigurationDraft {
     var l2ControlPayloadBytes = 0
     var gitRevision = ""
 
+    var redisURL = ""
+    var redisPrefix = RedisSettings.defaultPrefix
     var demoAddress = "127.0.0.1:0"
     var logLevel = "info"
     var logFormat = "json"

@@ -4,7 +4,7 @@ import Policy
 
 extension ConfigurationFolding {
     /// The configuration, or every fault.
-    mutating func finish(fallbackSecret: [UInt8]?, environment: [String: String]) throws(ConfigurationFaults)
+    mutating func finish(fallbackSecret: [UInt8]?) throws(ConfigurationFaults)
         -> LoadedConfiguration
     {
         var warnings: [String] = []
@@ -21,11 +21,7 @@ extension ConfigurationFolding {
         finishAdvertised(&configuration)
         configuration.gateway.dns.upstreams = draft.dnsUpstreams.compactMap { PolicyText.upstream($0) }
         warnAboutAbsentFeatures(&warnings)
-        if !Quantity.trimmed(environment["REDIS_URL"] ?? "").isEmpty {
-            warnings.append(
-                "REDIS_URL is set, but state shared between instances is not available in this version; every limit holds per instance"
-            )
-        }
+        configuration.redis = RedisLocation(Quantity.trimmed(draft.redisURL)).map { RedisSettings(location: $0, prefix: draft.redisPrefix) }
         guard faults.isEmpty else { throw ConfigurationFaults(faults: faults) }
         let text = EffectiveConfiguration(schema: schema, draft: draft, configuration: configuration).text
         return LoadedConfiguration(

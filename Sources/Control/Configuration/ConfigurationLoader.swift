@@ -55,7 +55,7 @@ public struct ConfigurationLoader {
         if let port { folding.apply(firstListenerPort: port, .flag("--port")) }
         if let filePath { folding.applyFile(filePath) }
         folding.apply(environment: environment)
-        return try folding.finish(fallbackSecret: fallbackSecret, environment: environment)
+        return try folding.finish(fallbackSecret: fallbackSecret)
     }
 
     /// What `sluice serve --demo` starts from. `demo.enabled` permits the demonstration service and nothing else.

@@ -15,7 +15,7 @@ struct ConfigurationSchema {
 
     /// Sections of the complete product that this version does not have. They are refused: a section that is
     /// accepted and ignored would leave somebody unprotected.
-    static let unavailableSections = ["dns", "l2", "udp", "jwt", "edge", "protect", "tunnel", "redis", "admin"]
+    static let unavailableSections = ["dns", "l2", "udp", "jwt", "edge", "protect", "tunnel", "admin"]
 
     // Upper bounds. The reference has none; these keep every product and sum of the arithmetic inside 64 bits.
     static let longestTimerMilliseconds = 24 * 86_400_000  // what the reference's timers hold too (2^31 ms)
@@ -25,7 +25,7 @@ struct ConfigurationSchema {
 
     init() {
         keys =
-            Self.process + Self.http + Self.timeouts + Self.sessions + Self.tcp + Self.mux + Self.demo + Self.resources
+            Self.process + Self.http + Self.timeouts + Self.sessions + Self.tcp + Self.mux + Self.demo + Self.resources + Self.redis
             + Self.environmentAddress + Self.dns + Self.relay + Self.advertised
         listenerKeys = [
             .text("name", at: \.name, check: Self.checkName, "Name of the listener in logs and metrics; unique."),
@@ -210,6 +210,18 @@ struct ConfigurationSchema {
                 "limits.log_buffer_per_shard", .size(4096...67_108_864), at: \.configuration.limits.logBufferBytesPerShard,
                 "Log bytes of one shard waiting to be written; what does not fit is dropped and counted."
             ).atStartOnly(),
+        ]
+    }
+
+    private static var redis: [Key] {
+        [
+            .text(
+                "redis.url", .secret, "REDIS_URL", at: \.redisURL, check: checkRedisURL,
+                "Redis server through which several instances share connection counts, rate limits and revoked sessions: "
+                    + "redis://[[user]:password@]host[:port][/database]. Empty: every instance limits for itself."),
+            .text(
+                "redis.prefix", at: \.redisPrefix, check: checkRedisPrefix,
+                "Begins every key in Redis; instances with the same prefix share their limits."),
         ]
     }
 

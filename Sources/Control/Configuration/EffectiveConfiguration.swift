@@ -46,8 +46,10 @@ struct EffectiveConfiguration {
             let isAnyPort = key.path == "tcp.allowed_ports" && configuration.demo.serviceAddress.port == 0
             return "\(indent)\(name): ~  # derived: \(isAnyPort ? "the port of the demonstration service" : value)"
         }
-        if key.isSecret, value == "\"\"" { value = "~  # random at every start" }
-        if key.isSecret, value != "~  # random at every start" { return "\(indent)# \(name): \(value)\(comment(key.path))" }
+        if key.isSecret, value == "\"\"" {
+            return "\(indent)\(name): ~" + (key.path == "sessions.secret" ? "  # random at every start" : "")
+        }
+        if key.isSecret { return "\(indent)# \(name): \(value)\(comment(key.path))" }
         return "\(indent)\(name): \(value)\(comment(key.path))"
     }
 

@@ -1,2 +1,0 @@
-/// What several instances share through Redis.
-enum SharedStateModule {}
