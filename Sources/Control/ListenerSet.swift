@@ -103,6 +103,9 @@ struct ListenerSet {
             if listener.serves(.demo), configuration.demo.enabled { features.insert(.demo) }
             return Wanted(kind: .gateway, name: listener.name, address: listener.address, features: features)
         }
+        if let address = configuration.admin.address {
+            wanted.append(Wanted(kind: .admin, name: "admin", address: address, features: [.admin]))
+        }
         if configuration.demo.enabled {
             wanted.append(Wanted(kind: .demoService, name: "demo service", address: configuration.demo.serviceAddress, features: []))
         }

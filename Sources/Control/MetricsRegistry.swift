@@ -53,6 +53,9 @@ final class MetricsRegistry: Sendable {
         build.withLock { $0 = (clean(version), clean(revision)) }
     }
 
+    /// What the shards offer.
+    var readings: [ShardMetrics] { shards.withLock { $0 } }
+
     /// Streams open on all shards.
     var slotsUsed: UInt64 { shards.withLock { $0.reduce(0) { $0 + $1.statistics.read(.slotsUsed) } } }
 

@@ -50,7 +50,8 @@ enum JSONText {
         "{" + members.map { "\(quoted($0.0)):\(quoted($0.1))" }.joined(separator: ",") + "}"
     }
 
-    private static func quoted(_ text: String) -> String {
+    /// A JSON string.
+    static func quoted(_ text: String) -> String {
         var result = "\""
         for scalar in text.unicodeScalars {
             switch scalar {

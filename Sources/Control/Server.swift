@@ -47,7 +47,8 @@ private let controlTickMilliseconds: Int32 = 50
 
 final class ServerProcess {
     let logger: Logger
-    let metrics = MetricsRegistry()
+    let metrics: MetricsRegistry
+    let admin: AdminHub
     let loader: ConfigurationLoader
     /// What is in force, and the sockets it listens on.
     var loaded: LoadedConfiguration
@@ -62,13 +63,16 @@ final class ServerProcess {
     init(_ loaded: LoadedConfiguration, loader: ConfigurationLoader, logger: Logger) throws {
         self.logger = logger
         self.loader = loader
+        metrics = MetricsRegistry()
+        admin = AdminHub(metrics: metrics)
         self.loaded = loaded
         started = loaded
         watch = FileWatch(loaded.filesRead)
         guard signals_block() == 0 else { throw StartError(description: "signals cannot be blocked") }
         let count = Doctor.shardCount(loaded.configuration.shards)
         listeners = try listeners.opening(loaded.configuration, shards: count).set
-        snapshot = ServerSnapshot(configuration: listeners.bound(loaded.configuration), listeners: listeners.plans, metrics: metrics)
+        snapshot = ServerSnapshot(
+            loaded, configuration: listeners.bound(loaded.configuration), listeners: listeners.plans, hub: admin)
         let version = snapshot.configuration.gateway.version
         metrics.describe(version: version.version, revision: version.gitRevision)
         try startShards(count)
@@ -87,6 +91,7 @@ final class ServerProcess {
             case .success(let started):
                 for lost in started.lostFlags { logger.log(.warn, "io_uring runs without \(lost): more kernel work per message") }
                 metrics.add(started.metrics)
+                admin.add(started.inbox)
             case .failure(let error): throw error
             }
         }
@@ -104,6 +109,7 @@ final class ServerProcess {
             default: break
             }
             if watch.look() { reload(.file) }
+            if answerCommands() { return drain() }
         }
     }
 
@@ -116,6 +122,7 @@ final class ServerProcess {
 
     private func drain() -> Int32 {
         let grace = snapshot.configuration.drainGraceMilliseconds
+        admin.isDraining = true
         logger.log(.info, "draining", ["graceMs": .number(grace)])
         for thread in threads { thread.post(.drain, UInt64(grace)) }
         let deadline = MonotonicClock.seconds + Double(grace) / 1000
@@ -133,6 +140,7 @@ final class ServerProcess {
             }
             usleep(5000)
             logger.flush()
+            _ = answerCommands()
         }
         logger.flush()
         logger.log(.info, "stopped")

@@ -16,14 +16,21 @@ final class ServerSnapshot: Sendable {
     let bridges: BridgeShared
     /// Counts of places, which outlive a configuration.
     let limits: SharedLimits
+    let admin: AdminShared
     let listeners: [ListenerPlan]
 
-    /// - Parameter former: the snapshot in force, from which limiters and quotas are carried over.
-    init(configuration: Configuration, listeners: [ListenerPlan], metrics: MetricsRegistry, former: ServerSnapshot? = nil) {
+    /// - Parameters:
+    ///   - loaded: what was read.
+    ///   - configuration: what of it is in force: with bound ports, and without what only a restart changes.
+    ///   - former: the snapshot in force, from which limiters and quotas are carried over.
+    init(_ loaded: LoadedConfiguration, configuration: Configuration, listeners: [ListenerPlan], hub: AdminHub,
+         former: ServerSnapshot? = nil) {
         generation = (former?.generation ?? 0) + 1
         self.configuration = configuration
         self.listeners = listeners
         limits = former?.limits ?? SharedLimits()
+        let metrics = hub.metrics
+        admin = AdminShared(hub: hub, configuration: configuration, loaded: loaded, listeners: listeners, generation: generation)
         let version = configuration.gateway.version
         let document = JSONText.object([("version", version.version), ("gitSha", version.gitRevision), ("builtAt", version.builtAt)])
         let service = listeners.first { $0.kind == .demoService }?.address ?? configuration.demo.serviceAddress

@@ -27,6 +27,12 @@ enum ShardMessage: UInt32 {
     case stop = 2
     /// A configuration comes into force (`object`: its `ServerSnapshot`).
     case apply = 3
+    /// The log's level changes (`first`: its number).
+    case logLevel = 4
+    /// A shard asks (`object`: an `AdminExchange`).
+    case question = 5
+    /// What this shard asked was answered (`object`: the `AdminExchange`).
+    case answered = 6
 }
 
 /// One shard's loop: the packet path from an event to the feature that owns its stream.
@@ -51,6 +57,7 @@ final class ShardLoop {
     /// Closed listeners of which connections in the HTTP phase remain: they are served as they were.
     private var retired: [ListenerPlan] = []
     private let status: ShardStatus
+    private(set) var admin: AdminShared
     private let ring: LogRing
     var log: LogWriter
     private var draining = false
@@ -60,6 +67,7 @@ final class ShardLoop {
     init(shard: Shard, snapshot: ServerSnapshot, logRing: LogRing, status: ShardStatus) {
         self.shard = shard
         self.status = status
+        admin = snapshot.admin
         var limits = ServerLimits()
         limits.connections = snapshot.configuration.limits.maximumConnectionsPerShard
         limits.headMilliseconds = UInt64(snapshot.configuration.http.headMilliseconds)
@@ -98,6 +106,7 @@ final class ShardLoop {
         bridge.apply(snapshot.bridges)
         gateway.apply(snapshot.gateway)
         store?.apply(configuration.redis)
+        admin = snapshot.admin
         log.threshold = configuration.log.level
         log.format = configuration.log.format
         listen(snapshot.listeners)
@@ -151,6 +160,12 @@ final class ShardLoop {
         while let index = answer(action) { action = http.next(index) }
     }
 
+    /// Goes on with a connection whose postponed request was answered.
+    func goOn(_ index: UInt32) {
+        var action = http.next(index)
+        while let index = answer(action) { action = http.next(index) }
+    }
+
     /// Answers what the HTTP server asks for; the connection to go on with, or nil.
     private func answer(_ action: HTTPServer.Action) -> UInt32? {
         switch action {
@@ -173,6 +188,7 @@ final class ShardLoop {
 
     private func answerRequest(_ index: UInt32) {
         let request = http.request(index)
+        if features(request).contains(.admin) { return answerAdmin(index) }
         let requestID = gateway.requestIdentifier(request)
         let access = beginAccess(request, requestID)
         let response = gateway.respond(request, features: features(request), secondsSinceArrival: 0, requestID: requestID)
@@ -192,7 +208,7 @@ final class ShardLoop {
     /// A connection that is upgraded leaves the HTTP server; one whose `Upgrade` is not for WebSocket is served as if it had none.
     private func upgrade(_ index: UInt32) -> UInt32? {
         let request = http.request(index)
-        guard namesWebSocket(request) else {
+        guard namesWebSocket(request), !features(request).contains(.admin) else {
             answerRequest(index)
             return index
         }
@@ -244,7 +260,8 @@ final class ShardLoop {
 
     /// A request the parser refused. An upgrade is answered in the form upgrades are refused in, if enough of it came to tell.
     private func refuse(_ index: UInt32, _ violation: HTTPViolation) {
-        if violation == .targetTooLong, looksLikeUpgrade(http.refused(index).request.bytes) {
+        let isAdmin = features(http.refused(index).request).contains(.admin)
+        if violation == .targetTooLong, !isAdmin, looksLikeUpgrade(http.refused(index).request.bytes) {
             let taken = http.detach(index)
             if taken.leftover != .none { shard.release(taken.leftover) }
             let shutsDown = gateway.draining
@@ -252,12 +269,13 @@ final class ShardLoop {
             return UpgradeAnswer.refuse(
                 taken.slot, status: shutsDown ? 503 : 414, message: shutsDown ? "Shutting down" : "Request URL too long", on: shard)
         }
-        refuse(index, SessionGateway.problem(violation))
+        refuse(index, isAdmin ? violation.problem : SessionGateway.problem(violation))
     }
 
     /// Answers a request that was not read to its end, and closes the connection.
     private func refuse(_ index: UInt32, _ problem: Problem) {
         let (request, headIsComplete) = http.refused(index)
+        if features(request).contains(.admin) { return refuseAdmin(index, problem) }
         gateway.counters.add(problem.status == 408 ? .requestLate : problem.status == 503 ? .requestOverload : .requestMalformed)
         let requestID = gateway.requestIdentifier(request)
         let access = beginAccess(request, requestID, headIsComplete: headIsComplete)
@@ -302,6 +320,9 @@ final class ShardLoop {
             case .drain: drain(graceMilliseconds: message.first)
             case .stop: stopping = true
             case .apply: if let snapshot = message.object as? ServerSnapshot { apply(snapshot) }
+            case .logLevel: log.threshold = LogLevel(rawValue: UInt8(truncatingIfNeeded: message.first)) ?? log.threshold
+            case .question: if let exchange = message.object as? AdminExchange { answerQuestion(exchange) }
+            case .answered: if let exchange = message.object as? AdminExchange { answered(exchange) }
             case nil: break  // wakes only
             }
         }

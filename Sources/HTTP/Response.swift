@@ -1,11 +1,11 @@
 /// An answer to a plain HTTP request. Cold-path value: fields and body are ordinary arrays.
-public struct Response {
+public struct Response: Sendable {
     /// What follows the head.
-    public enum Body {
+    public enum Body: Sendable {
         /// All of it, at once.
         case bytes([UInt8])
         /// `count` bytes, produced as the client takes them: `fill(offset, room)` writes `room.count` bytes.
-        case stream(count: UInt64, fill: (UInt64, UnsafeMutableRawBufferPointer) -> Void)
+        case stream(count: UInt64, fill: @Sendable (UInt64, UnsafeMutableRawBufferPointer) -> Void)
     }
 
     /// Status code.

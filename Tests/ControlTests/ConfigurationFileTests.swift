@@ -131,7 +131,7 @@ import Testing
             "listeners: [{ name: a, address: \"127.0.0.1:1\" }, { name: a, address: \"127.0.0.1:2\" }]",
             "1:12: listeners: two listeners are named `a`"
         ),
-        ("admin: { address: \"127.0.0.1:9901\" }", "1:1: admin: section `admin` is not available in this version"),
+        ("edge: { routes: [] }", "1:1: edge: section `edge` is not available in this version"),
         ("listeners: [{ tls: {} }]", "1:20: listeners[0].tls: certificates are missing"),
         ("listeners: [{ tls: ~ }]", "1:20: listeners[0].tls: certificates are missing"),
         (

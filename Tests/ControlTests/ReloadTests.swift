@@ -138,12 +138,14 @@ private final class TestFiles {
 
 @Suite struct ServerSnapshotTests {
     @Test func aSnapshotIsFreedWhenTheNextHasTakenOver() throws {
-        let metrics = MetricsRegistry()
-        var snapshot = ServerSnapshot(configuration: Configuration(), listeners: [], metrics: metrics)
+        let hub = AdminHub(metrics: MetricsRegistry())
+        let loaded = try ConfigurationLoader().load()
+        let configuration = loaded.configuration
+        var snapshot = ServerSnapshot(loaded, configuration: configuration, listeners: [], hub: hub)
         let (limiters, places) = (snapshot.gateway.limiters, snapshot.limits)
         weak let former = snapshot
         #expect(former?.generation == 1)
-        snapshot = ServerSnapshot(configuration: Configuration(), listeners: [], metrics: metrics, former: snapshot)
+        snapshot = ServerSnapshot(loaded, configuration: configuration, listeners: [], hub: hub, former: snapshot)
         #expect(former == nil, "nothing but what is carried over outlives it")
         #expect(snapshot.generation == 2)
         #expect(snapshot.gateway.limiters === limiters && snapshot.limits === places && snapshot.bridges.limits === places)

@@ -22,7 +22,8 @@ import Wire
     }
 
     @Test(arguments: [
-        "cc-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", "cc-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-what-comes-later",
+        "cc-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+        "cc-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01-what-comes-later",
         "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-ff",
     ])
     func accepted(_ text: String) {

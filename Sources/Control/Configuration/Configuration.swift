@@ -24,6 +24,8 @@ public struct Configuration: Sendable {
     public var gateway = GatewaySettings()
     /// `demo`: the demonstration page and its service.
     public var demo = Demo()
+    /// `admin`: the interface for operators.
+    public var admin = AdminSettings()
     /// `log`: threshold and shape of records.
     public var log = Log()
     /// `http`: how long clients may take.
@@ -114,6 +116,17 @@ public struct Demo: Sendable, Equatable {
     public var serviceAddress = ListenAddress(host: "127.0.0.1", port: 0)
 
     /// No demonstration.
+    public init() {}
+}
+
+/// The interface for operators, on a listener of its own.
+public struct AdminSettings: Sendable, Equatable {
+    /// Where it listens; nil: it does not.
+    public var address: ListenAddress?
+    /// What clients have to show; nil only on a loopback address.
+    public var token: Masked?
+
+    /// No interface.
     public init() {}
 }
 

@@ -75,6 +75,17 @@ extension ConfigurationSchema {
         return isSound ? nil : "allowed: 1 to \(RedisSettings.maximumPrefixBytes) printable ASCII characters without blanks and *"
     }
 
+    /// A token that can be guessed is none.
+    static func checkAdminToken(_ text: String) -> String? {
+        if text.isEmpty { return nil }
+        if !text.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7F }) { return "a token has visible ASCII characters and no blanks" }
+        return text.utf8.count >= adminTokenBytesMinimum
+            ? checkSecret(text) : "shorter than \(adminTokenBytesMinimum) characters; generate one, for example with `openssl rand -hex 32`"
+    }
+
+    /// 64 bits in hexadecimal: beyond guessing over a network.
+    static let adminTokenBytesMinimum = 16
+
     static let placeholderSecret = "__REPLACE_ME__"
 }
 

@@ -55,6 +55,8 @@ struct ConfigurationDraft {
     var redisURL = ""
     var redisPrefix = RedisSettings.defaultPrefix
     var demoAddress = "127.0.0.1:0"
+    var adminAddress = ""
+    var adminToken = ""
     var logLevel = "info"
     var logFormat = "json"
 

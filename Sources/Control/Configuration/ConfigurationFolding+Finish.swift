@@ -14,6 +14,7 @@ extension ConfigurationFolding {
             level: LogLevel(name: draft.logLevel) ?? .info, format: LogFormat(rawValue: draft.logFormat) ?? .json)
         if let address = ListenAddress(draft.demoAddress) { configuration.demo.serviceAddress = address }
         finishListeners(&configuration)
+        finishAdmin(&configuration)
         finishHTTP(&configuration)
         finishSession(&configuration, fallbackSecret, &warnings)
         finishTCP(&configuration, &warnings)
@@ -114,6 +115,20 @@ extension ConfigurationFolding {
             refuse(
                 source, key, "TLS listeners are not available in this version; end TLS in front of Sluice and remove this setting"
             )
+        }
+    }
+
+    private mutating func finishAdmin(_ configuration: inout Configuration) {
+        guard let address = ListenAddress(draft.adminAddress) else { return }
+        configuration.admin.address = address
+        let token = Quantity.trimmed(draft.adminToken)
+        configuration.admin.token = token.isEmpty ? nil : Masked(token)
+        if token.isEmpty, let host = IPAddress(address.host), !AdminAccess.isLoopbackAddress(host) {
+            fault("admin.address", "\(address) can be reached from other machines and no token is set; "
+                + "set admin.token_file (or SLUICE_ADMIN_TOKEN_FILE), or listen on 127.0.0.1:\(address.port)")
+        }
+        if address.port != 0, configuration.listeners.contains(where: { $0.address == address }) {
+            fault("admin.address", "a listener has the address \(address) already")
         }
     }
 

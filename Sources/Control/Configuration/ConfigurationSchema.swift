@@ -15,7 +15,7 @@ struct ConfigurationSchema {
 
     /// Sections of the complete product that this version does not have. They are refused: a section that is
     /// accepted and ignored would leave somebody unprotected.
-    static let unavailableSections = ["dns", "l2", "udp", "jwt", "edge", "protect", "tunnel", "admin"]
+    static let unavailableSections = ["dns", "l2", "udp", "jwt", "edge", "protect", "tunnel"]
 
     // Upper bounds. The reference has none; these keep every product and sum of the arithmetic inside 64 bits.
     static let longestTimerMilliseconds = 24 * 86_400_000  // what the reference's timers hold too (2^31 ms)
@@ -25,7 +25,8 @@ struct ConfigurationSchema {
 
     init() {
         keys =
-            Self.process + Self.http + Self.timeouts + Self.sessions + Self.tcp + Self.mux + Self.demo + Self.resources + Self.redis
+            Self.process + Self.admin + Self.http + Self.timeouts + Self.sessions + Self.tcp + Self.mux + Self.demo + Self.resources
+            + Self.redis
             + Self.environmentAddress + Self.dns + Self.relay + Self.advertised
         listenerKeys = [
             .text("name", at: \.name, check: Self.checkName, "Name of the listener in logs and metrics; unique."),
@@ -57,6 +58,17 @@ struct ConfigurationSchema {
                 "drain.grace", .duration(0...longestTimerMilliseconds, .milliseconds), "SHUTDOWN_GRACE_MS",
                 at: \.configuration.drainGraceMilliseconds,
                 "How long live work may finish after SIGTERM; then the process leaves with status 1."),
+        ]
+    }
+
+    private static var admin: [Key] {
+        [
+            .text(
+                "admin.address", .text, "SLUICE_ADMIN_ADDRESS", at: \.adminAddress, check: { $0.isEmpty ? nil : checkAddress($0) },
+                "Where the admin interface listens, for example 127.0.0.1:9901; empty: nowhere. `sluice top` reads it."),
+            .text(
+                "admin.token", .secret, "SLUICE_ADMIN_TOKEN", at: \.adminToken, check: checkAdminToken,
+                "What its clients have to show (Authorization: Bearer). Required unless the address is a loopback address."),
         ]
     }
 

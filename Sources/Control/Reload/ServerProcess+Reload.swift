@@ -63,7 +63,7 @@ extension ServerProcess {
         loaded = next
         watch.watch(next.filesRead)
         snapshot = ServerSnapshot(
-            configuration: listeners.bound(configuration), listeners: listeners.plans, metrics: metrics, former: snapshot)
+            next, configuration: listeners.bound(configuration), listeners: listeners.plans, hub: admin, former: snapshot)
         snapshot.gateway.limiters.apply(configuration.gateway)
         (logger.level, logger.format) = (configuration.log.level, configuration.log.format)
         for thread in threads { thread.post(.apply, object: snapshot) }

@@ -1,0 +1,172 @@
+import Engine
+import HTTP
+import Synchronization
+
+/// A request to the admin interface that its shard cannot answer alone.
+///
+/// ```
+/// asking shard ── question ──► inbox of every shard concerned ── the last to answer ──► inbox of the asking shard ─► respond
+///             └─ command ───► control thread ────────────────────────────────────────► inbox of the asking shard ─► respond
+/// ```
+/// The request is postponed meanwhile; a shard that never answers costs the client its connection after
+/// `ServerLimits.answerMilliseconds`, and nobody else anything.
+final class AdminExchange: Sendable {
+    /// What is asked.
+    enum Request: Sendable {
+        case connections(ConnectionQuery)
+        case close(ConnectionIdentifier)
+        case reload
+        case drain
+        case setLogLevel(LogLevel)
+    }
+
+    let request: Request
+    let postponed: PostponedRequest
+    let access: RequestAccess?
+    private let asker: Inbox
+    private let state: Mutex<State>
+
+    private struct State {
+        var missing: Int
+        var found: [LiveConnection] = []
+        var total = 0
+        var closed = false
+        var response: Response?
+    }
+
+    /// - Parameter answers: how many parties have to answer.
+    init(_ request: Request, postponed: PostponedRequest, access: RequestAccess?, asker: Inbox, answers: Int) {
+        self.request = request
+        self.postponed = postponed
+        self.access = access
+        self.asker = asker
+        state = Mutex(State(missing: answers))
+    }
+
+    /// What to answer, once all have; taken by the asking shard.
+    func takeResponse() -> Response? { state.withLock { $0.response } }
+
+    /// A shard's connections: how many match, and the first of them.
+    func add(_ connections: [LiveConnection], total: Int) {
+        answer { state in
+            state.found += connections
+            state.total += total
+        }
+    }
+
+    /// Whether a shard closed the connection.
+    func add(closed: Bool) { answer { $0.closed = $0.closed || closed } }
+
+    /// The control thread's answer, or that of a party that could not be asked.
+    func add(_ response: Response) { answer { $0.response = response } }
+
+    private func answer(_ change: (inout State) -> Void) {
+        let isLast = state.withLock { state in
+            change(&state)
+            state.missing -= 1
+            guard state.missing == 0 else { return false }
+            if state.response == nil { state.response = compose(state.found, state.total, state.closed) }
+            return true
+        }
+        if isLast { _ = asker.post(Inbox.Message(kind: ShardMessage.answered.rawValue, object: self)) }
+    }
+
+    private func compose(_ found: [LiveConnection], _ total: Int, _ closed: Bool) -> Response {
+        switch request {
+        case .connections(let query): AdminInterface.json(query.document(found, total: total))
+        case .close:
+            closed ? AdminInterface.json(.object([("closed", true)]))
+                : AdminInterface.problem(404, "not_found", "No such connection; it may have ended")
+        case .reload, .drain, .setLogLevel: AdminInterface.problem(500, "internal_error", "Nobody answered")
+        }
+    }
+}
+
+/// `GET /connections`: which, in which order, and how many.
+struct ConnectionQuery: Sendable, Equatable {
+    enum Order: String, Sendable, CaseIterable {
+        case bytes, age, quiet
+    }
+
+    /// Most connections of one answer.
+    static let limitMaximum = 1000
+    /// Farthest page: beyond it the order has changed before it is read, and a shard would gather more than it should.
+    static let offsetMaximum = 100_000
+
+    var order = Order.bytes
+    var offset = 0
+    var limit = 100
+    var feature: String?
+    var session: String?
+
+    /// Reads a query's pairs, or says what is wrong with them.
+    static func parse(_ pairs: [(name: String, value: String)]) -> Result<ConnectionQuery, AdminFault> {
+        var query = ConnectionQuery()
+        for (name, value) in pairs {
+            switch name {
+            case "sort":
+                guard let order = Order(rawValue: value) else {
+                    return .failure(AdminFault("sort: allowed: \(Order.allCases.map(\.rawValue).joined(separator: ", "))"))
+                }
+                query.order = order
+            case "limit":
+                guard let limit = Int(value), (1...limitMaximum).contains(limit) else {
+                    return .failure(AdminFault("limit: allowed: 1 to \(limitMaximum)"))
+                }
+                query.limit = limit
+            case "offset":
+                guard let offset = Int(value), (0...offsetMaximum).contains(offset) else {
+                    return .failure(AdminFault("offset: allowed: 0 to \(offsetMaximum)"))
+                }
+                query.offset = offset
+            case "feature": query.feature = value
+            case "session": query.session = value
+            default: return .failure(AdminFault("unknown parameter; known: sort, limit, offset, feature, session"))
+            }
+        }
+        return .success(query)
+    }
+
+    /// Whether a connection is asked for.
+    func matches(_ connection: LiveConnection) -> Bool {
+        (feature == nil || connection.feature == feature) && (session == nil || connection.record.session == session)
+    }
+
+    /// In the order asked for, as many as an answer can need.
+    func first(_ connections: [LiveConnection]) -> [LiveConnection] {
+        Array(connections.sorted(by: precedes).prefix(offset + limit))
+    }
+
+    private func precedes(_ left: LiveConnection, _ right: LiveConnection) -> Bool {
+        switch order {
+        case .bytes: left.bytesFromClient &+ left.bytesToClient > right.bytesFromClient &+ right.bytesToClient
+        case .age: left.record.openedMilliseconds < right.record.openedMilliseconds
+        case .quiet: left.quietMilliseconds > right.quietMilliseconds
+        }
+    }
+
+    func document(_ found: [LiveConnection], total: Int) -> JSONDocument {
+        let now = WallClock.nowMilliseconds
+        return .object([
+            ("total", .number(total)), ("offset", .number(offset)), ("limit", .number(limit)),
+            ("connections", .array(first(found).dropFirst(offset).map { Self.document($0, now) })),
+        ])
+    }
+
+    private static func document(_ connection: LiveConnection, _ now: Int64) -> JSONDocument {
+        let record = connection.record
+        return .object([
+            ("id", .string("\(connection.identifier)")), ("feature", .string(connection.feature)), ("phase", .string(connection.phase)),
+            ("peer", .string("\(connection.peer.host):\(connection.peer.port)")), ("client", .string(record.client)),
+            ("target", .string(record.target)), ("session", .string(record.session)), ("requestId", .string(record.requestID)),
+            ("bytesFromClient", .count(connection.bytesFromClient)), ("bytesToClient", .count(connection.bytesToClient)),
+            ("ageMs", .number(Int(now - record.openedMilliseconds))), ("quietMs", .count(connection.quietMilliseconds)),
+        ])
+    }
+}
+
+/// What is wrong with a request to the admin interface.
+struct AdminFault: Error, Equatable {
+    let message: String
+    init(_ message: String) { self.message = message }
+}

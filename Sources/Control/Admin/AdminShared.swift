@@ -1,0 +1,103 @@
+import Engine
+import HTTP
+import Policy
+import Synchronization
+
+/// What the admin interface needs of the process, whatever the configuration: metrics, shards, and the control thread's ear.
+final class AdminHub: Sendable {
+    /// Commands that wait for the control thread. More than a few is somebody hammering.
+    static let commandsMaximum = 64
+
+    let metrics: MetricsRegistry
+    private let inboxes = Mutex<[Inbox]>([])
+    private let commands = Mutex<[AdminExchange]>([])
+    private let draining = Atomic<Bool>(false)
+
+    init(metrics: MetricsRegistry) { self.metrics = metrics }
+
+    /// Whether the process drains.
+    var isDraining: Bool {
+        get { draining.load(ordering: .relaxed) }
+        set { draining.store(newValue, ordering: .relaxed) }
+    }
+
+    /// Adds the next shard's inbox. All are added before the first shard serves.
+    func add(_ inbox: Inbox) { inboxes.withLock { $0.append(inbox) } }
+
+    /// The inboxes of all shards by number.
+    var shards: [Inbox] { inboxes.withLock { $0 } }
+
+    /// Leaves a command for the control thread; false when too many wait.
+    func leave(_ command: AdminExchange) -> Bool {
+        commands.withLock { commands in
+            guard commands.count < Self.commandsMaximum else { return false }
+            commands.append(command)
+            return true
+        }
+    }
+
+    /// Takes the commands. The control thread.
+    func takeCommands() -> [AdminExchange] {
+        commands.withLock { commands in
+            defer { commands = [] }
+            return commands
+        }
+    }
+}
+
+/// The admin interface under one configuration.
+final class AdminShared: Sendable {
+    let hub: AdminHub
+    let access: AdminAccess
+    let generation: UInt64
+    /// Body of `/config`, as JSON and as YAML; secrets are masked already.
+    let configurationDocument: String
+    let configurationText: String
+
+    init(hub: AdminHub, configuration: Configuration, loaded: LoadedConfiguration, listeners: [ListenerPlan], generation: UInt64) {
+        self.hub = hub
+        self.generation = generation
+        access = AdminAccess(token: configuration.admin.token?.revealed)
+        configurationText = loaded.effectiveText
+        configurationDocument = ConfigurationDocument(loaded: loaded, listeners: listeners, generation: generation).text
+    }
+}
+
+/// The effective configuration as JSON, secrets masked.
+struct ConfigurationDocument {
+    let loaded: LoadedConfiguration
+    let listeners: [ListenerPlan]
+    let generation: UInt64
+
+    var text: String {
+        let keys = ConfigurationSchema().keys
+        let sources = loaded.draft.sources.sorted { $0.key < $1.key }
+        return JSONDocument.object([
+            ("generation", .count(generation)),
+            ("files", JSONDocument(loaded.filesRead)),
+            ("listeners", .array(listeners.map(listener))),
+            ("values", .object(keys.map { ($0.path, value($0)) })),
+            ("sources", .object(sources.map { ($0.key, .string($0.value.summary)) })),
+            ("warnings", JSONDocument(loaded.warnings)),
+        ]).text
+    }
+
+    private func listener(_ plan: ListenerPlan) -> JSONDocument {
+        .object([("name", .string(plan.name)), ("address", .string("\(plan.address)")), ("serves", .string("\(plan.kind)"))])
+    }
+
+    /// As a file would have it: amounts are texts with their unit.
+    private func value(_ key: ConfigurationSchema.Key) -> JSONDocument {
+        let value = key.read(loaded.draft)
+        if key.isSecret { return value == .text("") ? .null : "***" }
+        switch value {
+        case .flag(let flag): return .flag(flag)
+        case .list(let items): return JSONDocument(items)
+        case .text(let text): return .string(text)
+        case .number(let number): return .fraction(number)
+        case .integer(let amount):
+            let text = key.type.fileText(value)
+            return text == "\(amount)" ? .number(amount) : .string(text)
+        }
+    }
+}
