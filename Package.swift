@@ -61,6 +61,7 @@ let package = Package(
         .testTarget(name: "SessionGatewayTests", dependencies: ["SessionGateway", "HTTP", "Engine", "Wire", "Policy"]),
         .testTarget(name: "SimulationTests", dependencies: ["Simulator", "TCPBridge", "HTTP", "Engine", "Ring", "Wire", "Policy"]),
         .testTarget(name: "ControlTests", dependencies: ["Control", "Policy"]),
+        .testTarget(name: "DemoTests", dependencies: ["Demo", "Wire"]),
         .testTarget(name: "LoadTests", dependencies: ["sluice-load"]),
         .testTarget(name: "TidyTests"),
     ],

@@ -11,6 +11,12 @@ extension DemoService {
         case .index: return text(200, "\(indexText)")
         case .ping: return text(200, "\(pingText)")
         case .sink: return text(200, "\(request.body.count)\n")
+        case .lookUp:
+            let query = Span(_unsafeElements: request.body.assumingMemoryBound(to: UInt8.self))
+            guard let answer = DemoZone.answer(query) else {
+                return text(Refusal.unreadableQuery.status, "\(Refusal.unreadableQuery.text)")
+            }
+            return Response(status: 200, fields: [(name: "Content-Type", value: "\(messageType)")], body: answer)
         case .refuse(let refusal): return text(refusal.status, "\(refusal.text)")
         case .download(let byteCount):
             var response = Response(status: 200, fields: [(name: "Content-Type", value: "\(downloadType)")])

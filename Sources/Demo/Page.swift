@@ -6,6 +6,8 @@
 //   inputs    `GET /demo/config.json`, which names the local service: {"host":"127.0.0.1","port":N}
 //   flow      POST /session, then two WebSockets to /tcp, each carrying a keep-alive HTTP/1.1 connection:
 //             one for small requests (round-trip time), one in a worker for downloads (throughput)
+//   beside    one WebSocket to /tcp-mux with 32 HTTP/1.1 connections in it, in a worker; look-ups through /dns-json,
+//             answered by the service for a zone of its own; /metrics, once a second
 //   checked   every byte of every download against the pattern of `DemoPattern`
 //   outputs   for people: steps, path, charts. For tests: `window.sluiceDemo` and `document.title`
 //
@@ -42,8 +44,12 @@ public enum DemoPage {
         <script id="bulk" type="text/plain">
         \(bulk)
         </script>
+        <script id="streams" type="text/plain">
+        \(streams)
+        </script>
         <script>
         \(charts)
+        \(panels)
         \(script)
         </script>
         </body>
@@ -112,6 +118,35 @@ public enum DemoPage {
                   <tbody><tr id="row-rate"><th>per sample</th><td>–</td><td>–</td><td>–</td><td>–</td></tr></tbody></table>
               </section>
             </div>
+          </div>
+          <section class="card streams">
+            <h2>Many streams, one WebSocket <span class="legend" id="mux-note">/tcp-mux</span></h2>
+            <div id="mux" class="cells" role="img" aria-label="Bytes received on each stream"></div>
+            <p class="strip"><span>Open <b id="mux-open">–</b></span><span>Together <b id="mux-rate">–</b></span
+              ><span>Verified <b id="mux-bytes">–</b></span><span>Slowest to fastest <b id="mux-spread">–</b></span></p>
+          </section>
+
+          <div class="halves">
+            <section class="card">
+              <h2>Look up a name <span class="legend">/dns-json, cached by the gateway</span></h2>
+              <form id="dns-form" class="ask">
+                <input id="dns-name" value="many.sluice.example" maxlength="253" spellcheck="false" autocomplete="off" aria-label="Name">
+                <select id="dns-type" aria-label="Type"><option>A</option><option>AAAA</option><option>CNAME</option></select>
+                <button type="submit">Look up</button>
+              </form>
+              <p class="chips" id="dns-chips"></p>
+              <table class="answers"><thead><tr><th>question</th><th>answer</th><th>TTL</th><th>took</th></tr></thead>
+                <tbody id="dns-answers"></tbody></table>
+            </section>
+            <section class="card">
+              <h2>The gateway's own figures <span class="legend" id="metrics-note">/metrics, once a second</span></h2>
+              <div class="gauges">
+                <figure><figcaption>Connections <b id="m-slots">–</b></figcaption><canvas id="c-slots"></canvas></figure>
+                <figure><figcaption>Bytes <b id="m-bytes">–</b></figcaption><canvas id="c-bytes"></canvas></figure>
+                <figure><figcaption>Turns <b id="m-turns">–</b></figcaption><canvas id="c-turns"></canvas></figure>
+                <figure><figcaption>Buffers in use <b id="m-buffers">–</b></figcaption><canvas id="c-buffers"></canvas></figure>
+              </div>
+            </section>
           </div>
           <p class="foot">Everything on this page comes from the machine you reached it on. Figures include the browser's own cost
             of WebSocket messages, scheduling and comparison, so they say what a page can use, not what the gateway can carry:

@@ -83,6 +83,23 @@ extension DemoPage {
             }
           }
 
+          /** A small filled line from zero without scale: its figure stands above it. */
+          spark(samples, now, colour) {
+            this.begin();
+            const c = this.context;
+            this.left = 0; this.top = 3; this.width = this.canvas.clientWidth; this.height = this.canvas.clientHeight - 4;
+            const high = Math.max(...samples.map(sample => sample.value), 1) * 1.1;
+            const y = value => this.top + this.height * (1 - value / high);
+            c.strokeStyle = this.colour("grid");
+            c.beginPath(); c.moveTo(0, y(0)); c.lineTo(this.width, y(0)); c.stroke();
+            if (samples.length < 2) return;
+            c.beginPath();
+            samples.forEach((sample, i) => c[i ? "lineTo" : "moveTo"](this.x(sample.at, now), y(sample.value)));
+            c.strokeStyle = this.colour(colour); c.lineWidth = 1.6; c.stroke();
+            c.lineTo(this.x(samples[samples.length - 1].at, now), y(0)); c.lineTo(this.x(samples[0].at, now), y(0)); c.closePath();
+            c.globalAlpha = .13; c.fillStyle = this.colour(colour); c.fill(); c.globalAlpha = 1;
+          }
+
           /** Filled line from zero; a sample of null is a gap. */
           area(samples, now) {
             this.begin();

@@ -3,7 +3,11 @@
 extension DemoPage {
     static let script = #"""
         // Machine-readable state, for tests and for the curious.
-        window.sluiceDemo = { state: "idle", bytesVerified: 0, roundTrips: 0, error: null };
+        window.sluiceDemo = {
+          state: "idle", bytesVerified: 0, roundTrips: 0, error: null,
+          streams: { open: 0, failed: 0, bytesVerified: 0, fetches: 0, error: null },
+          lookups: { asked: 0, answered: 0, error: null }, metrics: { samples: 0, error: null },
+        };
 
         const byId = id => document.getElementById(id);
         const firstFetchBytes = 1 << 20, bulkRequestBytes = 16 << 20;
@@ -72,6 +76,8 @@ extension DemoPage {
           try { await connect(current); }
           catch (error) { return fail(current, error); }
           if (!current.isOver) setState("running");
+          startStreams(current);
+          startLookups(current);
           measure(current).catch(error => fail(current, error));
         }
 
@@ -92,6 +98,8 @@ extension DemoPage {
           url.search = "?v=1&host=" + encodeURIComponent(target.host) + "&port=" + target.port;
           byId("path-ws").textContent = url.pathname + url.search;
           current.url = url.href;
+          current.target = target;
+          current.endpoints = session.endpoints;
           current.ping = new TunnelledHTTP(url.href);
           await step(current, "socket", async () => {
             await current.ping.open();
@@ -128,17 +136,18 @@ extension DemoPage {
           current.isOver = true;
           current.timers.forEach(clearTimeout);
           if (current.ping) current.ping.close();
-          if (current.worker) {
-            current.worker.postMessage({ kind: "close" });
-            setTimeout(() => current.worker.terminate(), 500);
-          }
+          for (const worker of [current.worker, current.streamWorker])
+            if (worker) {
+              worker.postMessage({ kind: "close" });
+              setTimeout(() => worker.terminate(), 500);
+            }
         }
 
         function stop() {
           const current = run;
           if (!current || current.isOver) return;
           finish(current);
-          if (current.step === "measure") show("measure", "done", "Stopped. Both WebSockets are closed.");
+          if (current.step === "measure") show("measure", "done", "Stopped. All WebSockets are closed.");
           else show(current.step, "failed", "Stopped here.");
           setState("stopped");
         }
@@ -193,6 +202,7 @@ extension DemoPage {
         let readAt = 0;
         function draw() {
           requestAnimationFrame(draw);
+          drawMetrics(performance.timeOrigin + performance.now());
           if (!run || (run.isOver && run.isDrawn)) return;
           run.isDrawn = run.isOver;
           const now = performance.timeOrigin + performance.now();
@@ -225,6 +235,7 @@ extension DemoPage {
           if (run) run.isDrawn = false;
         };
         addEventListener("resize", () => { if (run) run.isDrawn = false; });
+        makePanels();
         start();
         requestAnimationFrame(draw);
         """#

@@ -79,8 +79,36 @@ extension DemoPage {
         .steps p{margin:2px 0 0;color:var(--soft);font-size:13px;overflow-wrap:anywhere}
         .steps li[data-step=failed] p{color:var(--bad)}
         code,.steps p{font-family:ui-monospace,SFMono-Regular,Menlo,"DejaVu Sans Mono",monospace;font-size:12.5px}
+        .streams,.halves{margin-top:16px}
+        .cells{display:grid;grid-template-columns:repeat(16,1fr);gap:6px}
+        .cells div{position:relative;height:52px;border:1px solid var(--line);border-radius:6px;overflow:hidden;font-size:11px;
+          text-align:center;padding-top:5px;color:var(--soft)}
+        .cells i{position:absolute;left:0;right:0;bottom:0;background:var(--a-fill);border-top:2px solid var(--a)}
+        .cells b{display:block;position:relative;color:var(--ink);font-weight:600}
+        .cells span{position:relative}
+        .cells div[data-stream=failed]{border-color:var(--bad);color:var(--bad)}
+        .strip{display:flex;flex-wrap:wrap;gap:6px 28px;margin:12px 0 0;color:var(--soft);font-size:13px}
+        .strip b{color:var(--ink);font-weight:600;margin-left:6px}
+        .halves{display:grid;grid-template-columns:1fr 1fr;gap:16px;align-items:start}
+        .ask{display:flex;gap:8px}
+        .ask input,.ask select{font:inherit;color:inherit;background:var(--ground);border:1px solid var(--line);border-radius:8px;
+          padding:6px 10px;min-width:0}
+        .ask input{flex:1}
+        .chips{margin:10px 0 0;display:flex;flex-wrap:wrap;gap:6px}
+        .chips button{font-weight:400;font-size:12.5px;padding:2px 10px;border-radius:20px;color:var(--soft)}
+        .answers td,.answers th{vertical-align:top}
+        .answers td:nth-child(-n+2),.answers th:nth-child(-n+2){text-align:left;overflow-wrap:anywhere}
+        .answers td:first-child,.answers th:first-child{padding-left:0}
+        .answers td:nth-child(n+3){white-space:nowrap}
+        .answers .no{color:var(--bad)}
+        .gauges{display:grid;grid-template-columns:1fr 1fr;gap:14px 18px}
+        figure{margin:0;min-width:0}
+        figcaption{display:flex;justify-content:space-between;color:var(--soft);font-size:13px}
+        figcaption b{color:var(--ink);font-weight:600}
+        .gauges canvas{height:74px;margin-top:4px}
         .foot{color:var(--soft);font-size:13px;max-width:76ch;margin:18px 0 32px}
-        @media (max-width:900px){.split{grid-template-columns:1fr}.figures{grid-template-columns:repeat(2,1fr)}}
+        @media (max-width:900px){.split{grid-template-columns:1fr}.figures{grid-template-columns:repeat(2,1fr)}
+          .halves{grid-template-columns:1fr}.cells{grid-template-columns:repeat(8,1fr)}}
         @media (max-width:640px){header,main{padding-left:14px;padding-right:14px}.path{flex-direction:column}
           .node{width:100%}.link{width:100%;min-height:52px}.figures b{font-size:20px}.figures div{padding:12px 14px}}
         """#

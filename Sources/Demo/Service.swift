@@ -31,6 +31,8 @@ public enum DemoService {
         case download(byteCount: Int)
         /// Read the body, discard it, then 200 with its length in decimal and a line feed.
         case sink
+        /// Read the body, a DNS message, and answer from `DemoZone` (RFC 8484 section 4.2).
+        case lookUp
         /// A refusal: read and discard the body, then send the status with its text.
         case refuse(Refusal)
     }
@@ -41,13 +43,14 @@ public enum DemoService {
         case methodNotAllowed
         case missingByteCount
         case byteCountTooLarge
+        case unreadableQuery
 
         /// HTTP status code (RFC 9110 section 15.5).
         public var status: Int {
             switch self {
             case .unknownPath: 404
             case .methodNotAllowed: 405
-            case .missingByteCount, .byteCountTooLarge: 400
+            case .missingByteCount, .byteCountTooLarge, .unreadableQuery: 400
             }
         }
 
@@ -56,17 +59,18 @@ public enum DemoService {
             switch self {
             case .unknownPath: "Not Found"
             case .methodNotAllowed: "Method Not Allowed"
-            case .missingByteCount, .byteCountTooLarge: "Bad Request"
+            case .missingByteCount, .byteCountTooLarge, .unreadableQuery: "Bad Request"
             }
         }
 
         /// Body: one line that says what to do instead.
         public var text: StaticString {
             switch self {
-            case .unknownPath: "Unknown path. Try /, /ping, /bytes?n=1048576 or POST /sink.\n"
-            case .methodNotAllowed: "Use GET for /, /ping and /bytes, and POST for /sink.\n"
+            case .unknownPath: "Unknown path. Try /, /ping, /bytes?n=1048576, POST /sink or POST /dns-query.\n"
+            case .methodNotAllowed: "Use GET for /, /ping and /bytes, and POST for /sink and /dns-query.\n"
             case .missingByteCount: "Give the number of bytes in decimal: /bytes?n=1048576\n"
             case .byteCountTooLarge: "At most 1073741824 bytes (1 GiB) at a time.\n"
+            case .unreadableQuery: "The body is no DNS message with one question.\n"
             }
         }
     }
@@ -76,6 +80,9 @@ public enum DemoService {
     /// Media type of downloads.
     public static let downloadType: StaticString = "application/octet-stream"
 
+    /// Media type of DNS messages.
+    public static let messageType: StaticString = "application/dns-message"
+
     /// Body of `GET /`.
     public static let indexText: StaticString = """
         Hello from a private TCP service.
@@ -84,6 +91,7 @@ public enum DemoService {
         GET  /ping        a round trip
         GET  /bytes?n=N   N bytes, byte i = (31 i + 7) mod 256, N at most 1 GiB
         POST /sink        counts what you send
+        POST /dns-query   DNS over HTTPS for the zone sluice.example
 
         """
 
@@ -103,6 +111,7 @@ public enum DemoService {
         if equals(path, "/sink") {
             return equals(method, "POST") ? .sink : .refuse(.methodNotAllowed)
         }
+        if equals(path, "/dns-query") { return equals(method, "POST") ? .lookUp : .refuse(.methodNotAllowed) }
         if equals(path, "/") { return reads ? .index : .refuse(.methodNotAllowed) }
         if equals(path, "/ping") { return reads ? .ping : .refuse(.methodNotAllowed) }
         guard equals(path, "/bytes") else { return .refuse(.unknownPath) }

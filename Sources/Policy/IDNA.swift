@@ -48,7 +48,8 @@ enum IDNA {
         // A label may not both claim to be encoded and hold what should have been.
         guard !label.hasPrefix("xn--"), isValid(Array(label.unicodeScalars)) else { return nil }
         if isBidirectional { guard BidiRule.permits(label.unicodeScalars) else { return nil } }
-        guard let encoded = Punycode.encode(Array(label.unicodeScalars)) else { return nil }
+        // What is too long to be decoded again is no label either.
+        guard let encoded = Punycode.encode(Array(label.unicodeScalars)), encoded.utf8.count <= Punycode.maximumScalars else { return nil }
         return "xn--" + encoded
     }
 

@@ -11,7 +11,7 @@ enum Punycode {
     private static let initialCodePoint = 128
     /// A label holds at most 63 bytes, so no valid label decodes to more scalars; longer input stops early, which
     /// also bounds the quadratic work of both directions.
-    private static let maximumScalars = 63
+    static let maximumScalars = 63
 
     /// The digits for `label` without the `xn--` prefix; nil when it holds too many scalars.
     static func encode(_ label: [Unicode.Scalar]) -> String? {

@@ -6,6 +6,7 @@ public enum Route: String, CaseIterable, Sendable {
     case metrics = "/metrics"
     case session = "/session"
     case relayToken = "/udp-relay/token"
+    case selfTest = "/e2e"
     case demo = "/demo"
     case demoConfiguration = "/demo/config.json"
     /// Any path of an OPTIONS request.

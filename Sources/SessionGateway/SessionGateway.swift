@@ -122,6 +122,9 @@ public final class SessionGateway {
             if request.method == .post { return postSession(request, origin) }
             if reads { return getSession(request) }
         case .relayToken where features.contains(.sessions) && request.method == .post: return relayToken(request, origin)
+        case .selfTest where reads && settings.http.selfTestPage:
+            return Response(status: 200, fields: [("Content-Type", "text/html; charset=utf-8"), ("Cache-Control", "no-store")],
+                            body: Array(SelfTestPage.html.utf8))
         case .demo where reads && features.contains(.demo):
             return Response(status: 200, fields: [("Content-Type", "text/html; charset=utf-8"), ("Cache-Control", "no-store")],
                             body: shared.demoPage)

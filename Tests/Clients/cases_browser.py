@@ -14,6 +14,13 @@ ARGUMENTS = ["--demo", "--set", "demo.service_address=127.0.0.1:0"]
 START_SECONDS = 30
 # The page alternates 3 s of small requests with 3 s that have a download beside them.
 MEASURE_SECONDS = 9
+# The grid of streams: how many there are, and what each must have fetched at least once by then.
+STREAMS, STREAM_BYTES = 32, 128 << 10
+# What the page looks up by itself, in its order, and what the zone of the service says.
+LOOKUPS = [("sluice.example A", "192.0.2.10"), ("many.sluice.example A", ", ".join(f"198.51.100.{number}" for number in range(1, 9))),
+           ("six.sluice.example AAAA", "2001:db8::6"), ("www.sluice.example A", "sluice.example, 192.0.2.10"),
+           ("nothing.sluice.example A", "NXDOMAIN: no such name")]
+LOOKUPS.append(LOOKUPS[1])
 # Fetched by then on any machine that can run the browser: the first fetch and one download.
 LEAST_BYTES = (1 << 20) + (16 << 20)
 
@@ -49,7 +56,7 @@ def service(context):
     equal(refusal(server, head(tcp(port, "127.0.0.2"), cookie)), (403, "Target host not allowed"), "another host")
 
 
-def browser(context):
+def browser(context, size="1280,1240"):
     try:
         from selenium import webdriver
         from selenium.webdriver.chrome.service import Service
@@ -61,7 +68,7 @@ def browser(context):
     options = webdriver.ChromeOptions()
     options.binary_location = chromium
     # Containers have neither user namespaces for the sandbox nor a large /dev/shm.
-    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--hide-scrollbars", "--window-size=1280,1240",
+    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--hide-scrollbars", f"--window-size={size}",
                      "--disable-background-networking", f"--user-data-dir={context.folder}/profile"):
         options.add_argument(argument)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
@@ -97,8 +104,43 @@ def demonstration(context):
     chromium.find_element("id", "start").click()
     eventually(lambda: chromium.title == "Sluice: running", "the page starts again", START_SECONDS)
     errors = [entry["message"] for entry in chromium.get_log("browser") if entry["level"] == "SEVERE"]
-    equal(errors, [], "errors in the console")
+    # A panel whose endpoint this build or listener does not serve says so on the page and in the console.
+    equal([error for error in errors if "/tcp-mux" not in error and "/dns-json" not in error], [], "errors in the console")
     context.note(f"{found['bytesVerified'] / (1 << 20):.0f} MiB verified, {found['roundTrips']} round trips; screenshot {screenshot}")
+
+
+@case("browser-demonstration-panels")
+def panels(context):
+    """The streams in one WebSocket, the look-ups and the gateway's own figures."""
+    chromium = browser(context, "1280,2150")
+    # No resolvers named: the page's look-ups are answered by the service itself.
+    server = context.server(ARGUMENTS, private=False, DNS_UPSTREAMS=None)
+    chromium.get(f"http://127.0.0.1:{server.port}/demo")
+    eventually(lambda: chromium.title in ("Sluice: running", "Sluice: failed"), "the page gets somewhere", START_SECONDS)
+    time.sleep(MEASURE_SECONDS)
+    found = state(chromium)
+    for theme in ("light", "dark"):
+        chromium.execute_script("document.documentElement.dataset.theme = arguments[0]", theme)
+        time.sleep(0.5)
+        chromium.save_screenshot(str(context.folder / f"demonstration-{theme}.png"))
+    equal((found["state"], found["error"]), ("running", None), "state of the page")
+    streams = found["streams"]
+    equal((streams["open"], streams["failed"], streams["error"]), (STREAMS, 0, None), "streams")
+    check(streams["bytesVerified"] >= STREAMS * STREAM_BYTES and streams["fetches"] >= STREAMS, "bytes verified on streams", streams)
+    cells = chromium.execute_script("return [...document.querySelectorAll('#mux div')].map(cell => cell.dataset.stream)")
+    equal(cells, ["open"] * STREAMS, "cells of the grid")
+    equal((found["lookups"]["answered"], found["lookups"]["error"]), (len(LOOKUPS), None), "look-ups")
+    rows = chromium.execute_script("return [...document.querySelectorAll('#dns-answers tr')].map(row => [...row.cells].map(cell => cell.textContent))")
+    equal([tuple(row[:2]) for row in reversed(rows)], LOOKUPS, "answers shown")
+    name = chromium.find_element("id", "dns-name")
+    name.clear()
+    name.send_keys("four.sluice.example")
+    chromium.find_element("css selector", "#dns-form button").click()
+    eventually(lambda: state(chromium)["lookups"]["answered"] == len(LOOKUPS) + 1, "a name that was typed in is looked up")
+    figures = chromium.execute_script("return ['slots', 'bytes', 'turns', 'buffers'].map(name => document.getElementById('m-' + name).textContent)")
+    check(found["metrics"]["samples"] >= 5 and found["metrics"]["error"] is None, "samples of the gateway's figures", found)
+    context.note(f"{streams['bytesVerified'] / (1 << 20):.0f} MiB verified on {STREAMS} streams; figures {figures}; screenshots in {context.folder}")
+    check("–" not in figures and not figures[1].startswith("0 ") and figures[2] != "0/s", "the gateway's figures are shown", figures)
 
 
 def state(chromium):

@@ -133,7 +133,8 @@ def gateway_environment(changes):
     # Addresses are given as numbers, and no case may depend on a resolver outside.
     environment.update(HOST="127.0.0.1", PORT="0", LOG_LEVEL="info", SESSION_SECRET="test-secret-of-the-client-suite", DNS_UPSTREAMS="")
     environment.update({name: str(value) for name, value in changes.items()})
-    return environment
+    # None leaves a variable out.
+    return {name: value for name, value in environment.items() if changes.get(name, "") is not None}
 
 
 class Server:

@@ -80,7 +80,7 @@ import Testing
     }
 
     @Test func featuresThatAreAbsentAreSaidToBeWithoutEffect() throws {
-        let environment = ["DNS_CACHE_MAX_ENTRIES": "5", "TCP_MUX_MAX_STREAMS": "3", "AERO_GATEWAY_E2E": "1", "DNS_MAX_QUERY_BYTES": "9"]
+        let environment = ["DNS_CACHE_MAX_ENTRIES": "5", "TCP_MUX_MAX_STREAMS": "3", "DNS_MAX_QUERY_BYTES": "9"]
         guard case .loaded(let loaded) = load(environment: environment) else {
             Issue.record("refused")
             return
@@ -89,8 +89,18 @@ import Testing
         #expect(said == [
             "DNS over HTTPS is not available in this version; without effect: environment DNS_CACHE_MAX_ENTRIES",
             "TCP multiplexing is not available in this version; without effect: environment TCP_MUX_MAX_STREAMS",
-            "The self-test page is not available in this version; without effect: environment AERO_GATEWAY_E2E",
         ])
+    }
+
+    @Test func demonstrationAnswersLookUpsUnlessSomebodyNamedResolvers() throws {
+        let configuration = try #require(load(demonstration: true).configuration).demonstrationBound(port: 4711)
+        #expect(configuration.gateway.dns.upstreams.map(\.label) == ["http://127.0.0.1:4711/dns-query"])
+        for upstreams in ["192.0.2.1", ""] {
+            let own = try #require(load(environment: ["DNS_UPSTREAMS": upstreams], demonstration: true).configuration)
+            #expect(own.demonstrationBound(port: 4711).gateway.dns.upstreams.map(\.label) == (upstreams.isEmpty ? [] : ["192.0.2.1:53"]))
+        }
+        let plain = try #require(load().configuration)
+        #expect(plain.demonstrationBound(port: 4711).gateway.dns.upstreams == plain.gateway.dns.upstreams)
     }
 
     @Test func demonstrationDoesNotWidenRulesSomebodyWrote() throws {

@@ -11,3 +11,16 @@ import Testing
         #expect(LegacyIPv4.target("1\u{605}.2") == nil)
     }
 }
+
+@Suite struct IDNATests {
+    /// A label of ASCII letters with a few others encodes to more than a label holds; its encoded form must not be a name.
+    @Test func aLabelThatEncodesToTooMuchHasNoForm() throws {
+        for letters in 40...70 {
+            let label = "\u{FC}" + String(repeating: "a", count: letters) + "\u{FC}\u{FC}"
+            guard let ascii = IDNA.toASCII(label + ".example") else { continue }
+            #expect(IDNA.toASCII(ascii) == ascii)
+        }
+        #expect(IDNA.toASCII("\u{FC}" + String(repeating: "a", count: 62)) == nil)
+        #expect(IDNA.toASCII("\u{FC}" + String(repeating: "a", count: 40)) != nil)
+    }
+}

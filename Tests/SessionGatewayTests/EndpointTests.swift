@@ -57,6 +57,20 @@ import Testing
         #expect(try bench.upgrade("/tcp?v=1&host=a&port=1", features: [.sessions]).summary == "404 Not Found")
     }
 
+    @Test func theSelfTestPageIsServedWhenItIsAskedFor() throws {
+        #expect(try GatewayBench().send("GET", "/e2e").status == 404)
+        let bench = GatewayBench {
+            $0.http.selfTestPage = true
+            $0.http.basePath = "/p"
+        }
+        for target in ["/e2e", "/p/e2e"] {
+            let response = try bench.send("GET", target)
+            #expect(response.status == 200 && response.value("Cache-Control") == "no-store")
+            #expect(response.value("Content-Type") == "text/html; charset=utf-8" && response.text.hasPrefix("<!doctype html>"))
+        }
+        #expect(try bench.send("POST", "/e2e").status == 404)
+    }
+
     @Test func optionsIs204EverywhereAndNeverLimited() throws {
         let bench = GatewayBench { $0.http.requestsPerMinute = 1 }
         for target in ["/session", "/nowhere", "*", "/healthz", "/session"] {

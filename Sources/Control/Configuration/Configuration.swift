@@ -43,6 +43,8 @@ public struct Configuration: Sendable {
     var derivesOrigins = true
     /// The egress rules permit the demonstration service and nothing else, because nobody wrote any.
     var confinesDemonstration = false
+    /// DNS over HTTPS asks the demonstration service, because nobody named other resolvers.
+    var resolvesDemonstration = false
     /// The session secret was made here. Pass it to the loader on a reload, so that sessions survive.
     public internal(set) var generatesSessionSecret = false
 

@@ -21,6 +21,7 @@ extension ConfigurationFolding {
         finishRelay(&configuration)
         finishAdvertised(&configuration)
         configuration.gateway.dns.upstreams = draft.dnsUpstreams.compactMap { PolicyText.upstream($0) }
+        configuration.resolvesDemonstration = configuration.demo.enabled && draft.sources["dns_upstreams"] == nil
         warnAboutAbsentFeatures(&warnings)
         configuration.redis = RedisLocation(Quantity.trimmed(draft.redisURL)).map { RedisSettings(location: $0, prefix: draft.redisPrefix) }
         guard faults.isEmpty else { throw ConfigurationFaults(faults: faults) }
@@ -256,11 +257,15 @@ extension Configuration {
     }
 
     /// The same configuration for the port the demonstration service really got (`demo.service_address` may ask for port 0).
-    /// The egress rules follow, unless somebody wrote their own.
+    /// The egress rules and the upstream of DNS over HTTPS follow, unless somebody wrote their own.
     public func demonstrationBound(port: UInt16) -> Configuration {
         var result = self
         result.demo.serviceAddress.port = port
         if confinesDemonstration { result.gateway.tcp.allowedPorts = [port] }
+        if resolvesDemonstration {
+            // With no network, and nobody's resolver asked: the service answers for a zone of its own.
+            result.gateway.dns.upstreams = [.https(url: "http://\(result.demo.serviceAddress)/dns-query")]
+        }
         return result
     }
 }

@@ -95,7 +95,7 @@ struct ConfigurationSchema {
             .flag(
                 "gateway.self_test_page", .oneIsOn, "AERO_GATEWAY_E2E", at: \.configuration.gateway.http.selfTestPage,
                 "Serves the browser self-test page at /e2e."
-            ).environmentOnly().withoutEffect("The self-test page"),
+            ).environmentOnly(),
         ]
     }
 
