@@ -53,7 +53,7 @@ let package = Package(
         // Fixtures and tests.
         .executableTarget(name: "sluice-echo", dependencies: ["HTTP", "Engine", "Ring", "Wire", "Policy", "CSocket"], path: "Tests/EchoServer",
                           swiftSettings: dataPath),
-        .target(name: "Simulator", dependencies: ["Ring", "CRing", "Engine"], path: "Tests/Simulator", swiftSettings: dataPath),
+        .target(name: "Simulator", dependencies: ["Ring", "CRing", "Engine", "CTLS"], path: "Tests/Simulator", swiftSettings: dataPath),
         .testTarget(name: "WireTests", dependencies: ["Wire"]),
         .testTarget(name: "PolicyTests", dependencies: ["Policy", "Wire", "CCrypto"]),
         .testTarget(name: "EngineTests", dependencies: ["Engine", "Ring", "CRing", "CSocket"]),

@@ -19,6 +19,8 @@ struct ListenerPlan: Sendable {
     /// As bound.
     let address: ListenAddress
     var features: FeatureSet
+    /// What it encrypts with; nil serves plain text.
+    var security: ListenerSecurity?
     /// One listening descriptor per shard. They are the shards' once these were told.
     var descriptors: [Int32] = []
 
@@ -38,10 +40,15 @@ struct ListenerSet {
         let name: String
         let address: ListenAddress
         let features: FeatureSet
+        var tls: ListenerTLS?
     }
 
     private(set) var plans: [ListenerPlan] = []
     private var nextTag: UInt32 = 0
+    private let tickets: TLSTicketKeys?
+
+    /// An empty set; its TLS listeners share one set of ticket keys.
+    init(tickets: TLSTicketKeys? = nil) { self.tickets = tickets }
 
     /// What `opening` came to: the set that comes next, and how it differs.
     struct Change {
@@ -65,6 +72,7 @@ struct ListenerSet {
                     kept.kind = wanted.kind
                     kept.name = wanted.name
                     kept.features = wanted.features
+                    kept.security = try ListenerSecurity.make(wanted.tls, wanted.name, tickets, shards: shards, former: kept.security)
                     change.set.plans.append(kept)
                     continue
                 }
@@ -101,7 +109,7 @@ struct ListenerSet {
             if listener.serves(.sessions) { features.insert(.sessions) }
             if listener.serves(.tcp) { features.insert(.tcp) }
             if listener.serves(.demo), configuration.demo.enabled { features.insert(.demo) }
-            return Wanted(kind: .gateway, name: listener.name, address: listener.address, features: features)
+            return Wanted(kind: .gateway, name: listener.name, address: listener.address, features: features, tls: listener.tls)
         }
         if let address = configuration.admin.address {
             wanted.append(Wanted(kind: .admin, name: "admin", address: address, features: [.admin]))
@@ -117,6 +125,7 @@ struct ListenerSet {
         guard var socketAddress = SocketAddress(address.host, port: address.port) else {
             throw StartError(description: "listener `\(name)`: `\(address.host)` is not a numeric IPv4 or IPv6 address")
         }
+        let security = try ListenerSecurity.make(wanted.tls, name, tickets, shards: shards, former: nil)
         // Sockets that share a port would also share it with another process of the same user: a first socket that does
         // not share tells whether the port is free.
         // A port that is ours already, on another address, needs no such test, and would not pass it.
@@ -134,7 +143,8 @@ struct ListenerSet {
             throw error
         }
         return ListenerPlan(tag: tag, kind: wanted.kind, name: name, configured: address,
-                            address: ListenAddress(host: address.host, port: port), features: wanted.features, descriptors: descriptors)
+                            address: ListenAddress(host: address.host, port: port), features: wanted.features, security: security,
+                            descriptors: descriptors)
     }
 
     private static func listen(_ socketAddress: inout SocketAddress, _ backlog: Int, share: Bool, _ name: String,

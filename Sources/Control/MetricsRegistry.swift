@@ -162,10 +162,11 @@ final class MetricsRegistry: Sendable {
 
     private func engine(_ page: inout MetricsPage, _ shards: [ShardMetrics]) {
         for counter in Statistics.Counter.allCases where !Self.bufferGauges.contains(where: { $0.counter == counter }) {
-            let isGauge = counter == .slotsUsed
+            let isGauge = counter == .slotsUsed || counter == .tlsStreams
             let name = "sluice_shard_\(Self.snakeCase("\(counter)"))" + (isGauge ? "" : "_total")
             page.family(name, isGauge ? "gauge" : "counter",
-                        isGauge ? "Streams open, clients' and targets'" : "Engine events: \(Self.words("\(counter)"))")
+                        counter == .slotsUsed ? "Streams open, clients' and targets'" : isGauge ? "Streams that speak TLS"
+                            : "Engine events: \(Self.words("\(counter)"))")
             for shard in shards { page.sample(name, "shard=\"\(shard.index)\"", shard.statistics.read(counter)) }
         }
         for (name, help) in [

@@ -53,7 +53,8 @@ final class ServerProcess {
     /// What is in force, and the sockets it listens on.
     var loaded: LoadedConfiguration
     var snapshot: ServerSnapshot
-    var listeners = ListenerSet()
+    var listeners: ListenerSet
+    private var tickets: TicketRotation
     private(set) var threads: [ShardThread] = []
     /// The configuration the process started with: what only a restart changes is still as it says.
     let started: LoadedConfiguration
@@ -68,6 +69,8 @@ final class ServerProcess {
         self.loaded = loaded
         started = loaded
         watch = FileWatch(loaded.filesRead)
+        tickets = try TicketRotation()
+        listeners = ListenerSet(tickets: tickets.keys)
         guard signals_block() == 0 else { throw StartError(description: "signals cannot be blocked") }
         let count = Doctor.shardCount(loaded.configuration.shards)
         listeners = try listeners.opening(loaded.configuration, shards: count).set
@@ -110,13 +113,14 @@ final class ServerProcess {
             }
             if watch.look() { reload(.file) }
             if answerCommands() { return drain() }
+            tickets.look()
         }
     }
 
     func logListening(_ plan: ListenerPlan) {
         logger.log(.info, "listening", [
             "name": .text(plan.name), "host": .text(plan.address.host), "port": .number(Int(plan.address.port)),
-            "scheme": .text("http"), "shards": .number(threads.count),
+            "scheme": .text(plan.security == nil ? "http" : "https"), "shards": .number(threads.count),
         ])
     }
 

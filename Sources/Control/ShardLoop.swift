@@ -122,7 +122,12 @@ final class ShardLoop {
         guard !draining else { return }
         for plan in former where !plans.contains(where: { $0.tag == plan.tag }) { shard.closeListener(tag: plan.tag) }
         for plan in plans where !former.contains(where: { $0.tag == plan.tag }) {
-            shard.listen(plan.descriptors[shard.index], owner: plan.owner, tag: plan.tag)
+            shard.listen(
+                plan.descriptors[shard.index], owner: plan.owner, tag: plan.tag, tls: plan.security?.contexts[shard.index])
+        }
+        for plan in plans {
+            guard let old = former.first(where: { $0.tag == plan.tag }), old.security !== plan.security else { continue }
+            shard.replaceTLS(tag: plan.tag, with: plan.security?.contexts[shard.index])
         }
     }
 
@@ -340,6 +345,7 @@ final class ShardLoop {
         guard !draining else { return }
         draining = true
         gateway.draining = true
+        shard.hurryHandshakes(milliseconds: ServerLimits().drainingHeadMilliseconds)
         http.drain()
         demo.drain()
         bridge.drain(graceMilliseconds: graceMilliseconds)

@@ -40,6 +40,7 @@ struct BufferRecord {
     var payloadBytes: UInt32  // framed only
     var pieceBytes: UInt16  // 0: plain
     var holder: BufferHolder
+    var isEncrypted = false  // a secure stream's ciphertext, on its way in or out
 
     /// Bytes of a piece's header.
     static let headerBytes: UInt32 = 4
@@ -50,16 +51,17 @@ struct BufferRecord {
 ///
 /// ```
 /// base + number × stride
-/// ┌──────────────┬──────────────────────────────┬────────────┐
-/// │ headroom 64  │ payload (capacity)           │ tailroom 32│
-/// └──────────────┴──────────────────────────────┴────────────┘
-///                ▲ registered with the kernel
+/// ┌─────────────┬──────────────┬──────────────────────────────┬────────────┐
+/// │ record room │ headroom 64  │ payload (capacity)           │ tailroom 32│
+/// └─────────────┴──────────────┴──────────────────────────────┴────────────┘
+///                              ▲ registered with the kernel
 /// ```
 /// The kernel takes buffers in ring order, so everything that is offered gets touched. Only as many as are likely to
 /// be filled are offered; behind them the stack hands out the most recently used, which is still in the cache.
 struct BufferClassPool {
     let base: UnsafeMutableRawPointer
     let stride: Int
+    let front: Int  // record room and headroom
     let capacity: UInt32
     let count: Int
     let records: UnsafeMutablePointer<BufferRecord>
@@ -76,7 +78,8 @@ struct BufferClassPool {
     /// Maps the class's memory and hands its ring to the kernel. `entries` is a power of two.
     init(bufferClass: BufferClass, payloadBytes: Int, count: Int, entries: Int, reserve: Int, ring owner: Ring) throws(EngineError) {
         precondition(count <= 1 << 16 && entries & (entries - 1) == 0)
-        let raw = EngineLimits.headroomBytes + payloadBytes + EngineLimits.tailroomBytes
+        front = EngineLimits.headroomBytes + (bufferClass == .small ? EngineLimits.recordRoomSmall : EngineLimits.recordRoomBulk)
+        let raw = front + payloadBytes + EngineLimits.tailroomBytes
         stride = (raw + 63) & ~63
         capacity = UInt32(payloadBytes)
         self.count = count
@@ -109,7 +112,7 @@ struct BufferClassPool {
 
     /// Address of the first payload byte.
     @inline(__always)
-    func payload(_ number: Int) -> UnsafeMutableRawPointer { base + (number &* stride &+ EngineLimits.headroomBytes) }
+    func payload(_ number: Int) -> UnsafeMutableRawPointer { base + (number &* stride &+ front) }
 
     @inline(__always)
     mutating func take(for holder: BufferHolder) -> Int {

@@ -18,6 +18,10 @@ public enum EngineLimits {
     /// Room in front of every payload: the largest frame header any feature writes (14 for WebSocket, 28 plus control
     /// data for datagrams), kept to one cache line.
     public static let headroomBytes = 64
+    /// Room in front of a small buffer's headroom for what TLS adds: with it and the headroom three records of one packet.
+    public static let recordRoomSmall = 64
+    /// And of a bulk buffer: 47 records of one packet while a stream is fresh and 28 full ones add 2,200 bytes.
+    public static let recordRoomBulk = 4096
     /// Room behind every payload: the largest trailer (a TLS record's tag and padding).
     public static let tailroomBytes = 32
     /// Small buffers offered to the kernel at first; doubled when it ran out, because unused offers cost cache misses.
@@ -48,6 +52,29 @@ public enum EngineLimits {
     public static let fullReadsToGrow: UInt8 = 2
     /// Reads in a row that a small buffer would have held, after which it is no longer.
     public static let smallReadsToShrink: UInt8 = 8
+
+    /// Payload of a TLS record while a stream is fresh: with what TLS and TCP add it fits one packet of 1,500 bytes.
+    public static let recordBytesFresh = 1400
+    /// Payload of a full record (RFC 8446 section 5.1).
+    public static let recordBytesMaximum = 16384
+    /// So much is sent in short records: what TCP's window grows to in about four round trips.
+    public static let recordFreshBytes: UInt32 = 64 * 1024
+    /// After such a pause a stream is fresh again: TCP's own window has shrunk (RFC 5681 section 4.1).
+    public static let recordIdleMilliseconds: UInt64 = 1000
+    /// Time one turn spends on handshakes: as much as a quarter of a millisecond more for a message that waits behind them.
+    public static let handshakeNanosecondsPerTurn: UInt64 = 250_000
+    /// Handshake steps of one turn, however fast: bounds the output of one turn.
+    public static let handshakeStepsPerTurn = 64
+    /// A peer's time from accept to the end of its handshake.
+    public static let handshakeMilliseconds: UInt64 = 10_000
+    /// How long an alert may take to be read.
+    public static let alertMilliseconds: UInt64 = 1000
+    /// Age at which ticket keys are replaced.
+    public static let ticketKeySeconds = 3600
+    /// Older ticket keys that are still accepted.
+    public static let ticketKeysAccepted: UInt32 = 6
+    /// How long a ticket may be used: as long as its key is accepted for certain.
+    public static let ticketSeconds = UInt32(ticketKeySeconds) * ticketKeysAccepted
 
     /// Pause after accept failed for want of descriptors, unless one is closed first.
     public static let acceptRetryMilliseconds: UInt32 = 100

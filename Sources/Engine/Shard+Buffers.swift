@@ -13,6 +13,12 @@ extension Shard {
         buffer.bufferClass == .small ? Int(state.pointee.small.capacity) : Int(state.pointee.bulk.capacity)
     }
 
+    /// Bytes in front of the headroom that TLS records of this buffer may take.
+    @inline(__always)
+    func recordRoom(_ buffer: BufferIndex) -> Int {
+        buffer.bufferClass == .small ? EngineLimits.recordRoomSmall : EngineLimits.recordRoomBulk
+    }
+
     @inline(__always)
     func record(_ buffer: BufferIndex) -> UnsafeMutablePointer<BufferRecord> {
         (buffer.bufferClass == .small ? state.pointee.small.records : state.pointee.bulk.records) + buffer.number

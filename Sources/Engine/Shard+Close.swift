@@ -11,6 +11,7 @@ extension Shard {
         let stream = state.pointee.slots + Int(slot.raw)
         precondition(stream.pointee.flags.contains(.used))
         if stream.pointee.flags.contains(.closing) { return }
+        if stream.pointee.flags.contains(.secure), closeSecure(slot) { return }
         stream.pointee.flags.insert(.closing)
         stream.pointee.flags.remove(.receiveWanted)
         stream.pointee.owner = Owner.engine.raw
@@ -35,7 +36,7 @@ extension Shard {
             stream.pointee.flags.insert(.reportsClose)
             stream.pointee.closeOwner = stream.pointee.owner
         }
-        if stream.pointee.flags.contains(.failed) { return close(slot) }
+        if !stream.pointee.flags.isDisjoint(with: [.failed, .handshaking]) { return close(slot) }
         stream.pointee.owner = Owner.engine.raw
         stream.pointee.flags.insert(.lingering)
         stream.pointee.lingerMilliseconds = UInt16(min(drainMilliseconds, UInt64(UInt16.max)))

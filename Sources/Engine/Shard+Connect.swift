@@ -1,4 +1,5 @@
 import CRing
+import CTLS
 import Glibc
 import Ring
 
@@ -9,16 +10,19 @@ struct ListenerState {
     var tag: UInt32
     var armed: Bool
     var closing: Bool
+    var tls: OpaquePointer?  // a reference to a server context
 }
 
 extension Shard {
     /// Accepts from a listening descriptor, for which `accepted` events go to `owner` with `tag` as detail. The shard
-    /// owns the descriptor from now on.
-    public func listen(_ descriptor: Int32, owner: Owner, tag: UInt32) {
+    /// owns the descriptor from now on. With `tls` the streams are encrypted, and accepted when their handshake is complete.
+    public func listen(_ descriptor: Int32, owner: Owner, tag: UInt32, tls: TLSServerContext? = nil) {
         // The place of a listener that is closed is free: nothing of it is with the kernel.
         let number = (0..<state.pointee.listenerCount).first { state.pointee.listeners[$0].descriptor < 0 } ?? state.pointee.listenerCount
         precondition(number < EngineLimits.listenersMaximum)
-        state.pointee.listeners[number] = ListenerState(descriptor: descriptor, owner: owner.raw, tag: tag, armed: false, closing: false)
+        if let tls { tls_context_retain(tls.raw) }
+        state.pointee.listeners[number] = ListenerState(
+            descriptor: descriptor, owner: owner.raw, tag: tag, armed: false, closing: false, tls: tls?.raw)
         if number == state.pointee.listenerCount { state.pointee.listenerCount &+= 1 }
         armAccept(number)
     }
@@ -52,6 +56,13 @@ extension Shard {
     private func forgetListener(_ number: Int) {
         ring_close_descriptor(state.pointee.ring.pointer, state.pointee.listeners[number].descriptor)
         state.pointee.listeners[number].descriptor = -1
+        dropListenerTLS(number)
+    }
+
+    /// Drops the listener's reference to its context.
+    func dropListenerTLS(_ number: Int) {
+        if let context = state.pointee.listeners[number].tls { tls_context_release(context) }
+        state.pointee.listeners[number].tls = nil
     }
 
     /// Whether every listener is closed.
@@ -93,6 +104,10 @@ extension Shard {
         let address = state.pointee.addresses + Int(slot.raw)
         address.pointee.address = SocketAddress()
         _ = ring_peer_address(state.pointee.ring.pointer, completion.result, &address.pointee.address.storage)
+        if let context = listener.tls {
+            beginSecure(slot, context: context, tag: listener.tag)
+            return false
+        }
         fill(&event, .accepted, slot)
         event.detail = listener.tag
         return true
@@ -156,6 +171,10 @@ extension Shard {
             state.pointee.statistics.add(.connectFailed)
             return fail(slot, -result, &event)
         }
+        if record.pointee.flags.contains(.secure) {
+            planWork(slot)
+            return false
+        }
         if record.pointee.queuedBuffers > 0 || record.pointee.flags.contains(.finishWanted) { markDirty(slot) }
         if record.pointee.flags.contains(.receiveWanted) { armReceive(slot) }
         if record.pointee.owner == Owner.engine.raw { return false }
@@ -167,6 +186,10 @@ extension Shard {
     func fail(_ slot: SlotIndex, _ error: Int32, _ event: inout Event) -> Bool {
         let record = state.pointee.slots + Int(slot.raw)
         if record.pointee.flags.contains(.failed) { return false }
+        if record.pointee.flags.contains(.handshaking), isServer(slot) {
+            handshakeLost(slot)
+            return false
+        }
         record.pointee.flags.insert(.failed)
         if record.pointee.owner == Owner.engine.raw {
             close(slot)

@@ -20,6 +20,7 @@ extension Shard {
         let record = state.pointee.slots + Int(slot.raw)
         if record.pointee.flags.contains(.receiveWanted) { return }
         record.pointee.flags.insert(.receiveWanted)
+        if record.pointee.flags.contains(.secure) { planWork(slot) }
         if !record.pointee.flags.contains(.connecting) { armReceive(slot) }
     }
 
@@ -62,14 +63,16 @@ extension Shard {
 
     func armReceive(_ slot: SlotIndex) {
         let record = state.pointee.slots + Int(slot.raw)
-        let blocked: Slot.Flags = [.receiveArmed, .receiveEnded, .closing, .failed, .starved, .connecting]
-        guard record.pointee.flags.isDisjoint(with: blocked), record.pointee.flags.contains(.receiveWanted) else { return }
+        let blocked: Slot.Flags = [.receiveArmed, .receiveEnded, .closing, .failed, .starved, .connecting, .secureHeld]
+        guard record.pointee.flags.isDisjoint(with: blocked), !record.pointee.flags.isDisjoint(with: [.receiveWanted, .handshaking])
+        else { return }
         let bulk = record.pointee.flags.contains(.bulk)
         record.pointee.flags.insert(.receiveArmed)
         record.pointee.inFlight &+= 1
         // When the pool runs low a stream gets one buffer at a time: a multishot receive would hand it up to 32 a turn
         // before anybody could pause it.
-        let multishot = bulk || state.pointee.small.freeCount > state.pointee.small.count &>> 1
+        let free = state.pointee.small.freeCount > state.pointee.small.count &>> 1
+        let multishot = bulk || (free && !record.pointee.flags.contains(.handshaking))
         record.pointee.flags.subtract([.receiveMultishot, .receiveBulk])
         if bulk {
             state.pointee.bulkArmed &+= 1
@@ -108,6 +111,10 @@ extension Shard {
         state.pointee.statistics.add(.receivedBytes, UInt64(count))
         adapt(slot, count, bulk)
         if !more { armLater(slot) }
+        if record.pointee.flags.contains(.secure) {
+            secureReceived(slot, buffer, count)
+            return false
+        }
         fill(&event, .received, slot)
         event.buffer = buffer
         event.count = count
@@ -181,6 +188,10 @@ extension Shard {
                 lingerEnded(slot)
                 return false
             }
+            if record.pointee.flags.contains(.secure) {
+                secureEnded(slot, 0)
+                return false
+            }
             fill(&event, .ended, slot)
             return true
         case ENOBUFS:
@@ -190,6 +201,10 @@ extension Shard {
             armReceive(slot)
             return false
         default:
+            if record.pointee.flags.contains(.secure), record.pointee.owner != Owner.engine.raw {
+                secureEnded(slot, -completion.result)
+                return false
+            }
             return fail(slot, -completion.result, &event)
         }
     }

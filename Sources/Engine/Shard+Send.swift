@@ -153,9 +153,11 @@ extension Shard {
     private func flush(_ slot: SlotIndex, _ stream: UnsafeMutablePointer<Slot>) {
         if !stream.pointee.flags.isDisjoint(with: [.sendInFlight, .connecting, .closing, .failed]) { return }
         if stream.pointee.queuedBuffers == 0 {
+            if stream.pointee.flags.contains(.secure), mustSayClose(slot) { return }
             if stream.pointee.flags.contains(.finishWanted), !stream.pointee.flags.contains(.finished) { submitFinish(slot) }
             return
         }
+        if stream.pointee.flags.contains(.secure), !flushSecure(slot, stream) { return }
         // A vectored send needs a place for its vector; without one it waits for the next turn.
         if needsVector(stream), !hasVectorPlace() { return markDirty(slot) }
         submitSend(slot, stream)
@@ -183,7 +185,7 @@ extension Shard {
     }
 
     @inline(__always)
-    private func submitSend(_ slot: SlotIndex, _ stream: UnsafeMutablePointer<Slot>) {
+    func submitSend(_ slot: SlotIndex, _ stream: UnsafeMutablePointer<Slot>, alone: Bool = false) {
         let waiting = stream.pointee.flags.contains(.sendWaiting)
         var flags = Int32(MSG_NOSIGNAL) | Int32(MSG_WAITALL)
         if !waiting { flags |= Int32(MSG_DONTWAIT) }
@@ -192,10 +194,10 @@ extension Shard {
         if waiting { state.pointee.statistics.add(.sendsWaiting) }
         let head = BufferIndex(stream.pointee.queueHead)
         let entry: UnsafeMutablePointer<io_uring_sqe>
-        if !needsVector(stream) {
+        if alone || !needsVector(stream) {
             let part = record(head).pointee
             stream.pointee.sendingBuffers = 1
-            let address = bytes(head) - EngineLimits.headroomBytes + Int(part.start)
+            let address = bytes(head) - EngineLimits.headroomBytes + Int(Int32(bitPattern: part.start))
             entry = state.pointee.ring.entry()
             ring_prepare_send(entry, stream.pointee.descriptor, address, part.count, flags, token(.send, slot))
         } else {
@@ -276,7 +278,7 @@ extension Shard {
             let base = bytes(buffer) - EngineLimits.headroomBytes
             if entry.pieceBytes == 0 {
                 if parts == EngineLimits.vectorParts { break }
-                vector[parts] = iovec(iov_base: base + Int(entry.start), iov_len: Int(entry.count))
+                vector[parts] = iovec(iov_base: base + Int(Int32(bitPattern: entry.start)), iov_len: Int(entry.count))
                 parts &+= 1
             } else {
                 // Whole or not at all: a queue's first buffer always fits.

@@ -25,6 +25,7 @@ extension Shard {
         state.pointee.completionsCounted = completions
         if result < 0 { enterFailed(result) }
         if state.pointee.silentCount > 0 { retireSilentSends() }
+        if !state.pointee.secureLater.isEmpty || state.pointee.handshakeSteps > 0 { resumeSecureWork() }
         // A kernel short of memory leaves entries behind, which still point at their vectors.
         if state.pointee.ring.unconsumed == 0 { state.pointee.vectorsUsed = 0 }
         let now = ring_now_nanoseconds(state.pointee.ring.pointer)
@@ -55,6 +56,7 @@ extension Shard {
         }
         // Output that found no place for its vector, or a stream whose silent send is now known to have succeeded.
         if state.pointee.dirty != SlotIndex.none.raw { milliseconds = 0 }
+        if !state.pointee.secureLater.isEmpty || !state.pointee.secureWork.isEmpty { milliseconds = 0 }
         if state.pointee.inboxPending || state.pointee.resolver.pointee.hasFinished { milliseconds = 0 }
         return milliseconds &* 1_000_000
     }
@@ -71,6 +73,7 @@ extension Shard {
 
     @inline(never)
     private func nextWithoutCompletion(_ event: inout Event) -> Bool {
+        if !state.pointee.secureWork.isEmpty, nextSecure(&event) { return true }
         if state.pointee.lateDrainedCount > 0, nextLateDrained(&event) { return true }
         while let timer = state.pointee.timers.takeDue() {
             state.pointee.statistics.add(.timersFired)
@@ -111,6 +114,10 @@ extension Shard {
         guard record.pointee.flags.contains(.used), !record.pointee.flags.contains(.closing) else { return false }
         if record.pointee.owner == Owner.engine.raw {
             lingerTimePassed(slot)
+            return false
+        }
+        if record.pointee.flags.contains(.handshaking), isServer(slot) {
+            handshakeTimePassed(slot)
             return false
         }
         fill(&event, .timer, slot)

@@ -84,6 +84,12 @@ struct ShardState {
     var listenerCount = 0
     let resolver: UnsafeMutablePointer<Resolver>
     var acceptPaused = false
+    let secure: UnsafeMutablePointer<SecureSlot>  // touched only for streams that speak TLS
+    var secureWork = SecureList(number: 1)
+    var secureLater = SecureList(number: 2)
+    var handshakeSteps = 0  // of this turn
+    let handshakeStepsPerTurn: Int
+    var handshakesSince: UInt64 = 0
 }
 
 /// How large a shard is.
@@ -94,6 +100,8 @@ public struct ShardSizes: Sendable {
     public var smallBuffers = 32768
     /// Bulk buffers: 448 KiB each, likewise. When all are with streams, further bulk streams read into small ones.
     public var bulkBuffers = 128
+    /// TLS handshake steps of one turn, however fast.
+    public var handshakeStepsPerTurn = EngineLimits.handshakeStepsPerTurn
     /// The defaults.
     public init() {}
 }
@@ -121,6 +129,7 @@ extension Shard {
             let timers = TimerWheel(capacity: sizes.slots + ShardTimer.allCases.count),
             let silentMemory = memory_map(sizes.slots * MemoryLayout<UInt32>.stride),
             let rearmMemory = memory_map(sizes.slots * MemoryLayout<UInt32>.stride),
+            let secureMemory = memory_map(sizes.slots * MemoryLayout<SecureSlot>.stride),
             let lateMemory = memory_map(sizes.slots * MemoryLayout<UInt32>.stride)
         else { throw .outOfMemory("\(sizes.slots) slots") }
         let wake = wake_open()
@@ -139,7 +148,9 @@ extension Shard {
                 headers: .allocate(capacity: vectorCount),
                 vectors: .allocate(capacity: vectorCount * EngineLimits.vectorParts), statistics: Statistics(),
                 inbox: Inbox(wake: wake, capacity: EngineLimits.inboxMessages),
-                listeners: .allocate(capacity: EngineLimits.listenersMaximum), resolver: .allocate(capacity: 1)))
+                listeners: .allocate(capacity: EngineLimits.listenersMaximum), resolver: .allocate(capacity: 1),
+                secure: secureMemory.bindMemory(to: SecureSlot.self, capacity: sizes.slots),
+                handshakeStepsPerTurn: sizes.handshakeStepsPerTurn))
         state.pointee.nowNanoseconds = started
         state.pointee.small.offeredTarget = min(EngineLimits.smallBuffersOffered, state.pointee.small.offeredMaximum)
         state.pointee.small.refill()
@@ -158,10 +169,12 @@ extension Shard {
         memory_unmap(state.pointee.addresses, state.pointee.slotCapacity * MemoryLayout<SlotAddress>.stride)
         memory_unmap(state.pointee.silentSends, state.pointee.slotCapacity * MemoryLayout<UInt32>.stride)
         memory_unmap(state.pointee.lateDrained, state.pointee.slotCapacity * MemoryLayout<UInt32>.stride)
+        memory_unmap(state.pointee.secure, state.pointee.slotCapacity * MemoryLayout<SecureSlot>.stride)
         memory_unmap(state.pointee.rearm, state.pointee.slotCapacity * MemoryLayout<UInt32>.stride)
         state.pointee.timers.unmap()
         state.pointee.headers.deallocate()
         state.pointee.vectors.deallocate()
+        for number in 0..<state.pointee.listenerCount { dropListenerTLS(number) }
         state.pointee.listeners.deallocate()
         state.pointee.resolver.deallocate()
         state.deinitialize(count: 1)

@@ -50,6 +50,9 @@ struct Slot {
         static let reportsClose = Flags(rawValue: 1 << 23)
         static let datagram = Flags(rawValue: 1 << 28)  // a connected datagram socket: a send is one buffer
         static let sendReported = Flags(rawValue: 1 << 21)  // a completion of the send waits to be read
+        static let secure = Flags(rawValue: 1 << 24)  // has an entry in the table of TLS sessions
+        static let handshaking = Flags(rawValue: 1 << 25)
+        static let secureHeld = Flags(rawValue: 1 << 26)  // not read: ciphertext waits for a turn with time, or for buffers
     }
 
     var descriptor: Int32  // 4

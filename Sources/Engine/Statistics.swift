@@ -13,6 +13,8 @@ public struct Statistics {
         case slotsUsed, buffersSmallUsed, buffersBulkUsed, buffersSmallPeak, buffersBulkPeak, buffersSmallOffered, buffersBulkOffered
         case lookups, lookupsFailed, lookupsRefused
         case inboxMessages, timersFired
+        case tlsStreams, tlsHandshakes, tlsHandshakesFailed, tlsHandshakeTimeouts, tlsHandshakesDeferred
+        case tlsVersion12, tlsVersion13, tlsResumed, tlsTruncated
     }
 
     let words: UnsafeMutablePointer<UInt64>

@@ -322,7 +322,8 @@ public struct HTTPServer {
         return RequestView(
             head: UnsafePointer(state.pointee.head),
             bytes: input, body: UnsafeRawBufferPointer(rebasing: input[bodyStart..<bodyEnd]),
-            peer: shard.peerAddress(connection.slot), listener: connection.listener)
+            peer: shard.peerAddress(connection.slot), listener: connection.listener,
+            isSecure: shard.isSecure(connection.slot))
     }
 
     /// The stream of a connection.

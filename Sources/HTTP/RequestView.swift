@@ -13,6 +13,8 @@ public struct RequestView {
     public let peer: SocketAddress
     /// Number of the listener the connection came in on.
     public let listener: UInt32
+    /// Whether it came over TLS that ends here.
+    public let isSecure: Bool
 
     /// The bytes of a range as a string; invalid UTF-8 becomes U+FFFD.
     public func string(_ range: Range<Int>) -> String { String(decoding: bytes[range], as: UTF8.self) }

@@ -151,7 +151,7 @@ public final class SessionGateway {
 
     private func isSecure(_ request: RequestView) -> Bool {
         ClientAddress.isSecure(
-            connectionIsTLS: false, forwardedProto: request.first(.xForwardedProto), trustProxy: settings.http.trustProxy)
+            connectionIsTLS: request.isSecure, forwardedProto: request.first(.xForwardedProto), trustProxy: settings.http.trustProxy)
     }
 
     private func postSession(_ request: RequestView, _ origin: Origin?) -> Response {

@@ -145,7 +145,7 @@ private struct Run {
         }
     }
 
-    @Test func certificatesAreCheckedAndTLSIsStillRefused() throws {
+    @Test func certificatesAreChecked() throws {
         let certificate = TemporaryFile("no certificate", name: "tls.crt")
         let key = TemporaryFile("no key", name: "tls.key")
         let environment = ["TLS_ENABLED": "1", "TLS_CERT_PATH": certificate.path, "TLS_KEY_PATH": key.path]
@@ -167,10 +167,9 @@ private struct Run {
         openssl.waitUntilExit()
         #expect(openssl.terminationStatus == 0)
         let sound = Run(["serve"], environment: environment)
-        #expect(sound.status == 1 && sound.served.isEmpty)
-        #expect(
-            sound.errors == "sluice: Invalid configuration: environment: TLS listeners are not available in this version; "
-                + "end TLS in front of Sluice and remove this setting\n")
+        #expect(sound.errors == "" && sound.served.count == 1)
+        #expect(sound.served.first?.gateway.http.publicBaseURL == "https://localhost:8080")
+        #expect(sound.served.first?.listeners[0].tls?.certificates.first?.certificatePath == certificate.path)
     }
 
     /// The built program, beside the tests.

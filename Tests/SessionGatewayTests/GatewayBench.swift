@@ -13,6 +13,8 @@ final class GatewayBench {
     /// Seconds of the gateway's clock.
     let clock: TestClock
     let settings: GatewaySettings
+    /// Whether requests come over TLS.
+    var isSecure = false
 
     /// A clock that stands until it is moved.
     final class TestClock: Sendable {
@@ -96,7 +98,9 @@ final class GatewayBench {
             var isComplete = false
             if case .complete = outcome { isComplete = true }
             let content = UnsafeRawBufferPointer(rebasing: raw[head.utf8.count...])
-            return try use(RequestView(head: UnsafePointer(parsed), bytes: raw, body: content, peer: address, listener: 0), isComplete)
+            let view = RequestView(
+                head: UnsafePointer(parsed), bytes: raw, body: content, peer: address, listener: 0, isSecure: isSecure)
+            return try use(view, isComplete)
         }
     }
 }

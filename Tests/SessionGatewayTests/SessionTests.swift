@@ -60,6 +60,17 @@ import Testing
         }
     }
 
+    @Test func secureFollowsTheConnection() throws {
+        let bench = GatewayBench()
+        for isSecure in [false, true] {
+            bench.isSecure = isSecure
+            for method in ["POST", "GET"] {
+                let cookie = try #require(try bench.send(method, "/session").value("Set-Cookie"))
+                #expect(cookie.hasSuffix("; Secure") == isSecure, "\(method)")
+            }
+        }
+    }
+
     private func identifier(_ response: Response, _ bench: GatewayBench) throws -> String {
         let cookie = try #require(response.value("Set-Cookie"))
         let token = String(try #require(cookie.split(separator: ";").first).dropFirst("aero_session=".count))

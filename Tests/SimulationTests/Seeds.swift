@@ -5,6 +5,8 @@ enum Seeds {
     /// - 352, 366: the wait slept over the completion of a send whose buffer a starved stream waited for.
     /// - 176: a silent send that reported into an overflowing queue was counted a second time later.
     static let forwarder: [UInt64] = [161, 176, 352, 366]
+    /// Of the forwarder between streams that speak TLS.
+    static let secureForwarder: [UInt64] = []
     /// Of `/tcp`.
     /// - 7364, 9067: a send that waits for everything hid its progress, and a slow target's stream was ended in the middle.
     /// - 10810, 12226: a client's Close was echoed, then its last bytes went over the cap, and a second Close followed.

@@ -11,6 +11,7 @@ extension SimulatedKernel {
 
     func actPeer(_ socket: SimulatedSocket) {
         socket.peerPlanned = false
+        socket.layer?.pump(socket, self)
         guard let peer = socket.peer, let delay = peer.act(socket, self), !socket.peerPlanned else { return }
         socket.peerPlanned = true
         heap.insert(at: nanoseconds + max(delay, 1), .act(socket))
@@ -18,6 +19,10 @@ extension SimulatedKernel {
 
     /// Writes as much as the engine's receive buffer has room for; -1 when the connection is lost.
     public func remoteWrite(_ socket: SimulatedSocket, _ bytes: UnsafeRawPointer, _ count: Int) -> Int {
+        socket.layer?.write(socket, self, bytes, count) ?? rawWrite(socket, bytes, count)
+    }
+
+    func rawWrite(_ socket: SimulatedSocket, _ bytes: UnsafeRawPointer, _ count: Int) -> Int {
         if socket.broken || socket.released || socket.remoteFinished { return -1 }
         let written = socket.incoming.write(bytes, count)
         if written > 0 {
@@ -41,6 +46,10 @@ extension SimulatedKernel {
 
     /// Reads what the engine sent.
     public func remoteRead(_ socket: SimulatedSocket, _ into: UnsafeMutableRawPointer, _ capacity: Int) -> RemoteRead {
+        socket.layer?.read(socket, self, into, capacity) ?? rawRead(socket, into, capacity)
+    }
+
+    func rawRead(_ socket: SimulatedSocket, _ into: UnsafeMutableRawPointer, _ capacity: Int) -> RemoteRead {
         let count = socket.outgoing.read(into, capacity)
         if count > 0 {
             trace.add(.read, at: nanoseconds, socket.identifier, count)
@@ -53,6 +62,10 @@ extension SimulatedKernel {
 
     /// Sends FIN.
     public func remoteFinish(_ socket: SimulatedSocket) {
+        if let layer = socket.layer { layer.finish(socket, self, closes: false) } else { rawFinish(socket) }
+    }
+
+    func rawFinish(_ socket: SimulatedSocket) {
         guard !socket.remoteFinished else { return }
         trace.add(.finish, at: nanoseconds, socket.identifier, 1)
         socket.remoteFinished = true
@@ -73,8 +86,12 @@ extension SimulatedKernel {
 
     /// close(2) at the remote end: a FIN, or a reset when bytes of the engine's were not read.
     public func remoteClose(_ socket: SimulatedSocket) {
+        if let layer = socket.layer { layer.finish(socket, self, closes: true) } else { rawClose(socket) }
+    }
+
+    func rawClose(_ socket: SimulatedSocket) {
         if socket.outgoing.count > 0 { return remoteReset(socket) }
-        remoteFinish(socket)
+        rawFinish(socket)
         socket.remoteGone = true
     }
 }

@@ -74,6 +74,7 @@ extension SimulatedKernel {
         case .accept(let peer):
             socket.connected = true
             socket.peer = peer
+            socket.layer = dialledLayer()
             wakePeer(socket)
             finish(request, 0)
         case .fail(let error): finish(request, -error)

@@ -32,6 +32,8 @@ public final class SimulatedKernel {
     public var descriptorLimit = 1024
     /// Decides what a connect to a port finds.
     public var dial: (UInt16) -> Dial = { _ in .fail(ECONNREFUSED) }
+    /// TLS of the peers that are dialled.
+    public var dialledLayer: () -> SecureLayer? = { nil }
     /// Sizes of the buffers of sockets made from now on.
     public var incomingBytes = 65536
     /// See `incomingBytes`.
@@ -87,6 +89,7 @@ public final class SimulatedKernel {
         requests = [:]
         heap.removeAll()
         dial = { _ in .fail(ECONNREFUSED) }
+        dialledLayer = { nil }
     }
 
     /// Descriptors that are open.

@@ -71,6 +71,8 @@ public final class SimulatedSocket {
     var error: Int32 = 0  // the next call takes it
     var broken = false  // reset or given up
     var peer: (any RemotePeer)?
+    /// TLS of the remote peer, set before it acts.
+    public var layer: SecureLayer?
     var peerPlanned = false
     var progressPlanned = false
     var requests: [SimulatedRequest] = []

@@ -61,7 +61,7 @@ extension ConfigurationFolding {
                     certificates: certificates.map {
                         ListenerTLS.Certificate(certificatePath: $0.certificatePath, keyPath: $0.keyPath)
                     })
-                refuseTLS(certificates, key: "listeners[\(index)].tls")
+                checkCertificates(certificates, key: "listeners[\(index)].tls")
             }
             if listeners.contains(where: { $0.name == listener.name }) {
                 fault("listeners", "two listeners are named `\(listener.name)`")
@@ -97,25 +97,16 @@ extension ConfigurationFolding {
         ]
     }
 
-    /// Says what is wrong with the files first, so that they are right when TLS arrives; then refuses all the same.
-    /// A listener that was meant to be encrypted must never answer in plain text.
-    private mutating func refuseTLS(_ certificates: [ListenerDraft.Certificate], key: String) {
+    /// Checks the files of a TLS listener, and has them watched: an exchanged certificate is a changed configuration.
+    private mutating func checkCertificates(_ certificates: [ListenerDraft.Certificate], key: String) {
         let source = key == "listeners[0].tls" && draft.tlsEnabled ? draft.sources["tls_enabled"] : draft.sources["listeners"]
-        var sound = true
         for certificate in certificates {
-            if certificate.certificatePath.isEmpty || certificate.keyPath.isEmpty {
-                sound = false  // said where it was read
-                continue
-            }
+            // What is missing was said where it was read.
+            if certificate.certificatePath.isEmpty || certificate.keyPath.isEmpty { continue }
+            filesRead += [certificate.certificatePath, certificate.keyPath]
             for problem in CertificatePair.problems(certificatePath: certificate.certificatePath, keyPath: certificate.keyPath) {
                 refuse(source, key, problem)
-                sound = false
             }
-        }
-        if sound {
-            refuse(
-                source, key, "TLS listeners are not available in this version; end TLS in front of Sluice and remove this setting"
-            )
         }
     }
 

@@ -242,9 +242,12 @@ struct ConfigurationSchema {
             .text("host", .text, "HOST", at: \.host, check: checkHost, "Address of the first listener.").environmentOnly(),
             .amount("port", .integer(0...65_535), "PORT", at: \.port, "Port of the first listener; 0 picks a free one.")
                 .environmentOnly(),
-            .flag("tls_enabled", .zeroOrOne, "TLS_ENABLED", at: \.tlsEnabled, "TLS on the first listener.").environmentOnly(),
-            .text("tls_cert_path", .text, "TLS_CERT_PATH", at: \.tlsCertificatePath, "PEM certificate chain.").environmentOnly(),
-            .text("tls_key_path", .text, "TLS_KEY_PATH", at: \.tlsKeyPath, "PEM private key.").environmentOnly(),
+            .flag("tls_enabled", .zeroOrOne, "TLS_ENABLED", at: \.tlsEnabled,
+                "TLS on the first listener: https and wss only.").environmentOnly(),
+            .text("tls_cert_path", .text, "TLS_CERT_PATH", at: \.tlsCertificatePath,
+                "PEM certificate chain, leaf first; exchanged files are taken without a restart.").environmentOnly(),
+            .text("tls_key_path", .text, "TLS_KEY_PATH", at: \.tlsKeyPath,
+                "PEM private key of the leaf, without a pass phrase.").environmentOnly(),
         ]
     }
 

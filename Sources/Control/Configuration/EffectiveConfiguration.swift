@@ -89,7 +89,7 @@ public enum ConfigurationReference {
         for key in schema.listenerKeys {
             lines.append("    - \(key.path): \(key.type.allowed). \(key.documentation)")
         }
-        lines.append("    - tls: { certificates: [{ cert: FILE, key: FILE }] }. Not available in this version; refused.")
+        lines.append("    - tls: { certificates: [{ cert: FILE, key: FILE }] }. The first answers unknown names.")
         for key in schema.keys where key.inFile {
             lines += ["", key.path]
             lines.append("    \(key.documentation)")

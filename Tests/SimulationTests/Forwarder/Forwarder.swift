@@ -34,6 +34,8 @@ struct Forwarder {
         var endsTogether = false
         /// How long a pair may be silent, in milliseconds.
         var idleMilliseconds: UInt64 = 120_000
+        /// Dial with TLS.
+        var tls: TLSClientContext?
     }
 
     static let owner = Owner(3)
@@ -95,7 +97,7 @@ struct Forwarder {
         shard.transfer(event.slot, to: Self.owner, context: UInt32(index))
         var error: Int32 = 0
         let address = SocketAddress(ipv4: (127, 0, 0, 1), port: UInt16(ForwarderWorld.targetPort + client))
-        let target = shard.connect(to: address, owner: Self.owner, context: UInt32(index + 1), error: &error)
+        let target = dial(address, UInt32(index + 1), &error)
         guard target != .none else {
             cut.insert(client)
             if error == 0 { complain("a refused connect names no error") }
@@ -104,6 +106,12 @@ struct Forwarder {
         sides[index + 1] = Side(slot: target, alive: true)
         shard.setTimer(event.slot, afterMilliseconds: habits.idleMilliseconds)
         if habits.early { shard.resumeReceive(event.slot) }
+    }
+
+    private func dial(_ address: SocketAddress, _ context: UInt32, _ error: inout Int32) -> SlotIndex {
+        guard let tls = habits.tls else { return shard.connect(to: address, owner: Self.owner, context: context, error: &error) }
+        return shard.connect(
+            to: address, owner: Self.owner, context: context, error: &error, tls: tls, serverName: SecureContexts.name)
     }
 
     private mutating func connected(_ index: Int) {

@@ -18,11 +18,14 @@ struct ForwarderWorld {
     var habits = Forwarder.Habits()
     var sizes = ShardSizes()
     let calm: Bool
+    let secure: Bool
     /// The shard's counters at the end of the run.
     var counted: [Statistics.Counter: UInt64] = [:]
 
-    init(seed: UInt64, trace: Trace) {
+    /// - Parameter secure: every connection speaks TLS.
+    init(seed: UInt64, trace: Trace, secure: Bool = false) {
         self.seed = seed
+        self.secure = secure
         var random = SimulatedRandom(seed: seed)
         calm = random.chance(150_000)
         let faults = calm ? FaultPlan() : FaultPlan(&random)
@@ -38,7 +41,20 @@ struct ForwarderWorld {
         habits.holds = random.chance(200_000) ? 50_000 : 0
         habits.cuts = random.chance(200_000) ? random.size(upTo: 20_000) : 0
         habits.endsTogether = random.chance(100_000)
+        if secure { makeSecure() }
         makePeers(&random)
+    }
+
+    private mutating func makeSecure() {
+        habits.tls = try? TLSClientContext(authoritiesPath: SecureContexts.authoritiesPath)
+        // A handshake holds a buffer of the peer's and needs one for its answer.
+        sizes.smallBuffers += 14
+        sizes.handshakeStepsPerTurn = 1 + kernel.random.below(4)
+        // What waits for a handshake must leave buffers for the handshake itself.
+        if sizes.smallBuffers < 256 { habits.early = false }
+        kernel.incomingBytes += 512
+        kernel.outgoingBytes += 512
+        kernel.dialledLayer = { SecureLayer(server: SecureContexts.server) }
     }
 
     private mutating func makePeers(_ random: inout SimulatedRandom) {
@@ -88,7 +104,8 @@ struct ForwarderWorld {
         let listener = kernel.openListener()
         planDials()
         planClients(listener, &random)
-        shard.listen(listener, owner: Forwarder.owner, tag: 9)
+        let context = secure ? try? TLSServerContext([SecureContexts.pair], tickets: nil) : nil
+        shard.listen(listener, owner: Forwarder.owner, tag: 9, tls: context)
         var forwarder = Forwarder(shard: shard, habits: habits)
         forwarder.checksPauses = kernel.faults.cancelRace == 0 && kernel.faults.partialSubmission == 0
         let (clients, targets) = (clients, targets)
@@ -97,6 +114,7 @@ struct ForwarderWorld {
         forwarder.socketOf = { _, _ in nil }
         kernel.runOut()
         failures += forwarder.broken + kernel.violations + checkBytes(forwarder)
+        if shard.statistics.read(.tlsStreams) != 0 { failures.append("a TLS session was not returned") }
         if shard.slotsUsed != 0 { failures.append("\(shard.slotsUsed) slots are still in use") }
         if shard.buffersHeld != 0 { failures.append("\(shard.buffersHeld) buffers were not returned") }
         if kernel.openDescriptors != 0 { failures.append("\(kernel.openDescriptors) descriptors are open") }
@@ -123,10 +141,12 @@ struct ForwarderWorld {
 
     private func planClients(_ listener: Int32, _ random: inout SimulatedRandom) {
         let kernel = kernel
+        let secure = secure
         for (number, peer) in clients.enumerated() {
             kernel.plan(afterNanoseconds: UInt64(random.size(upTo: 20_000_000))) { [unowned kernel] in
-                _ = kernel.connectClient(
+                let socket = kernel.connectClient(
                     to: listener, port: UInt16(Self.clientPort + number), backlogMaximum: 4096, peer: peer)
+                if secure { socket?.layer = SecureLayer(client: SecureContexts.client) }
             }
         }
     }
