@@ -108,6 +108,7 @@ struct ListenerSet {
             var features: FeatureSet = []
             if listener.serves(.sessions) { features.insert(.sessions) }
             if listener.serves(.tcp) { features.insert(.tcp) }
+            if listener.serves(.dns) { features.insert(.dns) }
             if listener.serves(.demo), configuration.demo.enabled { features.insert(.demo) }
             return Wanted(kind: .gateway, name: listener.name, address: listener.address, features: features, tls: listener.tls)
         }

@@ -1,3 +1,4 @@
+import DNS
 import Engine
 import Glibc
 import SessionGateway
@@ -11,16 +12,18 @@ struct ShardMetrics: Sendable {
     let bridge: BridgeCounters
     let requests: RequestMetrics
     let refusals: GatewayCounters
+    let dns: DNSMetrics
     let poolBytes: Int
     /// On the shard that talks to the store of several instances.
     var store: StoreMetrics?
 
-    init(index: Int, shard: Shard, bridge: BridgeCounters, gateway: SessionGateway) {
+    init(index: Int, shard: Shard, bridge: BridgeCounters, gateway: SessionGateway, dns: DNSMetrics) {
         self.index = index
         statistics = shard.statistics
         self.bridge = bridge
         requests = gateway.metrics
         refusals = gateway.counters
+        self.dns = dns
         poolBytes = shard.poolBytes
     }
 }
@@ -30,6 +33,7 @@ final class MetricsRegistry: Sendable {
     private let shards = Mutex<[ShardMetrics]>([])
     private let logRings = Mutex<[(name: String, ring: LogRing)]>([])
     private let build = Mutex((version: "", revision: ""))
+    private let dns = Mutex<DNSShared?>(nil)
     private let startSeconds: Double
     /// How reloads went.
     let reloads = ReloadRecord()
@@ -56,6 +60,9 @@ final class MetricsRegistry: Sendable {
     /// What the shards offer.
     var readings: [ShardMetrics] { shards.withLock { $0 } }
 
+    /// Says which upstreams and which cache are in use.
+    func describe(dns shared: DNSShared) { dns.withLock { $0 = shared } }
+
     /// Streams open on all shards.
     var slotsUsed: UInt64 { shards.withLock { $0.reduce(0) { $0 + $1.statistics.read(.slotsUsed) } } }
 
@@ -66,6 +73,7 @@ final class MetricsRegistry: Sendable {
         requests(&page, shards)
         refusals(&page, shards)
         bridges(&page, shards)
+        if let shared = dns.withLock({ $0 }) { page.dns(shards.map(\.dns), shared) }
         engine(&page, shards)
         for shard in shards { shard.store?.write(to: &page) }
         reloads.reading.write(to: &page)

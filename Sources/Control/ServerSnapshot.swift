@@ -1,3 +1,4 @@
+import DNS
 import Demo
 import HTTP
 import Policy
@@ -14,6 +15,7 @@ final class ServerSnapshot: Sendable {
     let configuration: Configuration
     let gateway: GatewayShared
     let bridges: BridgeShared
+    let dns: DNSShared
     /// Counts of places, which outlive a configuration.
     let limits: SharedLimits
     let admin: AdminShared
@@ -39,6 +41,8 @@ final class ServerSnapshot: Sendable {
             demoPage: configuration.demo.enabled ? Array(DemoPage.html.utf8) : [],
             demoConfiguration: DemoPage.configuration(host: service.host, port: service.port),
             metricsText: { metrics.text() }, clock: { MonotonicClock.seconds }, limiters: former?.gateway.limiters, limits: limits)
+        dns = DNSShared(settings: configuration.gateway.dns, limits: limits, former: former?.dns)
+        metrics.describe(dns: dns)
         bridges = BridgeShared(settings: configuration.gateway.tcp, limits: limits)
     }
 }

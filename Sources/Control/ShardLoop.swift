@@ -1,3 +1,4 @@
+import DNS
 import Demo
 import Engine
 import HTTP
@@ -40,6 +41,7 @@ enum ShardMessage: UInt32 {
 /// ```
 /// turn() ─► next(event) ─┬─ bridge client / target ─► TCPBridge       (data path)
 ///                        ├─ http ─► HTTPServer ─► SessionGateway ─► respond, or detach ─► TCPBridge.open
+///                        │                    └► DNSService ─► respond, now or later
 ///                        ├─ demo service ─► HTTPServer ─► DemoService
 ///                        └─ inbox ─► drain
 /// ```
@@ -49,6 +51,9 @@ final class ShardLoop {
     let demo: HTTPServer
     let bridge: TCPBridge
     let gateway: SessionGateway
+    let dns: DNSService
+    /// Requests that wait for DNS, by ticket.
+    var pendingQueries: [UInt32: PendingQuery] = [:]
     let limits: SharedLimits
     /// What is shared with other instances; the first shard talks to the store.
     private(set) var store: SharedStore?
@@ -80,6 +85,7 @@ final class ShardLoop {
             shard: shard, clientOwner: StreamOwner.bridgeClient, targetOwner: StreamOwner.bridgeTarget,
             capacity: limits.connections, shared: snapshot.bridges)
         gateway = SessionGateway(shared: snapshot.gateway)
+        dns = DNSService(shard: shard, owner: StreamOwner.resolver, tick: Self.dnsTimer, shared: snapshot.dns)
         self.limits = snapshot.limits
         snapshot.limits.directory.register(shard.inbox, shard: shard.index)
         ring = logRing
@@ -105,6 +111,7 @@ final class ShardLoop {
                    idleMilliseconds: UInt64(configuration.http.idleMilliseconds))
         bridge.apply(snapshot.bridges)
         gateway.apply(snapshot.gateway)
+        dns.apply(snapshot.dns)
         store?.apply(configuration.redis)
         admin = snapshot.admin
         log.threshold = configuration.log.level
@@ -154,15 +161,19 @@ final class ShardLoop {
 
     @inline(never)
     private func dispatchRare(_ event: Event) {
+        if event.owner == StreamOwner.resolver { dns.handle(event) }
         if event.owner == StreamOwner.sharedState { store?.handle(event) }
         if event.kind == .inbox { readInbox() }
         if event.kind == .shardTimer, event.detail == Self.storeTimer { store?.timePassed() }
+        if event.kind == .shardTimer, event.detail == Self.dnsTimer { dns.timePassed() }
+        if dns.hasFinished { answerFinished() }
     }
 
     @inline(never)
     private func serve(_ event: Event) {
         var action = http.handle(event)
         while let index = answer(action) { action = http.next(index) }
+        if dns.hasFinished { answerFinished() }
     }
 
     /// Goes on with a connection whose postponed request was answered.
@@ -176,8 +187,7 @@ final class ShardLoop {
         switch action {
         case .none: return nil
         case .request(let index):
-            answerRequest(index)
-            return index
+            return answerRequest(index) ? index : nil
         case .upgrade(let index): return upgrade(index)
         case .violation(let index, let violation):
             refuse(index, violation)
@@ -191,14 +201,23 @@ final class ShardLoop {
         }
     }
 
-    private func answerRequest(_ index: UInt32) {
+    /// Answers a request; false when its answer comes later.
+    private func answerRequest(_ index: UInt32) -> Bool {
         let request = http.request(index)
-        if features(request).contains(.admin) { return answerAdmin(index) }
+        let features = features(request)
+        if features.contains(.admin) {
+            answerAdmin(index)
+            return true
+        }
         let requestID = gateway.requestIdentifier(request)
         let access = beginAccess(request, requestID)
-        let response = gateway.respond(request, features: features(request), secondsSinceArrival: 0, requestID: requestID)
-        endAccess(access, status: response.status, bytes: response.bodyCount)
-        http.respond(index, response)
+        switch gateway.judge(request, features: features, requestID: requestID) {
+        case .dns(let admission): return answerDNS(index, request, admission, access)
+        case .answer(let response):
+            endAccess(access, status: response.status, bytes: response.bodyCount)
+            http.respond(index, response)
+            return true
+        }
     }
 
     private func features(_ request: RequestView) -> FeatureSet {
@@ -213,10 +232,7 @@ final class ShardLoop {
     /// A connection that is upgraded leaves the HTTP server; one whose `Upgrade` is not for WebSocket is served as if it had none.
     private func upgrade(_ index: UInt32) -> UInt32? {
         let request = http.request(index)
-        guard namesWebSocket(request), !features(request).contains(.admin) else {
-            answerRequest(index)
-            return index
-        }
+        guard namesWebSocket(request), !features(request).contains(.admin) else { return answerRequest(index) ? index : nil }
         let verdict = gateway.judgeUpgrade(request, features: features(request))
         if case .refused(let status, let message) = verdict {
             gateway.counters.add(GatewayCounters.Reason(upgradeStatus: status))
@@ -348,6 +364,7 @@ final class ShardLoop {
         shard.hurryHandshakes(milliseconds: ServerLimits().drainingHeadMilliseconds)
         http.drain()
         demo.drain()
+        dns.drain()
         bridge.drain(graceMilliseconds: graceMilliseconds)
         store?.drain()
     }

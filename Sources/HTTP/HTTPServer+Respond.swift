@@ -43,7 +43,7 @@ extension HTTPServer {
     }
 
     /// Uses the present request's bytes up and keeps what its answer depends on.
-    private func takeRequest(_ connection: UnsafeMutablePointer<Connection>) -> PostponedTraits {
+    func takeRequest(_ connection: UnsafeMutablePointer<Connection>) -> PostponedTraits {
         guard connection.pointee.phase == .ready else { return .closes }
         var traits: PostponedTraits = []
         let head = state.pointee.head
@@ -71,7 +71,7 @@ extension HTTPServer {
         finishAnswer(index, closes, shard)
     }
 
-    private func finishAnswer(_ index: UInt32, _ closes: Bool, _ shard: Shard) {
+    func finishAnswer(_ index: UInt32, _ closes: Bool, _ shard: Shard) {
         let connection = state.pointee.table + Int(index)
         // What a client asked for before it closed its side, or before the drain began, is answered.
         let isLast = connection.pointee.ended || state.pointee.draining
@@ -85,12 +85,21 @@ extension HTTPServer {
     }
 
     private func encodeHead(_ response: Response, closes: Bool, oldClient: Bool) -> [UInt8] {
-        var text = "HTTP/1.1 \(response.status) \(HTTPStatus.reason(response.status))\r\n"
-        for field in response.fields { text += "\(field.name): \(field.value)\r\n" }
-        if response.status != 204, response.status != 304 { text += "Content-Length: \(response.bodyCount)\r\n" }
-        if closes { text += "Connection: close\r\n" } else if oldClient { text += "Connection: keep-alive\r\n" }
-        text += "\r\n"
-        return Array(text.utf8)
+        var bytes: [UInt8] = []
+        bytes.reserveCapacity(1024)
+        bytes += "HTTP/1.1 \(response.status) ".utf8
+        HTTPStatus.reason(response.status).withUTF8Buffer { bytes += $0 }
+        bytes += "\r\n".utf8
+        for field in response.fields {
+            bytes += field.name.utf8
+            bytes += ": ".utf8
+            bytes += field.value.utf8
+            bytes += "\r\n".utf8
+        }
+        if response.status != 204, response.status != 304 { bytes += "Content-Length: \(response.bodyCount)\r\n".utf8 }
+        if closes { bytes += "Connection: close\r\n".utf8 } else if oldClient { bytes += "Connection: keep-alive\r\n".utf8 }
+        bytes += "\r\n".utf8
+        return bytes
     }
 
     /// Queues bytes in as many buffers as they need. False when the pool has none left.

@@ -1,4 +1,6 @@
 import Engine
+import Glibc
+import Policy
 import Wire
 
 /// A complete request as its handler sees it. Valid only while it is handled: it points into the connection's input.
@@ -36,10 +38,22 @@ public struct RequestView {
     /// How often a field occurs.
     public func count(_ field: KnownField) -> Int { head.pointee.count(of: field) }
 
+    /// The peer's address alone.
+    public var peerAddress: IPAddress {
+        withUnsafeBytes(of: peer.storage) { raw in
+            if raw.loadUnaligned(as: UInt16.self) == UInt16(AF_INET6) {
+                return IPAddress(v6High: UInt64(bigEndian: raw.loadUnaligned(fromByteOffset: 8, as: UInt64.self)),
+                                 low: UInt64(bigEndian: raw.loadUnaligned(fromByteOffset: 16, as: UInt64.self)))
+            }
+            return IPAddress(v4: UInt32(bigEndian: raw.loadUnaligned(fromByteOffset: 4, as: UInt32.self)))
+        }
+    }
     /// The method.
     public var method: HTTPMethod { head.pointee.method }
     /// The path as it was sent.
     public var path: String { string(head.pointee.path) }
+    /// The path's bytes.
+    public var pathBytes: UnsafeRawBufferPointer { UnsafeRawBufferPointer(rebasing: bytes[head.pointee.path]) }
     /// The query as it was sent, without `?`.
     public var query: Range<Int> { head.pointee.query }
 }

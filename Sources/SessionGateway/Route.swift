@@ -7,6 +7,8 @@ public enum Route: String, CaseIterable, Sendable {
     case session = "/session"
     case relayToken = "/udp-relay/token"
     case selfTest = "/e2e"
+    case dnsQuery = "/dns-query"
+    case dnsJSON = "/dns-json"
     case demo = "/demo"
     case demoConfiguration = "/demo/config.json"
     /// Any path of an OPTIONS request.
@@ -15,21 +17,30 @@ public enum Route: String, CaseIterable, Sendable {
     case unknown
 
     /// The route of a path, and whether it was called through the base path. Exact, case-sensitive.
-    public static func match(_ path: String, basePath: String) -> (route: Route, viaBase: Bool) {
+    public static func match(_ path: UnsafeRawBufferPointer, basePath: String) -> (route: Route, viaBase: Bool) {
         if let route = named(path) { return (route, false) }
-        if !basePath.isEmpty, path.hasPrefix(basePath), let route = named(String(path.dropFirst(basePath.count))) {
+        let base = basePath.utf8
+        if !base.isEmpty, path.count > base.count, path.starts(with: base),
+            let route = named(UnsafeRawBufferPointer(rebasing: path[base.count...]))
+        {
             return (route, true)
         }
         return (.unknown, false)
     }
 
-    private static func named(_ path: String) -> Route? {
-        guard path.hasPrefix("/"), let route = Route(rawValue: path), route != .options else { return nil }
-        return route
+    private static func named(_ path: UnsafeRawBufferPointer) -> Route? {
+        for route in paths where path.count == route.rawValue.utf8.count && path.elementsEqual(route.rawValue.utf8) { return route }
+        return nil
     }
+
+    /// Those that are a path.
+    private static let paths = allCases.filter { $0 != .options && $0 != .unknown }
 
     /// Whether it is still served while the process drains: load balancers and scrapes watch it go.
     var isProbe: Bool { self == .healthz || self == .readyz || self == .metrics }
+
+    /// Whether DNS answers it.
+    var isDNS: Bool { self == .dnsQuery || self == .dnsJSON }
 
     /// Whether the request limiter leaves this route alone: probes and scrapes must work under attack.
     public var isExemptFromLimit: Bool {

@@ -4,6 +4,14 @@ import Policy
 import Synchronization
 import Wire
 
+/// A request that passed Origin guard and limiter.
+struct AdmittedRequest {
+    let route: Route
+    let viaBase: Bool
+    let origin: Origin?
+    let startedSeconds: Double
+}
+
 /// The plain HTTP side of the session gateway, and the checks every upgrade passes.
 ///
 /// Theory of operation. A request is judged in the order of the specification, first match answers: Origin guard, request
@@ -13,6 +21,9 @@ public final class SessionGateway {
     private var shared: GatewayShared
     private var settings: GatewaySettings
     private var authority: SessionAuthority
+    private let sessions = SessionCache()
+    /// `commonFields` but the request id, as they are sent.
+    private(set) var commonLines: [UInt8] = []
     /// Request families of this shard.
     public let metrics = RequestMetrics()
     /// What was refused, and why.
@@ -25,6 +36,7 @@ public final class SessionGateway {
         self.shared = shared
         settings = shared.settings
         authority = SessionAuthority(shared.settings.session)
+        commonLines = encodeCommonFields()
     }
 
     /// Takes a new configuration for requests from now on.
@@ -32,6 +44,8 @@ public final class SessionGateway {
         self.shared = shared
         settings = shared.settings
         authority = SessionAuthority(shared.settings.session)
+        commonLines = encodeCommonFields()
+        sessions.forget()
     }
 
     /// Answers a plain request.
@@ -66,49 +80,75 @@ public final class SessionGateway {
     /// Steps 2 to 5 of the processing order: Origin, request limiter, and, timed and counted, the handler.
     private func judge(_ request: RequestView, _ secondsSinceArrival: Double, _ requestID: String?,
                        _ handler: (Route, Origin?) -> Response) -> Response {
-        var fields = commonFields(requestID ?? requestIdentifier(request))
+        let requestID = requestID ?? requestIdentifier(request)
+        switch admit(request, requestID) {
+        case .answered(let response): return response
+        case .admitted(let admitted):
+            return finish(request, admitted, secondsSinceArrival, requestID, handler(admitted.route, admitted.origin))
+        }
+    }
+
+    enum Admission {
+        case answered(Response)
+        case admitted(AdmittedRequest)
+    }
+
+    /// Steps 2 and 3: Origin and request limiter.
+    func admit(_ request: RequestView, _ requestID: String) -> Admission {
         var origin: Origin?
-        switch settings.origins.judge(originLines: request.all(.origin), hosts: request.all(.host)) {
+        switch originDecision(request) {
         case .refused:
             counters.add(.requestOrigin)
-            return complete(Problem(403, "forbidden", "Origin not allowed").response, fields)
+            return .answered(complete(Problem(403, "forbidden", "Origin not allowed").response, commonFields(requestID)))
         case .allowed(let allowed):
             if request.method == .options, request.count(.accessControlRequestMethod) > 0 {
-                return complete(preflight(request, allowed), fields)
+                return .answered(complete(preflight(request, allowed), commonFields(requestID)))
             }
-            fields += crossOriginFields(allowed)
             origin = allowed
         case .absent: break
         }
-        let (named, viaBase) = Route.match(request.path, basePath: settings.http.basePath)
+        let (named, viaBase) = Route.match(request.pathBytes, basePath: settings.http.basePath)
         let route = request.method == .options ? .options : named
         if draining, !route.isProbe {
             counters.add(.requestWhileDraining)
-            var response = complete(Problem(503, "unavailable", "Shutting down").response, fields)
+            var response = complete(Problem(503, "unavailable", "Shutting down").response, fields(requestID, origin))
             response.closes = true
-            return response
+            return .answered(response)
         }
         if !route.isExemptFromLimit, !shared.admitRequest(from: clientAddress(request)) {
             counters.add(.requestRateLimited)
-            return complete(Problem(429, "too_many_requests", "Rate limit exceeded").response, fields)
+            let refusal = route == .dnsQuery ? Self.limitedQuery : Problem(429, "too_many_requests", "Rate limit exceeded").response
+            return .answered(complete(refusal, fields(requestID, origin)))
         }
-        let started = shared.clock()
-        let response = complete(handler(route, origin), fields)
-        metrics.record(method: "\(request.method.name)", route: label(route, viaBase), status: response.status,
-                       seconds: max(0, shared.clock() - started + secondsSinceArrival))
-        return response
+        return .admitted(AdmittedRequest(route: route, viaBase: viaBase, origin: origin, startedSeconds: shared.clock()))
     }
 
-    /// The route's pattern, with the base path when called through it.
-    private func label(_ route: Route, _ viaBase: Bool) -> String {
-        switch route {
-        case .unknown: "unknown"
-        case .options: route.rawValue
-        default: viaBase ? settings.http.basePath + route.rawValue : route.rawValue
-        }
+    /// Most requests carry no Origin, and need not be looked at closer.
+    private func originDecision(_ request: RequestView) -> OriginAllowlist.Decision {
+        if request.count(.origin) == 0 { return .absent }
+        return settings.origins.judge(originLines: request.all(.origin), hosts: request.all(.host))
     }
 
-    private func answer(_ route: Route, _ request: RequestView, _ features: FeatureSet, _ origin: Origin?) -> Response {
+    /// What a client of DNS over HTTPS is told of the request limiter: SERVFAIL without a question.
+    private static var limitedQuery: Response {
+        Response(status: 429, fields: [("Content-Type", "application/dns-message"), ("Cache-Control", "no-store")],
+                 body: [0, 0, 0x80, 0x82, 0, 0, 0, 0, 0, 0, 0, 0])
+    }
+
+    /// Completes and counts the handler's answer.
+    func finish(_ request: RequestView, _ admitted: AdmittedRequest, _ secondsSinceArrival: Double, _ requestID: String,
+                _ response: Response) -> Response {
+        count(admitted, request.method, status: response.status, secondsSinceArrival: secondsSinceArrival)
+        return complete(response, fields(requestID, admitted.origin))
+    }
+
+    func count(_ admitted: AdmittedRequest, _ method: HTTPMethod, status: Int, secondsSinceArrival: Double) {
+        let seconds = max(0, shared.clock() - admitted.startedSeconds + secondsSinceArrival)
+        metrics.record(method: method, route: admitted.route, viaBase: admitted.viaBase, basePath: settings.http.basePath,
+                       status: status, nanoseconds: UInt64(seconds * 1e9))
+    }
+
+    func answer(_ route: Route, _ request: RequestView, _ features: FeatureSet, _ origin: Origin?) -> Response {
         let reads = request.method == .get || request.method == .head
         switch route {
         case .options: return Response(status: 204)
@@ -142,10 +182,21 @@ public final class SessionGateway {
 
     // MARK: - Sessions
 
-    private func presentedSession(_ request: RequestView, _ now: Int64) -> SessionToken? {
-        guard let session = authority.session(cookie: SessionCookie.value(inLines: request.all(.cookie)), nowMilliseconds: now),
-            !shared.limits.revocations.contains(sessionID: session.sessionID)
+    func presentedSession(_ request: RequestView, _ now: Int64) -> SessionToken? {
+        guard let session = verifiedSession(request, now), !shared.limits.revocations.contains(sessionID: session.sessionID)
         else { return nil }
+        return session
+    }
+
+    /// The session of the request's cookie, revoked or not.
+    private func verifiedSession(_ request: RequestView, _ now: Int64) -> SessionToken? {
+        guard request.count(.cookie) == 1, let field = request.head.pointee.first(.cookie) else {
+            return authority.session(cookie: SessionCookie.value(inLines: request.all(.cookie)), nowMilliseconds: now)
+        }
+        let line = UnsafeRawBufferPointer(rebasing: request.bytes[request.head.pointee.value(field)])
+        if let known = sessions.find(line, nowMilliseconds: now) { return known }
+        let session = authority.session(cookie: SessionCookie.value(inLines: request.all(.cookie)), nowMilliseconds: now)
+        if let session { sessions.store(line, session) }
         return session
     }
 
@@ -223,6 +274,15 @@ public final class SessionGateway {
         return sent
     }
 
+    private func encodeCommonFields() -> [UInt8] {
+        commonFields("").filter { $0.name != "X-Request-Id" }.flatMap { Array("\($0.name): \($0.value)\r\n".utf8) }
+    }
+
+    /// What every answer carries, and what an allowed origin may see.
+    private func fields(_ requestID: String, _ origin: Origin?) -> [(name: String, value: String)] {
+        commonFields(requestID) + (origin.map(crossOriginFields) ?? [])
+    }
+
     private func commonFields(_ identifier: String) -> [(name: String, value: String)] {
         var fields = [
             (name: "X-Content-Type-Options", value: "nosniff"), (name: "Referrer-Policy", value: "no-referrer"),
@@ -239,7 +299,7 @@ public final class SessionGateway {
         return fields
     }
 
-    private func crossOriginFields(_ origin: Origin) -> [(name: String, value: String)] {
+    func crossOriginFields(_ origin: Origin) -> [(name: String, value: String)] {
         [
             (name: "Access-Control-Allow-Origin", value: origin.text), (name: "Access-Control-Allow-Credentials", value: "true"),
             (name: "Access-Control-Expose-Headers", value: CrossOriginHeaders.exposeHeaders), (name: "Vary", value: "Origin"),
@@ -303,9 +363,9 @@ public final class SessionGateway {
     /// The effective address of the client, as text.
     public func clientText(_ request: RequestView) -> String { "\(clientAddress(request))" }
 
-    private func clientAddress(_ request: RequestView) -> IPAddress {
-        let peer = IPAddress(bytes: request.peer.bytes) ?? IPAddress(v4: 0)
-        return ClientAddress.effective(peer: peer, forwardedFor: request.first(.xForwardedFor), trustProxy: settings.http.trustProxy)
+    func clientAddress(_ request: RequestView) -> IPAddress {
+        guard settings.http.trustProxy else { return request.peerAddress.normalized }
+        return ClientAddress.effective(peer: request.peerAddress, forwardedFor: request.first(.xForwardedFor), trustProxy: true)
     }
 }
 

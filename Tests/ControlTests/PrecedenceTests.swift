@@ -87,7 +87,6 @@ import Testing
         }
         let said = loaded.warnings.filter { $0.contains("without effect") }
         #expect(said == [
-            "DNS over HTTPS is not available in this version; without effect: environment DNS_CACHE_MAX_ENTRIES",
             "TCP multiplexing is not available in this version; without effect: environment TCP_MUX_MAX_STREAMS",
         ])
     }

@@ -72,7 +72,7 @@ public struct Listener: Sendable, Equatable {
 
 /// What a listener can serve in this version.
 public enum Feature: String, Sendable, CaseIterable {
-    case sessions, tcp, demo
+    case sessions, tcp, dns, demo
 }
 
 /// TLS of one listener.

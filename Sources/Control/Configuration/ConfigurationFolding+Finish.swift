@@ -21,7 +21,7 @@ extension ConfigurationFolding {
         finishRelay(&configuration)
         finishAdvertised(&configuration)
         configuration.gateway.dns.upstreams = draft.dnsUpstreams.compactMap { PolicyText.upstream($0) }
-        configuration.resolvesDemonstration = configuration.demo.enabled && draft.sources["dns_upstreams"] == nil
+        configuration.resolvesDemonstration = configuration.demo.enabled && draft.sources["dns.upstreams"] == nil
         warnAboutAbsentFeatures(&warnings)
         configuration.redis = RedisLocation(Quantity.trimmed(draft.redisURL)).map { RedisSettings(location: $0, prefix: draft.redisPrefix) }
         guard faults.isEmpty else { throw ConfigurationFaults(faults: faults) }

@@ -15,7 +15,7 @@ struct ConfigurationSchema {
 
     /// Sections of the complete product that this version does not have. They are refused: a section that is
     /// accepted and ignored would leave somebody unprotected.
-    static let unavailableSections = ["dns", "l2", "udp", "jwt", "edge", "protect", "tunnel"]
+    static let unavailableSections = ["l2", "udp", "jwt", "edge", "protect", "tunnel"]
 
     // Upper bounds. The reference has none; these keep every product and sum of the arithmetic inside 64 bits.
     static let longestTimerMilliseconds = 24 * 86_400_000  // what the reference's timers hold too (2^31 ms)
@@ -25,9 +25,9 @@ struct ConfigurationSchema {
 
     init() {
         keys =
-            Self.process + Self.admin + Self.http + Self.timeouts + Self.sessions + Self.tcp + Self.mux + Self.demo + Self.resources
-            + Self.redis
-            + Self.environmentAddress + Self.dns + Self.relay + Self.advertised
+            Self.process + Self.admin + Self.http + Self.timeouts + Self.sessions + Self.tcp + Self.mux + Self.dns + Self.demo
+            + Self.resources + Self.redis
+            + Self.environmentAddress + Self.relay + Self.advertised
         listenerKeys = [
             .text("name", at: \.name, check: Self.checkName, "Name of the listener in logs and metrics; unique."),
             .text(
@@ -248,54 +248,6 @@ struct ConfigurationSchema {
                 "PEM certificate chain, leaf first; exchanged files are taken without a restart.").environmentOnly(),
             .text("tls_key_path", .text, "TLS_KEY_PATH", at: \.tlsKeyPath,
                 "PEM private key of the leaf, without a pass phrase.").environmentOnly(),
-        ]
-    }
-
-    private static var dns: [Key] {
-        [
-            .list(
-                "dns_upstreams", of: "resolvers", "DNS_UPSTREAMS", at: \.dnsUpstreams, check: checkUpstream,
-                "Resolvers of DNS over HTTPS, tried in order."
-            ).environmentOnly().withoutEffect("DNS over HTTPS").acceptingBlank(),
-            .amount(
-                "dns_upstream_timeout", .duration(1...longestTimerMilliseconds, .milliseconds), "DNS_UPSTREAM_TIMEOUT_MS",
-                at: \.configuration.gateway.dns.upstreamTimeoutMilliseconds, "Time for one attempt."
-            ).environmentOnly().withoutEffect("DNS over HTTPS"),
-            .amount(
-                "dns_cache_entries", .integer(0...largestCount), "DNS_CACHE_MAX_ENTRIES",
-                at: \.configuration.gateway.dns.cacheMaxEntries, "Cached answers; 0 is off."
-            ).environmentOnly().withoutEffect("DNS over HTTPS"),
-            .amount(
-                "dns_cache_max_ttl", .duration(0...longestLifetimeSeconds, .seconds), "DNS_CACHE_MAX_TTL_SECONDS",
-                at: \.configuration.gateway.dns.cacheMaxLifetimeSeconds, "Longest stay in the cache."
-            ).environmentOnly().withoutEffect("DNS over HTTPS"),
-            .amount(
-                "dns_cache_negative_ttl", .duration(0...longestLifetimeSeconds, .seconds), "DNS_CACHE_NEGATIVE_TTL_SECONDS",
-                at: \.configuration.gateway.dns.cacheNegativeLifetimeSeconds, "Stay of a negative answer without SOA."
-            ).environmentOnly().withoutEffect("DNS over HTTPS"),
-            .amount(
-                "dns_max_query", .size(0...largestSizeBytes), "DNS_MAX_QUERY_BYTES",
-                at: \.configuration.gateway.dns.maxQueryBytes,
-                "Largest query."
-            ).environmentOnly(),
-            .amount(
-                "dns_max_response", .size(0...largestSizeBytes), "DNS_MAX_RESPONSE_BYTES",
-                at: \.configuration.gateway.dns.maxResponseBytes, "Largest answer."
-            ).environmentOnly().withoutEffect("DNS over HTTPS"),
-            .flag("dns_allow_any", .oneIsOn, "DNS_ALLOW_ANY", at: \.configuration.gateway.dns.allowAny, "Answers ANY queries.")
-                .environmentOnly().withoutEffect("DNS over HTTPS"),
-            .flag(
-                "dns_allow_private_ptr", .oneIsOn, "DNS_ALLOW_PRIVATE_PTR", at: \.configuration.gateway.dns.allowPrivatePointer,
-                "Answers reverse queries for private addresses."
-            ).environmentOnly().withoutEffect("DNS over HTTPS"),
-            .number(
-                "dns_qps_per_ip", 0...1e9, "DNS_QPS_PER_IP", at: \.configuration.gateway.dns.queriesPerSecondPerAddress,
-                "Queries of one address a second; 0 is unlimited."
-            ).environmentOnly().withoutEffect("DNS over HTTPS"),
-            .number(
-                "dns_burst_per_ip", 0...1e9, "DNS_BURST_PER_IP", at: \.configuration.gateway.dns.burstPerAddress,
-                "Burst of one address; 0 is unlimited."
-            ).environmentOnly().withoutEffect("DNS over HTTPS"),
         ]
     }
 

@@ -11,6 +11,15 @@ public struct DNSQuery: Sendable, Equatable {
     /// Offset behind the question.
     public let end: Int
 
+    /// A question from its parts.
+    public init(identifier: UInt16, flags: UInt16, type: UInt16, recordClass: UInt16, end: Int) {
+        self.identifier = identifier
+        self.flags = flags
+        self.type = type
+        self.recordClass = recordClass
+        self.end = end
+    }
+
     /// Reads the header and the one question of a message and writes its canonical name. Nil when there are fewer than 12
     /// bytes, not exactly one question, or a question that cannot be read. QR and opcode are not looked at.
     public static func parse(_ message: Span<UInt8>, canonicalName writer: inout ByteWriter) -> DNSQuery? {

@@ -1,2 +1,0 @@
-/// DNS over HTTPS.
-enum DNSModule {}

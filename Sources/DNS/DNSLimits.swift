@@ -1,0 +1,33 @@
+/// Every size and time DNS over HTTPS is bound by that no configuration sets, with its reason.
+enum DNSLimits {
+    /// Questions one shard may have with upstreams at a time. Each holds a socket; the rest of the shard needs some too.
+    static let exchanges = 4096
+    /// Clients that may wait for answers on one shard.
+    static let waiters = 16384
+    /// Clients that may wait for one answer; more would all be answered in one turn.
+    static let waitersPerExchange = 1024
+    /// Chains of the table that finds an exchange by its query.
+    static let exchangeChains = 1024
+    /// Bytes of all cached answers, keys included. 10,000 answers of ordinary size take 2 MB.
+    static let cacheBytes = 64 << 20
+    /// Parts of a large cache, each with a lock, so that shards rarely meet.
+    static let cacheStripes = 16
+    /// A cache of fewer entries is one part: then the least recently used entry of all is the one dropped.
+    static let cacheEntriesToStripe = 1024
+    /// Connections to one DoH upstream on one shard. Queries beyond wait their turn, within their time.
+    static let connectionsPerUpstream = 16
+    /// Connections to all DoH upstreams of one shard.
+    static let connections = 1024
+    /// How long a connection to a DoH upstream is kept without a query.
+    static let idleMilliseconds: UInt64 = 30_000
+    /// Largest head of an answer from a DoH upstream.
+    static let responseHeadBytes = 8192
+    /// How long the addresses of an upstream's name are believed.
+    static let addressMilliseconds: UInt64 = 60_000
+    /// How often waiting for a name or a connection is looked at.
+    static let tickMilliseconds: UInt64 = 20
+    /// Largest `traceparent` that is passed on: version 00 has exactly 55 bytes (W3C Trace Context section 3.2).
+    static let traceParentBytes = 55
+    /// Longest `Content-Type` that is looked at.
+    static let contentTypeBytes = 256
+}
