@@ -130,16 +130,19 @@ def panels(context):
     cells = chromium.execute_script("return [...document.querySelectorAll('#mux div')].map(cell => cell.dataset.stream)")
     equal(cells, ["open"] * STREAMS, "cells of the grid")
     equal((found["lookups"]["answered"], found["lookups"]["error"]), (len(LOOKUPS), None), "look-ups")
-    rows = chromium.execute_script("return [...document.querySelectorAll('#dns-answers tr')].map(row => [...row.cells].map(cell => cell.textContent))")
+    rows = chromium.execute_script("return [...document.querySelectorAll('#dns-answers tr')]"
+                                   ".map(row => [...row.cells].map(cell => cell.textContent))")
     equal([tuple(row[:2]) for row in reversed(rows)], LOOKUPS, "answers shown")
     name = chromium.find_element("id", "dns-name")
     name.clear()
     name.send_keys("four.sluice.example")
     chromium.find_element("css selector", "#dns-form button").click()
     eventually(lambda: state(chromium)["lookups"]["answered"] == len(LOOKUPS) + 1, "a name that was typed in is looked up")
-    figures = chromium.execute_script("return ['slots', 'bytes', 'turns', 'buffers'].map(name => document.getElementById('m-' + name).textContent)")
+    figures = chromium.execute_script("return ['slots', 'bytes', 'turns', 'buffers']"
+                                      ".map(name => document.getElementById('m-' + name).textContent)")
     check(found["metrics"]["samples"] >= 5 and found["metrics"]["error"] is None, "samples of the gateway's figures", found)
-    context.note(f"{streams['bytesVerified'] / (1 << 20):.0f} MiB verified on {STREAMS} streams; figures {figures}; screenshots in {context.folder}")
+    context.note(f"{streams['bytesVerified'] / (1 << 20):.0f} MiB verified on {STREAMS} streams; figures {figures}; "
+                 f"screenshots in {context.folder}")
     check("–" not in figures and not figures[1].startswith("0 ") and figures[2] != "0/s", "the gateway's figures are shown", figures)
 
 
