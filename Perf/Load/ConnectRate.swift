@@ -48,7 +48,7 @@ final class ConnectRate {
     }
 
     private func sendRequest(_ index: Int) {
-        let request = requests[index / Options.connectionsPerSession % requests.count]
+        let request = requests[index / options.connectionsPerSession % requests.count]
         let sent = request.withUnsafeBytes { send(places[index].descriptor, $0.baseAddress!, $0.count, sendFlags) }
         guard sent == request.count else { return failed(index, "connect: \(String(cString: strerror(errno)))", restart: true) }
         places[index].isUpgrading = true

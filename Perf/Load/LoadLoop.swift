@@ -18,6 +18,7 @@ final class LoadLoop {
     let options: Options
     let pattern: MessagePattern
     let clients: UnsafeMutablePointer<Client>
+    private let multiplexing: Multiplexing?
     private let requests: [[UInt8]]
     private let poller = Poller()
     private let stamps: UnsafeMutablePointer<UInt64>
@@ -45,14 +46,16 @@ final class LoadLoop {
         self.options = options
         pattern = MessagePattern(
             payloadBytes: options.messageBytes, depth: options.mode == .upload ? 4096 : options.depth,
-            isWebSocket: options.endpoint.isWebSocket)
+            isWebSocket: options.endpoint.isWebSocket, streams: options.streams, isPing: options.sendsPings)
+        multiplexing = Multiplexing(options)
         clients = .allocate(capacity: options.connections)
         clients.initialize(repeating: Client(), count: options.connections)
         stamps = .allocate(capacity: options.connections * options.depth)
         stamps.initialize(repeating: 0, count: options.connections * options.depth)
-        requests =
-            cookies.isEmpty
-            ? [options.endpoint.upgradeRequest(cookie: nil)] : cookies.map { options.endpoint.upgradeRequest(cookie: $0) }
+        let subprotocol = options.streams > 0 ? "aero-tcp-mux-v1" : nil
+        requests = (cookies.isEmpty ? [nil] : cookies.map { Optional($0) }).map {
+            options.endpoint.upgradeRequest(cookie: $0, subprotocol: subprotocol)
+        }
     }
 
     var aliveCount: Int { openCount - closedCount }
@@ -88,7 +91,7 @@ final class LoadLoop {
         watchWrites(index, false)
         guard options.endpoint.isWebSocket else { return opened(index) }
         clients[index].phase = .upgrading
-        let request = requests[index / Options.connectionsPerSession % requests.count]
+        let request = requests[index / options.connectionsPerSession % requests.count]
         let sent = request.withUnsafeBytes { send(clients[index].descriptor, $0.baseAddress!, $0.count, sendFlags) }
         if sent != request.count { fail(index, "the upgrade request did not leave") }
     }
@@ -97,6 +100,10 @@ final class LoadLoop {
         clients[index].phase = .open
         clients[index].head = []
         openCount += 1
+        if let opening = multiplexing?.opening, !opening.isEmpty {
+            let sent = opening.withUnsafeBytes { send(clients[index].descriptor, $0.baseAddress!, $0.count, sendFlags) }
+            if sent != opening.count { return fail(index, "the streams could not be opened") }
+        }
         if isRunning { begin(index) }
     }
 
@@ -257,7 +264,9 @@ final class LoadLoop {
     }
 
     private func take(_ index: Int, _ bytes: UnsafePointer<UInt8>, count: Int) {
-        guard options.endpoint.isWebSocket else { return settle(index, payload(index, bytes, count: count)) }
+        guard options.endpoint.isWebSocket else { 
+            return settle(index, payload(index, &clients[index].payloadPosition, bytes, count: count))
+        }
         var offset = 0
         var completed = 0
         while offset < count {
@@ -268,26 +277,55 @@ final class LoadLoop {
                 if clients[index].frames.opcode == 8 { return fail(index, "the server sent Close") }
             }
             let run = min(clients[index].frames.remainingBytes, count - offset)
-            if clients[index].frames.opcode < 8 { completed += payload(index, bytes + offset, count: run) }
+            if clients[index].frames.opcode < 8 {
+                guard let count = multiplexing.map({ streamPayload(index, $0, bytes + offset, count: run) })
+                    ?? payload(index, &clients[index].payloadPosition, bytes + offset, count: run)
+                else { return }
+                completed += count
+            }
             clients[index].frames.remainingBytes -= run
             offset += run
         }
         settle(index, completed)
     }
 
+    /// Takes frames of many streams apart; returns how many messages were completed, nil when the connection failed.
+    private func streamPayload(_ index: Int, _ multiplexing: Multiplexing, _ bytes: UnsafePointer<UInt8>, count: Int) -> Int? {
+        let reader = multiplexing.inputs + index
+        var offset = 0
+        var completed = 0
+        while offset < count {
+            if reader.pointee.remainingBytes == 0 {
+                let (used, complete) = reader.pointee.takeHeader(bytes + offset, count: count - offset)
+                offset += used
+                guard complete else { break }
+                let expected = multiplexing.isPing ? MultiplexedInput.pong : MultiplexedInput.data
+                guard reader.pointee.type == expected, (1...multiplexing.streams).contains(reader.pointee.stream) else {
+                    fail(index, "stream \(reader.pointee.stream) got a frame of type \(reader.pointee.type)")
+                    return nil
+                }
+            }
+            let run = min(reader.pointee.remainingBytes, count - offset)
+            let position = multiplexing.positions + index * multiplexing.streams + reader.pointee.stream - 1
+            completed += payload(index, &position.pointee, bytes + offset, count: run)
+            reader.pointee.remainingBytes -= run
+            offset += run
+        }
+        return completed
+    }
+
     /// Counts payload, whatever frames it came in; returns how many messages it completed.
-    private func payload(_ index: Int, _ bytes: UnsafePointer<UInt8>, count: Int) -> Int {
+    private func payload(_ index: Int, _ position: inout Int, _ bytes: UnsafePointer<UInt8>, count: Int) -> Int {
         tally.bytesIn += count
-        let position = clients[index].payloadPosition
         if options.mode == .echo || options.mode == .idle {
             if !pattern.matches(bytes, count: count, position: position) { mismatches += 1 }
         }
         let total = position + count
         guard total >= options.messageBytes else {
-            clients[index].payloadPosition = total
+            position = total
             return 0
         }
-        clients[index].payloadPosition = total % options.messageBytes
+        position = total % options.messageBytes
         return total / options.messageBytes
     }
 

@@ -14,19 +14,35 @@ struct MessagePattern {
     let payloadBytes: Int
 
     /// At least 256 KiB or `depth` messages, whichever is less, so that released messages leave in one write.
-    init(payloadBytes: Int, depth: Int, isWebSocket: Bool) {
+    /// With `streams`, message by message to each of them in turn.
+    init(payloadBytes: Int, depth: Int, isWebSocket: Bool, streams: Int = 0, isPing: Bool = false) {
         self.payloadBytes = payloadBytes
+        let innerBytes = streams > 0 ? MultiplexedInput.headerBytes : 0
+        let contentBytes = innerBytes + payloadBytes
         payload = .allocate(capacity: payloadBytes)
         for index in 0..<payloadBytes { payload[index] = UInt8(truncatingIfNeeded: index &* 31 &+ index >> 8) }
-        let headerBytes = !isWebSocket ? 0 : payloadBytes < 126 ? 6 : payloadBytes < 65536 ? 8 : 14
-        frameBytes = headerBytes + payloadBytes
-        let count = max(1, min(depth, 262_144 / frameBytes))
+        let headerBytes = !isWebSocket ? 0 : contentBytes < 126 ? 6 : contentBytes < 65536 ? 8 : 14
+        frameBytes = headerBytes + contentBytes
+        let wanted = max(1, min(depth, 262_144 / frameBytes))
+        let count = (wanted + max(1, streams) - 1) / max(1, streams) * max(1, streams)
         byteCount = count * frameBytes
         bytes = .allocate(capacity: byteCount)
         for message in 0..<count {
             let frame = bytes + message * frameBytes
-            (frame + headerBytes).update(from: payload, count: payloadBytes)
-            if isWebSocket { MessagePattern.frame(frame, headerBytes: headerBytes, payloadBytes: payloadBytes) }
+            (frame + headerBytes + innerBytes).update(from: payload, count: payloadBytes)
+            if streams > 0 {
+                let type = isPing ? MultiplexedInput.ping : MultiplexedInput.data
+                MessagePattern.innerHeader(frame + headerBytes, type, stream: message % streams + 1, payloadBytes: payloadBytes)
+            }
+            if isWebSocket { MessagePattern.frame(frame, headerBytes: headerBytes, payloadBytes: contentBytes) }
+        }
+    }
+
+    private static func innerHeader(_ header: UnsafeMutablePointer<UInt8>, _ type: UInt8, stream: Int, payloadBytes: Int) {
+        header[0] = type
+        for index in 0..<4 {
+            header[1 + index] = UInt8(truncatingIfNeeded: stream >> (8 * (3 - index)))
+            header[5 + index] = UInt8(truncatingIfNeeded: payloadBytes >> (8 * (3 - index)))
         }
     }
 

@@ -12,12 +12,15 @@ struct Endpoint {
     /// Path and query; "/" for raw TCP.
     var path: String
 
-    /// Reads ws://HOST:PORT/PATH?QUERY or tcp://HOST:PORT. HOST is an IPv4 address or localhost.
+    /// Reads ws://HOST:PORT/PATH?QUERY, http://HOST:PORT/PATH?QUERY or tcp://HOST:PORT. HOST is an IPv4 address or localhost.
     init?(_ text: String) {
         let rest: Substring
         if text.hasPrefix("ws://") {
             isWebSocket = true
             rest = text.dropFirst(5)
+        } else if text.hasPrefix("http://") {
+            isWebSocket = false
+            rest = text.dropFirst(7)
         } else if text.hasPrefix("tcp://") {
             isWebSocket = false
             rest = text.dropFirst(6)
@@ -49,6 +52,8 @@ enum Mode: String {
     case connect
     /// Connections that do nothing after one message; memory is measured.
     case idle
+    /// Plain requests, one in flight on each connection.
+    case requests
 }
 
 struct Options {
@@ -66,17 +71,28 @@ struct Options {
     var messageLimit = 0
     /// Opens sessions on the gateway first and sends their cookies.
     var usesSession = false
+    /// Streams of every WebSocket (`/tcp-mux`); 0 is a WebSocket without streams.
+    var streams = 0
+    /// Messages are PING frames of the multiplexing, which the gateway itself answers.
+    var sendsPings = false
+    var method = "GET"
+    var contentType = ""
+    var body: [UInt8] = []
+    /// An answer with fewer bytes is a failure.
+    var leastAnswerBytes = 0
     /// Process whose processor time and memory are measured, with its descendants.
     var serverProcess: Int32?
     var writesJSON = false
     var isQuiet = false
 
-    /// The gateway's default limit of connections of one session.
-    static let connectionsPerSession = 64
+    /// The gateway's default limit of TCP connections of one session.
+    static let targetsPerSession = 64
+    /// Connections that share a session within that limit.
+    var connectionsPerSession: Int { max(1, Self.targetsPerSession / max(1, streams)) }
 
     static let usage = """
         usage: sluice-load URL [options]
-          URL                ws://HOST:PORT/PATH?QUERY or tcp://HOST:PORT
+          URL                ws://HOST:PORT/PATH?QUERY, http://HOST:PORT/PATH?QUERY or tcp://HOST:PORT
           --mode MODE        echo (default), upload or download
           --connections N    connections open at once (1)
           --size BYTES       payload of one message (64)
@@ -88,6 +104,11 @@ struct Options {
           --messages N       end the measurement after N messages
           --connect-rate     handshakes instead of messages, --connections at a time
           --idle N           open N connections, one message each, then measure the memory they hold
+          --mux STREAMS      STREAMS streams over every WebSocket to the host and port of the URL's query; --depth is of
+                             one stream
+          --mux-ping         PING frames of the multiplexing instead of messages on streams
+          --request METHOD   plain requests, one in flight on each connection, with --body HEX, --content-type TYPE;
+                             an answer other than 200, or of fewer than --least-answer BYTES, is a failure
           --session          POST /session on the gateway first, one for every 64 connections, and send its cookie
           --server-pid PID   measure processor time and memory of this process and its descendants
           --json             result as JSON on standard output
@@ -106,11 +127,19 @@ struct Options {
                 return nil
             }
         }
+        options.depth *= max(1, options.streams)
         if options.rate > 0 && options.mode != .echo {
             complain("sluice-load: --rate is for echo")
             return nil
         }
         return options
+    }
+
+    /// Bytes written as pairs of hexadecimal digits.
+    static func bytes(hexadecimal text: String) -> [UInt8]? {
+        let digits = text.utf8.map { Character(Unicode.Scalar($0)).hexDigitValue }
+        guard digits.count.isMultiple(of: 2), digits.allSatisfy({ $0 != nil }) else { return nil }
+        return stride(from: 0, to: digits.count, by: 2).map { UInt8(digits[$0]! << 4 | digits[$0 + 1]!) }
     }
 
     private mutating func takeFlag(_ argument: String) -> Bool {
@@ -119,6 +148,9 @@ struct Options {
         case "--json": writesJSON = true
         case "--quiet": isQuiet = true
         case "--connect-rate": mode = .connect
+        case "--mux-ping":
+            sendsPings = true
+            streams = 1
         default: return false
         }
         return true
@@ -144,6 +176,19 @@ struct Options {
         case "--messages":
             guard let number = count(0...Int.max) else { return false }
             messageLimit = number
+        case "--mux":
+            guard let number = count(1...4096) else { return false }
+            streams = number
+        case "--request":
+            mode = .requests
+            method = value
+        case "--content-type": contentType = value
+        case "--body":
+            guard let bytes = Self.bytes(hexadecimal: value) else { return false }
+            body = bytes
+        case "--least-answer":
+            guard let number = count(0...(1 << 24)) else { return false }
+            leastAnswerBytes = number
         case "--server-pid":
             guard let number = count(1...Int(Int32.max)) else { return false }
             serverProcess = Int32(number)

@@ -40,6 +40,7 @@ struct Run {
         return switch options.mode {
         case .connect: try handshakes(cookies)
         case .idle: try idle(cookies)
+        case .requests: try requests(cookies)
         case .echo, .upload, .download: try messages(cookies)
         }
     }
@@ -50,6 +51,7 @@ struct Run {
         report.add("mode", .text(options.mode.rawValue))
         report.add("transport", .text(options.endpoint.isWebSocket ? "websocket" : "tcp"))
         report.add("connections", .integer(options.connections))
+        if options.streams > 0 { report.add("streams_per_connection", .integer(options.streams)) }
     }
 
     private func addProcessor(_ report: inout Report, _ begin: Sample, _ end: Sample, units: [(String, Double)]) {
@@ -171,6 +173,39 @@ struct Run {
                 mark = connecting.accepted
                 tick += 1_000_000_000
             }
+        }
+    }
+
+    // MARK: Plain requests
+
+    private func requests(_ cookies: [String]) throws -> Report {
+        let load = RequestLoad(options: options, cookies: cookies)
+        try load.begin()
+        try drive(load, seconds: options.warmUpSeconds)
+        load.reset()
+        let begin = Sample(meter)
+        try drive(load, seconds: options.durationSeconds)
+        let end = Sample(meter)
+        if load.failures > 0 { throw LoadError(load.firstFailure ?? "requests failed") }
+        var report = Report()
+        describe(&report)
+        let seconds = Double(end.time - begin.time) / 1e9
+        report.add("seconds", .number(seconds))
+        report.add("requests", .integer(load.answered))
+        report.add("requests_per_second", .number(Double(load.answered) / seconds))
+        report.add("answer_bytes", .integer(load.bodyBytes))
+        addProcessor(&report, begin, end, units: [("server_cpu_us_per_request", Double(load.answered))])
+        report.add("latency_us", Report.latency(load.histogram))
+        return report
+    }
+
+    private func drive(_ load: RequestLoad, seconds: Double) throws {
+        let end = nowNanoseconds() + UInt64(seconds * 1e9)
+        var now = nowNanoseconds()
+        while now < end {
+            load.turn(timeoutNanoseconds: min(Run.turnNanoseconds, Int64(end - now)))
+            guard load.aliveCount > 0 else { throw LoadError(load.firstFailure ?? "no connection left") }
+            now = nowNanoseconds()
         }
     }
 

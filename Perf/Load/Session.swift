@@ -62,7 +62,7 @@ extension Endpoint {
     /// The cookies of as many sessions as the connections need; empty without `--session`.
     func openSessions(_ options: Options) throws -> [String] {
         guard options.usesSession else { return [] }
-        let count = (options.connections + Options.connectionsPerSession - 1) / Options.connectionsPerSession
+        let count = (options.connections + options.connectionsPerSession - 1) / options.connectionsPerSession
         return try (0..<count).map { _ in try openSession() }
     }
 
@@ -72,10 +72,11 @@ extension Endpoint {
     static let accept = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
 
     /// The bytes of the upgrade request.
-    func upgradeRequest(cookie: String?) -> [UInt8] {
+    func upgradeRequest(cookie: String?, subprotocol: String? = nil) -> [UInt8] {
         var text = "GET \(path) HTTP/1.1\r\nHost: \(host):\(port)\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
         text += "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: \(Endpoint.key)\r\n"
         if let cookie { text += "Cookie: \(cookie)\r\n" }
+        if let subprotocol { text += "Sec-WebSocket-Protocol: \(subprotocol)\r\n" }
         return Array((text + "\r\n").utf8)
     }
 }

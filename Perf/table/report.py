@@ -56,7 +56,8 @@ def markdown(document):
     lines += ["- versions: " + "; ".join(f"{name}: {value}" for name, value in document["versions"].items() if value)]
     lines += [f"- {document['rounds']} rounds, the systems of a row one after the other in each; {document['warm_up']} s warm-up, "
               f"{document['duration']} s measured; server on core {document['server_core']}, load and target on core {document['load_core']}"]
-    lines += ["", "Medians over the rounds; spread is the smallest and the largest round. `/ floor` divides by the best floor's median."]
+    lines += ["", "Medians over the rounds; spread is the smallest and the largest round. The ratio divides by "
+              "the median of the row's base: its best floor, for many streams `/tcp`, and without either the gateway itself."]
     for row in document["rows"]:
         lines += ["", f"## {row['title']}", ""]
         if row["base"]:
@@ -64,14 +65,14 @@ def markdown(document):
         if row["note"]:
             lines += [row["note"], ""]
         labels = sorted({label for figures in row["systems"].values() for label in figures["also"]})
-        lines += ["| system | median | spread | / floor | " + " | ".join(labels) + " |", "|---" * (4 + len(labels)) + "|"]
+        lines += ["| system | median | spread | ratio | " + " | ".join(labels) + " |", "|---" * (4 + len(labels)) + "|"]
         for name, figures in ordered(row):
-            reference = row["systems"].get(row["best_floor"] or "", {}).get("median")
+            reference = row["systems"].get(row["best_floor"] or row["own"], {}).get("median")
             ratio = f"{figures['median'] / reference:.2f}" if reference else "–"
             also = [number(figures["also"][label]["median"], figures["also"][label]["unit"]) if label in figures["also"] else "–"
                     for label in labels]
-            mark = " (best floor)" if name == row["best_floor"] else ""
-            bold = "**" if name == "sluice" else ""
+            mark = " (base)" if name == row["best_floor"] else ""
+            bold = "**" if name == row["own"] else ""
             lines.append(f"| {bold}{name}{bold}{mark} | {bold}{number(figures['median'], row['unit'])}{bold} "
                          f"| {number(figures['min'])} … {number(figures['max'])} | {ratio} | " + " | ".join(also) + " |")
         for name, reason in row["failures"].items():

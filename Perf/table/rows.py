@@ -22,11 +22,12 @@ class Row:
     added_over: str = ""         # subtract the median of this system
     fresh: bool = False          # start every system anew for every round
     most_rounds: int = 1000
+    own: str = "sluice"          # the system the row is about
     also: list = field(default_factory=list)  # (field, label, unit, scale) shown beside the metric
 
     def expand(self, names):
         """The systems of this row among those asked for: `floor` stands for its candidates, `epoll` for its two sizes."""
-        chosen = (["direct"] if self.added_over else []) + ["sluice"] + self.floors + self.others
+        chosen = (["direct"] if self.added_over else []) + [self.own] + self.floors + self.others
         if not names:
             return chosen
         return [name for name in chosen if name in names or name == self.added_over
@@ -50,6 +51,22 @@ def _bulk(direction, connections):
         also=[("mebibytes_per_second", "MiB/s", "", 1), SHARE])
 
 
+def _dns_query(name):
+    """A query for the addresses of a name, with id 0 as RFC 8484 advises, as hexadecimal digits."""
+    labels = b"".join(bytes([len(label)]) + label.encode() for label in name.split("."))
+    return (bytes.fromhex("000001000001000000000000") + labels + bytes.fromhex("0000010001")).hex()
+
+
+def _mux(name, title, service, load, metric, unit, scale, own):
+    """Streams over WebSockets, beside as many WebSockets of /tcp, which the row's ratio refers to."""
+    return Row(name, title, service, load, metric, unit, scale, floors=["sluice"], others=[], own=own,
+               also=[RATE, ("mebibytes_per_second", "MiB/s", "", 1), SHARE])
+
+
+def _tls(name, title, service, load, metric, unit, scale=1.0, **more):
+    return Row(name, title, service, load, metric, unit, scale, floors=[], others=["nginx-tls", "haproxy-tls"], own="sluice-tls", **more)
+
+
 ROWS = {row.name: row for row in [
     Row("echo64", "Echo of 64 B over 64 connections, one in flight each: server CPU per message", "echo",
         ["--connections", "64", "--size", "64", "--depth", "1"], "server_cpu_us_per_message", "µs",
@@ -70,4 +87,32 @@ ROWS = {row.name: row for row in [
         ["--connect-rate", "--connections", "32"], "handshakes_per_second", "/s", floors=["floor-ws"],
         others=["nginx", "haproxy", "envoy"], higher_is_better=True,
         also=[("server_cpu_us_per_handshake", "server CPU per handshake", "µs", 1), SHARE, TAIL, ("failures", "failures", "", 1)]),
+    _mux("mux-echo1k", "Echo of 1 KiB over 16 streams of one WebSocket, 16 in flight each, beside 16 WebSockets of /tcp: CPU per message",
+         "echo", ["--connections", "16", "--size", "1024", "--depth", "16"], "server_cpu_us_per_message", "µs", 1.0, "mux-1x16"),
+    _mux("mux-echo64", "Echo of 64 B over 64 streams of four WebSockets, one in flight each, beside 64 WebSockets of /tcp: CPU per message",
+         "echo", ["--connections", "64", "--size", "64", "--depth", "1"], "server_cpu_us_per_message", "µs", 1.0, "mux-4x16"),
+    _mux("mux-up", "Bulk, 64 KiB messages client → target over 16 streams of one WebSocket, beside 16 WebSockets of /tcp: CPU per GiB",
+         "sink", ["--mode", "upload", "--connections", "16", "--size", "65527"], "server_cpu_us_per_gib", "ms/GiB", 0.001, "mux-1x16"),
+    _mux("mux-down", "Bulk, 64 KiB messages target → client over 16 streams of one WebSocket, beside 16 WebSockets of /tcp: CPU per GiB",
+         "source", ["--mode", "download", "--connections", "16", "--size", "65527"], "server_cpu_us_per_gib", "ms/GiB", 0.001, "mux-1x16"),
+    Row("idle-mux", "10,000 idle WebSockets of /tcp-mux without streams: growth of the server's resident memory per connection", "echo",
+        ["--idle", "10000", "--size", "64"], "resident_bytes_per_connection", "B", floors=[], others=[], own="mux-ping", fresh=True,
+        most_rounds=3, also=[("resident_bytes_per_connection_second_half", "second half", "B", 1), SHARE]),
+    Row("doh", "DNS over HTTPS/1.1, answers from the cache, 64 connections that stay open: server CPU per answer", "echo",
+        ["--request", "POST", "--content-type", "application/dns-message", "--body", _dns_query("www.example.com"), "--connections", "64",
+         "--least-answer", "49"], "server_cpu_us_per_request", "µs", floors=[], others=["dnsdist"], own="sluice-dns",
+        also=[("requests_per_second", "answers/s", "", 1), SHARE, MEDIAN, TAIL]),
+    _tls("tls-echo64", "TLS 1.3, echo of 64 B over 64 connections, one in flight each: server CPU per message", "echo",
+         ["--connections", "64", "--size", "64", "--depth", "1"], "server_cpu_us_per_message", "µs", also=[RATE, SHARE, MEDIAN, TAIL]),
+    _tls("tls-echo1k", "TLS 1.3, echo of 1 KiB over 64 connections, 16 in flight each: server CPU per message", "echo",
+         ["--connections", "64", "--size", "1024", "--depth", "16"], "server_cpu_us_per_message", "µs", also=[RATE, SHARE, MEDIAN, TAIL]),
+    _tls("tls-up8", "TLS 1.3, bulk, 64 KiB messages client → target, 8 connections: server CPU per GiB", "sink",
+         ["--mode", "upload", "--connections", "8", "--size", "65536"], "server_cpu_us_per_gib", "ms/GiB", 0.001,
+         also=[("mebibytes_per_second", "MiB/s", "", 1), SHARE]),
+    _tls("tls-down8", "TLS 1.3, bulk, 64 KiB messages target → client, 8 connections: server CPU per GiB", "source",
+         ["--mode", "download", "--connections", "8", "--size", "65536"], "server_cpu_us_per_gib", "ms/GiB", 0.001,
+         also=[("mebibytes_per_second", "MiB/s", "", 1), SHARE]),
+    _tls("tls-connect", "TLS 1.3, full handshakes (ECDSA P-256, X25519) to 101, 32 at a time: server CPU per handshake", "echo",
+         ["--connect-rate", "--connections", "32"], "server_cpu_us_per_handshake", "µs",
+         also=[("handshakes_per_second", "handshakes/s", "", 1), SHARE, TAIL, ("failures", "failures", "", 1)]),
 ]}

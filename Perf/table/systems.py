@@ -88,6 +88,52 @@ class Sluice(System):
         return child, f"ws://127.0.0.1:{port}/tcp?v=1&host=127.0.0.1&port={target_port}", ["--session"]
 
 
+class Multiplexed(Sluice):
+    """The gateway on /tcp-mux: so many WebSockets with so many streams each, or pings without a stream."""
+
+    def __init__(self, name, description, load):
+        super().__init__(name, description)
+        self.load = load
+
+    def begin(self, place, target_port):
+        child, url, more = super().begin(place, target_port)
+        return child, url.replace("/tcp?", "/tcp-mux?"), more + self.load
+
+
+class SluiceDNS(System):
+    """The gateway's DNS over HTTPS with a local upstream."""
+
+    def missing(self):
+        return None if os.access(binary("sluice"), os.X_OK) else "sluice is not built"
+
+    def begin(self, place, target_port):
+        upstream, upstream_port = start_resolver(place)
+        port = processes.free_port()
+        environment = dict(os.environ, PORT=str(port), HOST="127.0.0.1", LOG_LEVEL="warn", SESSION_SECRET="perf", DNS_QPS_PER_IP="0",
+                           DNS_UPSTREAMS=f"127.0.0.1:{upstream_port}")
+        child = processes.start([binary("sluice"), "serve", "--config", place.file("sluice-dns.yaml", "shards: 1\n")], place.server_core,
+                                place.log(self.name), environment)
+        processes.await_health(port, child)
+        child.companions = [upstream]
+        return child, f"http://127.0.0.1:{port}/dns-query", ["--session"]
+
+
+class SluiceTLS(Sluice):
+    """The gateway on /tcp behind its own TLS."""
+
+    def begin(self, place, target_port):
+        certificate, key = certificate_pair(place)
+        port = processes.free_port()
+        configuration = place.file("sluice-tls.yaml", "shards: 1\nlimits:\n  connections_per_shard: 32768\n")
+        environment = dict(os.environ, PORT=str(port), HOST="127.0.0.1", TCP_ALLOW_PRIVATE_IPS="1", LOG_LEVEL="warn",
+                           TCP_PROXY_MAX_CONNECTIONS="100000", SESSION_SECRET="perf", TLS_ENABLED="1", TLS_CERT_PATH=certificate,
+                           TLS_KEY_PATH=key)
+        child = processes.start([binary("sluice"), "serve", "--config", configuration], place.server_core,
+                                place.log(self.name), environment)
+        processes.await_port(port, child)
+        return child, f"wss://127.0.0.1:{port}/tcp?v=1&host=127.0.0.1&port={target_port}", ["--session"]
+
+
 class Proxy(System):
     """A program from elsewhere with a generated configuration."""
 
@@ -117,8 +163,17 @@ class Proxy(System):
 
 
 class Nginx(Proxy):
+    secure = False
+
     def arguments(self, place, port, target_port):
-        folder = place.folder("nginx")
+        folder = place.folder(self.name)
+        listen = f"127.0.0.1:{port} backlog=4096"
+        security = ""
+        if self.secure:
+            certificate, key = certificate_pair(place)
+            listen += " ssl"
+            security = (f"ssl_certificate {certificate}; ssl_certificate_key {key}; ssl_protocols TLSv1.3; ssl_ecdh_curve X25519; "
+                        "ssl_session_tickets off; ssl_session_cache off;")
         # Buffers of 16 KiB on both sides, as HAProxy has them; nginx's own 1 KiB from the client would decide the bulk rows.
         text = f"""
 worker_processes 1; daemon off; pid {folder}/pid; error_log stderr warn; worker_rlimit_nofile 65536;
@@ -128,7 +183,7 @@ http {{
     uwsgi_temp_path {folder}; scgi_temp_path {folder}; client_header_buffer_size 16k; proxy_buffer_size 16k;
     proxy_buffers 8 16k; proxy_busy_buffers_size 32k;
     server {{
-        listen 127.0.0.1:{port} backlog=4096;
+        listen {listen}; {security}
         location / {{
             proxy_pass http://127.0.0.1:{target_port}; proxy_http_version 1.1;
             proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection "upgrade";
@@ -137,11 +192,18 @@ http {{
     }}
 }}
 """
-        return [self.path(), "-c", place.file("nginx.conf", text), "-p", folder, "-e", "stderr"]
+        return [self.path(), "-c", place.file(self.name + ".conf", text), "-p", folder, "-e", "stderr"]
 
 
 class HAProxy(Proxy):
+    secure = False
+
     def arguments(self, place, port, target_port):
+        security = ""
+        if self.secure:
+            certificate, key = certificate_pair(place)
+            both = place.file("haproxy.pem", open(certificate, encoding="ascii").read() + open(key, encoding="ascii").read())
+            security = f"ssl crt {both} ssl-min-ver TLSv1.3 curves X25519 no-tls-tickets"
         # It refuses to start when its limit of connections could need more descriptors than it may have.
         most = min(30000, (resource.getrlimit(resource.RLIMIT_NOFILE)[1] - 100) // 2)
         text = f"""
@@ -155,10 +217,46 @@ defaults
     timeout server 1h
     timeout tunnel 1h
 listen forward
-    bind 127.0.0.1:{port} backlog 4096
+    bind 127.0.0.1:{port} backlog 4096 {security}
     server target 127.0.0.1:{target_port}
 """
-        return [self.path(), "-db", "-f", place.file("haproxy.cfg", text)]
+        return [self.path(), "-db", "-f", place.file(self.name + ".cfg", text)]
+
+
+class SecureNginx(Nginx):
+    secure = True
+
+    def begin(self, place, target_port):
+        child, url, more = super().begin(place, target_port)
+        return child, url.replace("ws://", "wss://"), more
+
+
+class SecureHAProxy(HAProxy):
+    secure = True
+
+    def begin(self, place, target_port):
+        child, url, more = super().begin(place, target_port)
+        return child, url.replace("ws://", "wss://"), more
+
+
+class Dnsdist(Proxy):
+    """DNS over HTTPS/1.1 in plain text, answers from its packet cache."""
+
+    def begin(self, place, target_port):
+        self.upstream, self.upstream_port = start_resolver(place)
+        child, url, more = super().begin(place, target_port)
+        child.companions = [self.upstream]
+        return child, url.replace("ws://", "http://") + "dns-query", more
+
+    def arguments(self, place, port, target_port):
+        text = f"""
+setLocal("127.0.0.1:{processes.free_port()}")
+addDOHLocal("127.0.0.1:{port}", nil, nil, "/dns-query")
+newServer({{address="127.0.0.1:{self.upstream_port}", healthCheckMode="up"}})
+getPool(""):setCache(newPacketCache(10000))
+setSecurityPollSuffix("")
+"""
+        return [self.path(), "--supervised", "--disable-syslog", "-C", place.file("dnsdist.conf", text)]
 
 
 class Websockify(Proxy):
@@ -209,6 +307,22 @@ static_resources:
                 "--disable-hot-restart", "--use-dynamic-base-id"]
 
 
+def start_resolver(place):
+    """A resolver that answers every query with one address and a TTL of an hour; its process and port."""
+    child = processes.start([sys.executable, os.path.join(PERF, "table", "resolver.py")], place.load_core, place.log("resolver"), capture=True)
+    return child, int(child.stdout.readline())
+
+
+def certificate_pair(place):
+    """A certificate of this machine's own for 127.0.0.1 with a P-256 key, the same for all; paths of both files."""
+    certificate, key = (os.path.join(place.root, name) for name in ("perf.crt", "perf.key"))
+    if not os.path.exists(certificate):
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
+                        "-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1", "-out", certificate, "-keyout", key],
+                       check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return certificate, key
+
+
 def binary(name):
     return os.path.join(os.environ.get("SLUICE_BIN", os.path.join(os.path.dirname(PERF), ".build", "release")), name)
 
@@ -252,5 +366,13 @@ SYSTEMS = {system.name: system for system in [
     Nginx("nginx", "nginx as WebSocket proxy, one worker", "nginx", True, "-v"),
     HAProxy("haproxy", "HAProxy as WebSocket proxy, one thread", "haproxy", True, "-v"),
     Envoy("envoy", "Envoy as WebSocket proxy, concurrency 1", ENVOY, True, "--version"),
+    Multiplexed("mux-1x16", "the gateway on /tcp-mux: one WebSocket with 16 streams", ["--connections", "1", "--mux", "16"]),
+    Multiplexed("mux-4x16", "the gateway on /tcp-mux: four WebSockets with 16 streams each", ["--connections", "4", "--mux", "16"]),
+    Multiplexed("mux-ping", "the gateway on /tcp-mux: a WebSocket without streams", ["--mux-ping"]),
+    SluiceDNS("sluice-dns", "the gateway's DNS over HTTPS, in plain text, one shard"),
+    Dnsdist("dnsdist", "dnsdist's DNS over HTTPS, in plain text, with its packet cache", "dnsdist", False, "--version"),
+    SluiceTLS("sluice-tls", "the gateway on /tcp with its own TLS: WebSocket in, TCP out"),
+    SecureNginx("nginx-tls", "nginx terminating TLS in front of a WebSocket target, one worker", "nginx", True, "-v"),
+    SecureHAProxy("haproxy-tls", "HAProxy terminating TLS in front of a WebSocket target, one thread", "haproxy", True, "-v"),
     Websockify("websockify", "websockify: WebSocket in, TCP out", "websockify", False, "--version"),
 ]}

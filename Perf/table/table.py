@@ -18,7 +18,7 @@ import time
 import processes
 import report
 from rows import ROWS
-from systems import PERF, SYSTEMS, Proxy, Sluice, binary
+from systems import PERF, SYSTEMS, Proxy, Sluice, SluiceDNS, binary
 
 
 class Place:
@@ -85,7 +85,8 @@ class RowRun:
     def end(self, name):
         child = self.started.pop(name, (None,))[0]
         if child:
-            processes.stop(child)
+            for companion in [child] + getattr(child, "companions", []):
+                processes.stop(companion)
 
     def measure(self, name):
         child, url, more = self.started[name]
@@ -98,7 +99,7 @@ class RowRun:
     def load_arguments(self):
         """The row's own, with fewer idle connections where a proxy's descriptors, two each, do not suffice."""
         arguments = list(self.row.load)
-        if "--idle" in arguments:
+        if "--idle" in arguments and self.row.own == "sluice":
             limit = (resource.getrlimit(resource.RLIMIT_NOFILE)[1] - 256) // 2
             position = arguments.index("--idle") + 1
             if int(arguments[position]) > limit:
@@ -116,7 +117,7 @@ class RowRun:
                 figures = self.measure(name)
                 self.results[name].append(figures)
                 value = report.pick(figures, self.row.metric)
-                say(f"{self.row.name:8} round {number + 1}: {name:18} {report.number(value * self.row.scale, self.row.unit)}")
+                say(f"{self.row.name:10} round {number + 1}: {name:18} {report.number(value * self.row.scale, self.row.unit)}")
             except (RuntimeError, OSError, TypeError) as error:
                 self.failures[name] = f"{error}{self.place.last_words(name)}"
                 self.results[name] = []
@@ -131,7 +132,7 @@ class RowRun:
         summary, base = report.summarise(self.row, {name: runs for name, runs in self.results.items() if runs})
         row = self.row
         return {"name": row.name, "title": row.title, "unit": row.unit, "higher_is_better": row.higher_is_better,
-                "added_over": row.added_over, "floors": row.floors, "base": base, "load": self.load_arguments(), "note": self.note,
+                "added_over": row.added_over, "floors": row.floors, "base": base, "own": row.own, "load": self.load_arguments(), "note": self.note,
                 "best_floor": report.best_floor(row, summary), "systems": summary, "failures": self.failures,
                 "raw": self.results}
 
@@ -199,7 +200,7 @@ def main():
             names = [name for name in row.expand(options.systems) if name not in absent]
             for name in names:
                 document["systems"][name] = SYSTEMS[name].description
-                if isinstance(SYSTEMS[name], (Proxy, Sluice)):
+                if isinstance(SYSTEMS[name], (Proxy, Sluice, SluiceDNS)):
                     document["versions"].setdefault(name, SYSTEMS[name].version())
             run = RowRun(row, names, place, ports, options)
             for number in range(min(options.rounds, row.most_rounds)):
