@@ -35,6 +35,7 @@ final class MetricsRegistry: Sendable {
     private let build = Mutex((version: "", revision: ""))
     private let dns = Mutex<DNSShared?>(nil)
     private let startSeconds: Double
+    private let draining = Atomic<Bool>(false)
     /// How reloads went.
     let reloads = ReloadRecord()
 
@@ -57,6 +58,12 @@ final class MetricsRegistry: Sendable {
         build.withLock { $0 = (clean(version), clean(revision)) }
     }
 
+    /// Whether the process drains.
+    var isDraining: Bool {
+        get { draining.load(ordering: .relaxed) }
+        set { draining.store(newValue, ordering: .relaxed) }
+    }
+
     /// What the shards offer.
     var readings: [ShardMetrics] { shards.withLock { $0 } }
 
@@ -77,6 +84,7 @@ final class MetricsRegistry: Sendable {
         engine(&page, shards)
         for shard in shards { shard.store?.write(to: &page) }
         reloads.reading.write(to: &page)
+        page.gauge("sluice_draining", "Whether the process drains", isDraining ? 1 : 0)
         logs(&page)
         ProcessMetrics.read().write(to: &page, startSeconds: startSeconds)
         return page.text

@@ -52,6 +52,8 @@ public struct TCPBridge {
 
     /// Counters, readable from any thread.
     public var counters: BridgeCounters { state.pointee.counters }
+    /// Configurations whose rules are kept: the one in force, and those of bridges that live.
+    public var rulesHeld: Int { state.pointee.rules.count }
     /// Bridges that have not ended.
     public var count: Int { state.pointee.used }
 

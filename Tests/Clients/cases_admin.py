@@ -1,8 +1,14 @@
 """The admin interface: who may use it, what it tells, what it does; `sluice top` on it."""
+import fcntl
 import http.client
 import json
+import os
+import pty
+import select
 import socket
+import struct
 import subprocess
+import termios
 import threading
 
 import services
@@ -216,3 +222,57 @@ def commands(context):
     equal(peer.until_close()[0], 1001, "the Close frame of a drain")
     peer.close()
     equal(server.process.wait(10), 0, "exit status after a drain")
+
+
+@case("top-once")
+def top(context):
+    """`sluice top` prints one snapshot when it is not on a terminal, and draws on one until `q`."""
+    server, admin = with_admin(context)
+    echo = services.start(context, "echo")
+    peer = upgrade(server, tcp(echo), server.session())
+    payload = bytes(3 << 10)
+    peer.send(frame(BINARY, payload))
+    peer.exactly(len(payload))
+    token = context.folder / "token"
+    token.write_text(TOKEN + "\n")
+    command = [str(context.binary), "top", "--admin", f"http://127.0.0.1:{admin.port}", "--token-file", str(token)]
+    done = subprocess.run(command + ["--once"], capture_output=True, text=True, timeout=20)
+    equal((done.returncode, done.stderr), (0, ""), "status")
+    for words in ("ready", "websockets 1", "shard", f"127.0.0.1:{echo}", "3.0 KiB", "biggest connections of 1"):
+        check(words in done.stdout, f"the snapshot has {words!r}", done.stdout)
+    check("\x1b" not in done.stdout, "plain text", done.stdout)
+    refused = subprocess.run(command[:4] + ["--once"], capture_output=True, text=True, timeout=20, env=gateway_environment({}))
+    equal(refused.returncode, 1, "without the token")
+    check("--token-file" in refused.stderr, "the remedy", refused.stderr)
+    drawn = on_terminal(command)
+    check("\x1b[?1049h" in drawn and "\x1b[?1049l" in drawn, "the alternate screen, and back", drawn[-80:])
+    check("websockets" in drawn and "q quit" in drawn, "the live view", drawn[:400])
+
+
+def on_terminal(command):
+    """What a command draws on a terminal of 100 by 30 until it gets a `q`."""
+    master, slave = pty.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 100, 0, 0))
+    process = subprocess.Popen(command, stdin=slave, stdout=slave, stderr=slave)
+    os.close(slave)
+    drawn, pressed = b"", False
+    try:
+        while True:
+            ready, _, _ = select.select([master], [], [], 10)
+            check(ready, "the view is drawn", drawn[-200:])
+            try:
+                data = os.read(master, 65536)
+            except OSError:
+                break
+            if not data:
+                break
+            drawn += data
+            # The second frame has rates.
+            if not pressed and drawn.count(b"\x1b[H") >= 2:
+                os.write(master, b"q")
+                pressed = True
+        equal(process.wait(10), 0, "status of a view that was quit")
+    finally:
+        process.kill()
+        os.close(master)
+    return drawn.decode(errors="replace")

@@ -1,8 +1,11 @@
 """What an operator sees: the access log, and metrics while connections are open."""
-import socket
+import json
+import re
+import shutil
+import subprocess
 
 import services
-from harness import case, check, equal, eventually
+from harness import ROOT, Skip, case, check, equal, eventually
 from rawsocket import BINARY, CLOSE, frame, head, open_peer, refusal, tcp, upgrade
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -96,3 +99,73 @@ def metrics(context):
     equal(samples['sluice_requests_refused_total{reason="origin"}'], 1, "refused requests")
     turns = sum(value for name, value in samples.items() if name.startswith("sluice_shard_completions_per_turn_count"))
     check(turns > 0, "turns with completions", turns)
+
+
+# What PromQL and the templates of dashboards have besides names of metrics.
+WORDS = {"sum", "rate", "increase", "min", "max", "by", "le", "histogram_quantile", "label_values", "instance", "without", "and", "or", "on",
+         "ignoring", "group_left", "avg", "count", "topk", "irate", "delta"}
+# Made by Prometheus itself.
+FOREIGN = {"up"}
+
+
+def metric_names(expression):
+    """Names of metrics in a PromQL expression: what is left without labels, durations, groupings and functions."""
+    expression = re.sub(r"\{[^}]*\}|\[[^\]]*\]|\"[^\"]*\"", " ", expression)
+    expression = re.sub(r"\b(by|without|on|ignoring)\s*\([^)]*\)", " ", expression)
+    return set(re.findall(r"(?<![\w.$])[a-zA-Z_:][a-zA-Z0-9_:]*", expression)) - WORDS - FOREIGN
+
+
+def matched_labels(expression):
+    """Names of labels that an expression compares or groups by."""
+    return set(re.findall(r"[{,]\s*([a-z_]+)\s*[=!]", expression)) - {"instance", "job"}
+
+
+@case("dashboard-and-alerts")
+def dashboard(context):
+    """Every metric and label that the dashboard and the alerts use is in a scrape of a live gateway."""
+    check(metric_names('sum by (le) (rate(a_total{x="sum"}[5m])) / on (z) b > 0.05') == {"a_total", "b"}, "names are found")
+    server = context.server()
+    echo = services.start(context, "echo")
+    peer = upgrade(server, tcp(echo), server.session())
+    peer.send(frame(BINARY, b"x"))
+    peer.exactly(1)
+    body = server.request("GET", "/metrics")[1].decode()
+    present, labels = set(), set()
+    for line in body.splitlines():
+        if line.startswith("# TYPE "):
+            name, kind = line.split()[2:4]
+            present.add(name)
+            if kind == "histogram":
+                present.update(name + suffix for suffix in ("_bucket", "_sum", "_count"))
+        elif not line.startswith("#"):
+            labels.update(re.findall(r"[{,]([a-z_]+)=\"", line))
+    expressions = []
+    panels = json.loads((ROOT / "deploy" / "grafana" / "sluice.json").read_text())["panels"]
+    for panel in panels:
+        found = [target["expr"] for target in panel.get("targets", [])]
+        check(panel["type"] == "row" or found, "a panel asks for something", panel["title"])
+        expressions += found
+    equal(len({panel["id"] for panel in panels}), len(panels), "panels have ids of their own")
+    rules = ROOT / "deploy" / "prometheus" / "sluice.rules.yaml"
+    try:
+        import yaml
+    except ImportError:
+        raise Skip("the Python package yaml is not installed")
+    names = []
+    for group in yaml.safe_load(rules.read_text())["groups"]:
+        for rule in group["rules"]:
+            equal(set(rule), {"alert", "expr", "for", "labels", "annotations"}, f"keys of {rule.get('alert')}")
+            check(rule["labels"]["severity"] in ("critical", "warning", "info"), "a severity", rule)
+            equal(set(rule["annotations"]), {"summary", "description"}, f"annotations of {rule['alert']}")
+            names.append(rule["alert"])
+            expressions.append(rule["expr"])
+    equal(len(names), len(set(names)), "every alert has a name of its own")
+    for expression in expressions:
+        check(metric_names(expression) <= present, f"metrics of {expression!r}", metric_names(expression) - present)
+        check(matched_labels(expression) <= labels, f"labels of {expression!r}", matched_labels(expression) - labels)
+    used = set().union(*map(metric_names, expressions))
+    context.note(f"{len(expressions)} expressions, {len(used)} metrics, {len(names)} alerts")
+    if shutil.which("promtool"):
+        done = subprocess.run(["promtool", "check", "rules", str(rules)], capture_output=True, text=True)
+        equal(done.returncode, 0, f"promtool: {done.stdout}{done.stderr}")
+        context.note("promtool accepts the rules")

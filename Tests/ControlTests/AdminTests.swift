@@ -52,7 +52,8 @@ import Testing
     }
 
     @Test(arguments: [
-        ("sort", "name"), ("limit", "0"), ("limit", "1001"), ("limit", "x"), ("limit", ""), ("offset", "-1"), ("offset", "100001"), ("x", "1"),
+        ("sort", "name"), ("limit", "0"), ("limit", "1001"), ("limit", "x"), ("limit", ""), ("offset", "-1"), ("offset", "100001"),
+        ("x", "1"),
     ])
     func refusesOthers(_ name: String, _ value: String) {
         guard case .failure = ConnectionQuery.parse([(name, value)]) else { Issue.record("\(name)=\(value) is read"); return }

@@ -29,8 +29,9 @@ private struct Run {
     @Test(arguments: [
         (["srve"], "unknown command `srve`; did you mean `sluice serve`?"),
         (["chekc"], "unknown command `chekc`; did you mean `sluice check`?"),
-        (["frobnicate"], "unknown command `frobnicate`; commands: serve, check, doctor, version, help"),
-        (["top"], "`sluice top` is not available in this version"),
+        (["frobnicate"], "unknown command `frobnicate`; commands: serve, check, doctor, top, version, help"),
+        (["top", "--port", "1"], "unknown flag `--port` of `sluice top`"),
+        (["top", "--once=1"], "`--once` takes no value"),
         (["agent"], "`sluice agent` is not available in this version"),
         (["--config", "x"], "flag `--config` before a command"),
         (["serve", "--confg", "x"], "unknown flag `--confg` of `sluice serve`; did you mean `--config`?"),

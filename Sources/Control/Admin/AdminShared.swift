@@ -18,7 +18,10 @@ final class AdminHub: Sendable {
     /// Whether the process drains.
     var isDraining: Bool {
         get { draining.load(ordering: .relaxed) }
-        set { draining.store(newValue, ordering: .relaxed) }
+        set {
+            draining.store(newValue, ordering: .relaxed)
+            metrics.isDraining = newValue
+        }
     }
 
     /// Adds the next shard's inbox. All are added before the first shard serves.

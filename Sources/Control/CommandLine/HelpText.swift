@@ -6,6 +6,7 @@ enum HelpText {
         case .serve?: serve
         case .check?: check
         case .doctor?: doctor
+        case .top?: top
         case .version?: version
         }
     }
@@ -19,6 +20,7 @@ enum HelpText {
           serve     run the gateway
           check     validate the configuration and print what is in force
           doctor    say what this kernel, container and user allow, and the remedy for what they do not
+          top       watch a running gateway
           version   print the version
           help      help on a command, or `help configuration` for every key
 
@@ -46,7 +48,8 @@ enum HelpText {
     private static let serve = """
         Usage: sluice serve [FLAGS]
 
-        Runs the gateway until SIGTERM or SIGINT. Logs go to standard output.
+        Runs the gateway until SIGTERM or SIGINT. SIGHUP, or a change of the file, reloads the configuration. Logs go to
+        standard output.
 
         \(options)
         Exit status: 0 after a complete drain; 1 when the configuration is wrong, an address cannot be
@@ -79,6 +82,22 @@ enum HelpText {
 
         \(options)
         Exit status: 0 when the gateway can run, 1 when something it needs is missing.
+
+        """
+
+    private static let top = """
+        Usage: sluice top [FLAGS]
+
+        Watches a running gateway through its admin interface: shards, rates, buffers, refusals, and the connections that
+        carried most. On a terminal it refreshes every second and `q` quits; otherwise it prints one snapshot.
+
+          --admin URL        the admin interface, http://IP:PORT; default http://127.0.0.1:9901
+          --token-file FILE  file with its token; else SLUICE_ADMIN_TOKEN or SLUICE_ADMIN_TOKEN_FILE
+          --once             one snapshot as plain text
+
+        The gateway needs `admin: { address: "127.0.0.1:9901" }` in its configuration, or SLUICE_ADMIN_ADDRESS.
+
+        Exit status: 0; 1 when the gateway cannot be asked.
 
         """
 

@@ -17,11 +17,25 @@ public enum Invocation: Equatable {
         public init() {}
     }
 
+    /// What `top` takes.
+    public struct TopOptions: Equatable {
+        /// `--admin`.
+        public var url = "http://127.0.0.1:9901"
+        /// `--token-file`.
+        public var tokenPath: String?
+        /// `--once`.
+        public var once = false
+
+        /// No flag at all.
+        public init() {}
+    }
+
     case serve(Options)
     case check(Options)
     /// `check --reference` and `help configuration`.
     case reference
     case doctor(Options)
+    case top(TopOptions)
     case version
     /// The help of one command, or the overview.
     case help(CommandName?)
@@ -29,10 +43,10 @@ public enum Invocation: Equatable {
 
 /// The commands of this version.
 public enum CommandName: String, CaseIterable, Sendable {
-    case serve, check, doctor, version, help
+    case serve, check, doctor, top, version, help
 
     /// Commands of the complete product that this version does not have.
-    static let unavailable = ["controller", "agent", "top"]
+    static let unavailable = ["controller", "agent"]
 }
 
 /// Why a command line was not understood. One line.
@@ -73,6 +87,7 @@ private struct ArgumentReader {
     var rest: ArraySlice<String>
     var options = Invocation.Options()
     var wantsReference = false
+    var top = Invocation.TopOptions()
 
     init(command: CommandName, rest: ArraySlice<String>) {
         self.command = command
@@ -84,6 +99,7 @@ private struct ArgumentReader {
         case .serve: ["--config", "--set", "--port", "--demo", "--help"]
         case .check: ["--config", "--set", "--port", "--demo", "--reference", "--help"]
         case .doctor: ["--config", "--set", "--port", "--demo", "--help"]
+        case .top: ["--admin", "--token-file", "--once", "--help"]
         case .version, .help: ["--help"]
         }
     }
@@ -104,6 +120,7 @@ private struct ArgumentReader {
         case .serve: return .serve(options)
         case .check: return wantsReference ? .reference : .check(options)
         case .doctor: return .doctor(options)
+        case .top: return .top(top)
         case .version: return .version
         case .help: return .help(nil)
         }
@@ -114,9 +131,13 @@ private struct ArgumentReader {
         let name = String(argument[..<(equals ?? argument.endIndex)])
         guard flags.contains(name) else { throw unknownFlag(name) }
         switch name {
-        case "--demo", "--reference":
+        case "--demo", "--reference", "--once":
             if equals != nil { throw UsageError(message: "`\(name)` takes no value") }
-            if name == "--demo" { options.demonstration = true } else { wantsReference = true }
+            switch name {
+            case "--demo": options.demonstration = true
+            case "--once": top.once = true
+            default: wantsReference = true
+            }
         default:
             let value: String
             if let equals {
@@ -131,6 +152,8 @@ private struct ArgumentReader {
 
     private mutating func set(_ name: String, _ value: String) throws(UsageError) {
         switch name {
+        case "--admin": top.url = value
+        case "--token-file": top.tokenPath = value
         case "--config":
             if value.isEmpty { throw UsageError(message: "`--config` needs the path of a file") }
             if options.configurationPath != nil {

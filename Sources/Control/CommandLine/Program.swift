@@ -67,6 +67,7 @@ public enum Program {
             return 0
         case .check(let options): return check(options, environment, console)
         case .doctor(let options): return doctor(options, environment, console)
+        case .top(let options): return top(options, environment, console)
         case .serve(let options): return self.serve(options, environment, console, serve)
         }
     }
@@ -126,6 +127,39 @@ public enum Program {
         let findings = Doctor.examine(configuration)
         for finding in findings { console.output(finding.line + "\n") }
         return findings.contains { $0.verdict == .fail } ? 1 : 0
+    }
+
+    private static func top(_ options: Invocation.TopOptions, _ environment: [String: String], _ console: Console) -> Int32 {
+        do throws(AdminClient.Failure) {
+            let token = try adminToken(options, environment)
+            guard let client = AdminClient(url: options.url, token: token) else {
+                throw AdminClient.Failure(
+                    message: "`--admin \(Quantity.excerpt(options.url))`: allowed: http://IP:PORT, for example http://127.0.0.1:9901")
+            }
+            let command = TopCommand(client: client)
+            let isTerminal = isatty(STDIN_FILENO) == 1 && isatty(STDOUT_FILENO) == 1
+            if options.once || !isTerminal { console.output(try command.snapshot(columns: 120)) } else { try command.run() }
+            return 0
+        } catch {
+            console.errors("sluice: \(error.message)\n")
+            return 1
+        }
+    }
+
+    /// The token of the flag's file, or of the environment; nil when there is none.
+    private static func adminToken(_ options: Invocation.TopOptions, _ environment: [String: String])
+        throws(AdminClient.Failure) -> Masked?
+    {
+        var token = environment["SLUICE_ADMIN_TOKEN"] ?? ""
+        if let path = options.tokenPath ?? environment["SLUICE_ADMIN_TOKEN_FILE"], !path.isEmpty {
+            do throws(SmallFile.Refusal) {
+                token = try SmallFile.text(path)
+            } catch {
+                throw AdminClient.Failure(message: error.message)
+            }
+        }
+        token = Quantity.trimmed(token)
+        return token.isEmpty ? nil : Masked(token)
     }
 
     private static func versionLine(_ environment: [String: String]) -> String {

@@ -14,6 +14,7 @@ struct BridgeLoop {
     let shard: Shard
     let http: HTTPServer
     let bridge: TCPBridge
+    let limits = SharedLimits()
 
     init(shard: Shard, settings: GatewaySettings.TCPSettings, connections: Int) {
         self.shard = shard
@@ -22,7 +23,7 @@ struct BridgeLoop {
         http = HTTPServer(shard: shard, owner: Self.httpOwner, limits: limits)
         bridge = TCPBridge(
             shard: shard, clientOwner: Self.clientOwner, targetOwner: Self.targetOwner, capacity: connections,
-            shared: BridgeShared(settings: settings))
+            shared: BridgeShared(settings: settings, limits: self.limits))
     }
 
     func dispatch(_ event: Event) {

@@ -4,6 +4,7 @@ import Glibc
 import Policy
 import Ring
 import Simulator
+import TCPBridge
 
 /// One run of `/tcp` over the simulated kernel: WebSocket clients, their targets, and the rules that hold at the end.
 struct BridgeWorld {
@@ -24,6 +25,8 @@ struct BridgeWorld {
     var settings = GatewaySettings.TCPSettings()
     let calm: Bool
     var drainsAtTurn = Int.max
+    /// Another configuration comes into force every so many turns; what lives must not notice.
+    var reloadsEveryTurns = Int.max
 
     init(seed: UInt64, trace: Trace) {
         self.seed = seed
@@ -40,6 +43,7 @@ struct BridgeWorld {
         if random.chance(50_000) { settings.maxBufferBytes = 1 + random.size(upTo: 300_000) }
         if random.chance(50_000) { drainsAtTurn = random.size(upTo: 500) }
         makePairs(&random)
+        if random.chance(300_000) { reloadsEveryTurns = 1 + random.size(upTo: 100) }
     }
 
     private mutating func makePairs(_ random: inout SimulatedRandom) {
@@ -140,6 +144,7 @@ struct BridgeWorld {
         if shard.buffersHeld != 0 { failures.append("\(shard.buffersHeld) buffers were not returned") }
         if kernel.openDescriptors != 0 { failures.append("\(kernel.openDescriptors) descriptors are open") }
         if kernel.requestsHeld != 0 { failures.append("\(kernel.requestsHeld) requests are under way") }
+        if loop.bridge.rulesHeld != 1 { failures.append("\(loop.bridge.rulesHeld) sets of rules are left") }
         if !loop.isEmpty { failures.append("\(loop.bridge.count) bridges and \(loop.http.connectionCount) connections are left") }
         if failures.isEmpty {
             loop.destroy()
@@ -165,11 +170,19 @@ struct BridgeWorld {
         }
     }
 
+    /// New limits for whoever comes; every third configuration is the first again.
+    private func reload(_ loop: BridgeLoop, _ number: Int) {
+        var changed = settings
+        changed.maxMessageBytes += number % 3
+        loop.bridge.apply(BridgeShared(settings: changed, limits: loop.limits))
+    }
+
     private func turnUntilDone(_ shard: Shard, _ loop: BridgeLoop) -> [String] {
         var event = Event()
         var isClosing = false
         for turn in 0..<Self.turnsMaximum {
             shard.turn()
+            if turn % reloadsEveryTurns == reloadsEveryTurns - 1 { reload(loop, turn / reloadsEveryTurns) }
             while shard.next(&event) {
                 kernel.trace.add(.event, at: kernel.nanoseconds, Int(event.kind.rawValue), Int(event.slot.raw), event.count)
                 loop.dispatch(event)
