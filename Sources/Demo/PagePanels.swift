@@ -69,7 +69,7 @@ extension DemoPage {
             cell.dataset.stream = stream.state;
             cell.title = stream.error || formatRate(rates[i]);
             cell.querySelector("span").textContent = stream.error ? stream.error.split(":")[0] : formatBytes(stream.bytes);
-            cell.querySelector("i").style.height = Math.round(rates[i] / peak * 70) + "%";
+            cell.querySelector("i").style.height = Math.round(rates[i] / peak * 40) + "%";
           });
           byId("mux-note").textContent = data.streams.length + " TCP connections in one WebSocket to /tcp-mux; bars: their rates now";
           byId("mux-open").textContent = found.open + " of " + data.streams.length;
@@ -148,7 +148,7 @@ extension DemoPage {
         function takeMetrics(families, at) {
           const total = name => families["sluice_shard_" + name] || 0, last = lastMetrics;
           const values = { slots: total("slots_used"), bytes: total("received_bytes_total") + total("sent_bytes_total"),
-            turns: total("turns_total"), buffers: total("buffers_small_used") + total("buffers_bulk_used") };
+            turns: total("turns_total"), buffers: total("buffers_used") };
           lastMetrics = { at, values };
           window.sluiceDemo.metrics.samples++;
           byId("metrics-note").textContent = "/metrics, once a second";

@@ -81,7 +81,7 @@ extension DemoPage {
         code,.steps p{font-family:ui-monospace,SFMono-Regular,Menlo,"DejaVu Sans Mono",monospace;font-size:12.5px}
         .streams,.halves{margin-top:16px}
         .cells{display:grid;grid-template-columns:repeat(16,1fr);gap:6px}
-        .cells div{position:relative;height:52px;border:1px solid var(--line);border-radius:6px;overflow:hidden;font-size:11px;
+        .cells div{position:relative;height:72px;border:1px solid var(--line);border-radius:6px;overflow:hidden;font-size:11px;
           text-align:center;padding-top:5px;color:var(--soft)}
         .cells i{position:absolute;left:0;right:0;bottom:0;background:var(--a-fill);border-top:2px solid var(--a)}
         .cells b{display:block;position:relative;color:var(--ink);font-weight:600}
