@@ -59,7 +59,7 @@ let package = Package(
         .testTarget(name: "EngineTests", dependencies: ["Engine", "Ring", "CRing", "CSocket"]),
         .testTarget(name: "HTTPTests", dependencies: ["HTTP", "Simulator", "Engine", "Ring", "Wire", "Policy"]),
         .testTarget(name: "SessionGatewayTests", dependencies: ["SessionGateway", "HTTP", "Engine", "Wire", "Policy"]),
-        .testTarget(name: "SimulationTests", dependencies: ["Simulator", "TCPBridge", "HTTP", "Engine", "Ring", "Wire", "Policy"]),
+        .testTarget(name: "SimulationTests", dependencies: ["Simulator", "TCPBridge", "TCPMux", "HTTP", "Engine", "Ring", "Wire", "Policy"]),
         .testTarget(name: "ControlTests", dependencies: ["Control", "Policy"]),
         .testTarget(name: "DemoTests", dependencies: ["Demo", "Wire"]),
         .testTarget(name: "LoadTests", dependencies: ["sluice-load"]),

@@ -4,12 +4,14 @@ import Glibc
 import SessionGateway
 import Synchronization
 import TCPBridge
+import TCPMux
 
 /// What one shard offers to a scrape.
 struct ShardMetrics: Sendable {
     let index: Int
     let statistics: Statistics
     let bridge: BridgeCounters
+    let mux: MuxCounters
     let requests: RequestMetrics
     let refusals: GatewayCounters
     let dns: DNSMetrics
@@ -17,10 +19,11 @@ struct ShardMetrics: Sendable {
     /// On the shard that talks to the store of several instances.
     var store: StoreMetrics?
 
-    init(index: Int, shard: Shard, bridge: BridgeCounters, gateway: SessionGateway, dns: DNSMetrics) {
+    init(index: Int, shard: Shard, bridge: BridgeCounters, mux: MuxCounters, gateway: SessionGateway, dns: DNSMetrics) {
         self.index = index
         statistics = shard.statistics
         self.bridge = bridge
+        self.mux = mux
         requests = gateway.metrics
         refusals = gateway.counters
         self.dns = dns
@@ -79,7 +82,9 @@ final class MetricsRegistry: Sendable {
         var page = MetricsPage()
         requests(&page, shards)
         refusals(&page, shards)
+        blocked(&page, shards)
         bridges(&page, shards)
+        MuxMetrics.write(to: &page, shards.map(\.mux))
         if let shared = dns.withLock({ $0 }) { page.dns(shards.map(\.dns), shared) }
         engine(&page, shards)
         for shard in shards { shard.store?.write(to: &page) }
@@ -144,10 +149,16 @@ final class MetricsRegistry: Sendable {
         "method=\"\(key.method)\",route=\"\(key.route)\",status_code=\"\(key.status)\""
     }
 
+    /// Denials of `/tcp` and `/tcp-mux` together.
+    private func blocked(_ page: inout MetricsPage, _ shards: [ShardMetrics]) {
+        let host = shards.reduce(0) { $0 &+ $1.bridge.read(.blockedByHostPolicy) &+ $1.mux.read(.blockedByHostPolicy) }
+        let address = shards.reduce(0) { $0 &+ $1.bridge.read(.blockedByAddressPolicy) &+ $1.mux.read(.blockedByAddressPolicy) }
+        page.counter("tcp_proxy_blocked_by_host_policy_total", "Dials denied by host rules", host)
+        page.counter("tcp_proxy_blocked_by_ip_policy_total", "Dials denied by address rules", address)
+    }
+
     private func bridges(_ page: inout MetricsPage, _ shards: [ShardMetrics]) {
         func sum(_ counter: BridgeCounters.Counter) -> UInt64 { shards.reduce(0) { $0 &+ $1.bridge.read(counter) } }
-        page.counter("tcp_proxy_blocked_by_host_policy_total", "Dials denied by host rules", sum(.blockedByHostPolicy))
-        page.counter("tcp_proxy_blocked_by_ip_policy_total", "Dials denied by address rules", sum(.blockedByAddressPolicy))
         page.gauge("sluice_tcp_websockets_active", "WebSockets of /tcp that are open", sum(.active))
         page.counter("sluice_tcp_websockets_opened_total", "WebSockets of /tcp that were answered 101", sum(.opened))
         page.family("sluice_tcp_bytes_total", "counter", "Payload bytes forwarded by /tcp")

@@ -4,6 +4,7 @@ import HTTP
 import Policy
 import SessionGateway
 import TCPBridge
+import TCPMux
 
 /// One configuration, compiled: what all shards share.
 ///
@@ -15,6 +16,7 @@ final class ServerSnapshot: Sendable {
     let configuration: Configuration
     let gateway: GatewayShared
     let bridges: BridgeShared
+    let muxes: MuxShared
     let dns: DNSShared
     /// Counts of places, which outlive a configuration.
     let limits: SharedLimits
@@ -44,5 +46,6 @@ final class ServerSnapshot: Sendable {
         dns = DNSShared(settings: configuration.gateway.dns, limits: limits, former: former?.dns)
         metrics.describe(dns: dns)
         bridges = BridgeShared(settings: configuration.gateway.tcp, limits: limits)
+        muxes = MuxShared(tcp: configuration.gateway.tcp, mux: configuration.gateway.mux, limits: limits)
     }
 }

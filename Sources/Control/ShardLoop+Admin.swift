@@ -57,7 +57,7 @@ extension ShardLoop {
             var found: [LiveConnection] = []
             forEachConnection { if query.matches($0) { found.append($0) } }
             exchange.add(query.first(found), total: found.count)
-        case .close(let identifier): exchange.add(closed: bridge.close(identifier))
+        case .close(let identifier): exchange.add(closed: bridge.close(identifier) || mux.close(identifier))
         case .reload, .drain, .setLogLevel: break  // the control thread's
         }
     }
@@ -65,6 +65,7 @@ extension ShardLoop {
     /// Every connection a feature of this shard has taken over.
     private func forEachConnection(_ body: (LiveConnection) -> Void) {
         bridge.forEachConnection(body)
+        mux.forEachConnection(body)
     }
 
     /// All have answered: so does the request that asked, if its client is still there.

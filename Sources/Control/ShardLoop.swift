@@ -6,6 +6,7 @@ import Policy
 import SessionGateway
 import SharedState
 import TCPBridge
+import TCPMux
 import Wire
 
 /// Who owns a stream: the closed set of features on a shard.
@@ -50,6 +51,7 @@ final class ShardLoop {
     let http: HTTPServer
     let demo: HTTPServer
     let bridge: TCPBridge
+    let mux: TCPMux
     let gateway: SessionGateway
     let dns: DNSService
     /// Requests that wait for DNS, by ticket.
@@ -84,6 +86,9 @@ final class ShardLoop {
         bridge = TCPBridge(
             shard: shard, clientOwner: StreamOwner.bridgeClient, targetOwner: StreamOwner.bridgeTarget,
             capacity: limits.connections, shared: snapshot.bridges)
+        mux = TCPMux(
+            shard: shard, clientOwner: StreamOwner.muxClient, targetOwner: StreamOwner.muxTarget, capacity: limits.connections,
+            shared: snapshot.muxes)
         gateway = SessionGateway(shared: snapshot.gateway)
         dns = DNSService(shard: shard, owner: StreamOwner.resolver, tick: Self.dnsTimer, shared: snapshot.dns)
         self.limits = snapshot.limits
@@ -92,6 +97,7 @@ final class ShardLoop {
         log = LogWriter(ring: logRing, identity: .current, threshold: snapshot.configuration.log.level,
                         format: snapshot.configuration.log.format)
         bridge.onReport { [unowned self] in logConnection($0) }
+        mux.onReport { [unowned self] in logConnection($0) }
         guard shard.index == 0 else { return }
         store = SharedStore(shard: shard, owner: StreamOwner.sharedState, timer: Self.storeTimer, limits: snapshot.limits,
                             counters: StoreCounters()) { [unowned self] in note($0) }
@@ -110,6 +116,7 @@ final class ShardLoop {
                    bodyMilliseconds: UInt64(configuration.http.bodyMilliseconds),
                    idleMilliseconds: UInt64(configuration.http.idleMilliseconds))
         bridge.apply(snapshot.bridges)
+        mux.apply(snapshot.muxes)
         gateway.apply(snapshot.gateway)
         dns.apply(snapshot.dns)
         store?.apply(configuration.redis)
@@ -144,6 +151,7 @@ final class ShardLoop {
         while true {
             shard.turn()
             while shard.next(&event) { dispatch(event) }
+            mux.endTurn()
             if stopping, finished() { return }
         }
     }
@@ -153,6 +161,7 @@ final class ShardLoop {
     private func dispatch(_ event: Event) {
         switch event.owner.raw {
         case StreamOwner.bridgeClient.raw, StreamOwner.bridgeTarget.raw: bridge.handle(event)
+        case StreamOwner.muxClient.raw, StreamOwner.muxTarget.raw: mux.handle(event)
         case StreamOwner.http.raw: serve(event)
         case StreamOwner.demoService.raw: serveDemo(event)
         default: dispatchRare(event)
@@ -245,7 +254,7 @@ final class ShardLoop {
             if taken.leftover != .none { shard.release(taken.leftover) }
             shard.transfer(taken.slot, to: .engine, context: 0)
             UpgradeAnswer.refuse(taken.slot, status: status, message: message, on: shard)
-        case .tcp(let admission):
+        case .tcp(let admission, let target):
             guard taken.count >= 0 else {
                 shard.close(taken.slot)
                 return nil
@@ -253,7 +262,17 @@ final class ShardLoop {
             bridge.open(
                 BridgeRequest(
                     client: taken.slot, sessionID: admission.sessionID, clientAddress: admission.clientAddress,
-                    webSocketKey: admission.webSocketKey, host: admission.target.host, port: admission.target.port,
+                    webSocketKey: admission.webSocketKey, host: target.host, port: target.port,
+                    leftover: (buffer: taken.leftover, start: taken.start, count: taken.count), record: record))
+        case .mux(let admission):
+            guard taken.count >= 0 else {
+                shard.close(taken.slot)
+                return nil
+            }
+            mux.open(
+                MuxRequest(
+                    client: taken.slot, sessionID: admission.sessionID, clientAddress: admission.clientAddress,
+                    webSocketKey: admission.webSocketKey,
                     leftover: (buffer: taken.leftover, start: taken.start, count: taken.count), record: record))
         }
         return nil
@@ -263,11 +282,11 @@ final class ShardLoop {
     private func record(_ request: RequestView, _ verdict: UpgradeVerdict) -> ConnectionRecord {
         var target = ""
         var sessionID = ""
-        if case .tcp(let admission) = verdict {
-            let host = admission.target.host
-            target = (host.contains(":") ? "[\(host)]" : host) + ":\(admission.target.port)"
+        if case .tcp(let admission, let query) = verdict {
+            target = (query.host.contains(":") ? "[\(query.host)]" : query.host) + ":\(query.port)"
             sessionID = admission.sessionID
         }
+        if case .mux(let admission) = verdict { sessionID = admission.sessionID }
         return ConnectionRecord(
             requestID: gateway.requestIdentifier(request), traceID: Self.trace(request).traceID, path: request.path,
             client: gateway.clientText(request), target: target, sessionID: sessionID)
@@ -347,12 +366,14 @@ final class ShardLoop {
             case nil: break  // wakes only
             }
         }
-        for claim in limits.places.takeDecided(shard: shard.index) where claim.waiter.owner == StreamOwner.bridgeClient {
-            bridge.placesDecided(claim)
+        for claim in limits.places.takeDecided(shard: shard.index) {
+            if claim.waiter.owner == StreamOwner.bridgeClient { bridge.placesDecided(claim) }
+            if claim.waiter.owner == StreamOwner.muxTarget { mux.placesDecided(claim) }
         }
         if revocationEpoch != limits.revocationEpoch {
             revocationEpoch = limits.revocationEpoch
             bridge.closeRevoked()
+            mux.closeRevoked()
         }
         store?.pump()
     }
@@ -366,6 +387,7 @@ final class ShardLoop {
         demo.drain()
         dns.drain()
         bridge.drain(graceMilliseconds: graceMilliseconds)
+        mux.drain(graceMilliseconds: graceMilliseconds)
         store?.drain()
     }
 

@@ -29,21 +29,19 @@ enum BufferHolder: UInt8 {
     case queue
 }
 
-/// Book-keeping of one buffer, 20 bytes, apart from the buffer itself so that walking a queue touches no payload.
+/// Book-keeping of one buffer, 24 bytes, apart from the buffer itself so that walking a queue touches no payload.
 ///
-/// A plain buffer sends `count` bytes from `start`. A framed one sends its payload in pieces, each behind a header of four
-/// bytes that lies in the headroom; `start` then counts the bytes already sent, headers included.
+/// A plain buffer sends `count` bytes from `start`. A framed one sends its payload in pieces, each behind a header of
+/// `headerBytes` that lies in the headroom; `start` then counts the bytes already sent, headers included.
 struct BufferRecord {
     var next: UInt32  // BufferIndex of the next in its queue
     var start: UInt32  // plain: first byte to send, from the buffer's base; framed: bytes sent
     var count: UInt32  // bytes still to send
     var payloadBytes: UInt32  // framed only
     var pieceBytes: UInt16  // 0: plain
+    var headerBytes: UInt8  // framed only: of each piece's header
     var holder: BufferHolder
     var isEncrypted = false  // a secure stream's ciphertext, on its way in or out
-
-    /// Bytes of a piece's header.
-    static let headerBytes: UInt32 = 4
 }
 
 /// One size class: a mapping that is touched only where used, a stack of free buffers, and the ring from which the
@@ -52,7 +50,7 @@ struct BufferRecord {
 /// ```
 /// base + number × stride
 /// ┌─────────────┬──────────────┬──────────────────────────────┬────────────┐
-/// │ record room │ headroom 64  │ payload (capacity)           │ tailroom 32│
+/// │ record room │ headroom 128 │ payload (capacity)           │ tailroom 32│
 /// └─────────────┴──────────────┴──────────────────────────────┴────────────┘
 ///                              ▲ registered with the kernel
 /// ```

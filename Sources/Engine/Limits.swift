@@ -15,9 +15,9 @@ public enum EngineLimits {
     /// Payload of a bulk receive buffer: seven pieces, 448 KiB, so that two of them stay below 1 MiB. The larger a read, the
     /// fewer window updates the sender is woken by (`Decisions.md`).
     public static let bulkBufferBytes = 7 * pieceBytesMaximum
-    /// Room in front of every payload: the largest frame header any feature writes (14 for WebSocket, 28 plus control
-    /// data for datagrams), kept to one cache line.
-    public static let headroomBytes = 64
+    /// Room in front of every payload: the largest frame header any feature writes (14 for WebSocket, 28 plus control data for
+    /// datagrams), and those of all messages a bulk read leaves in (eight of 13 bytes for multiplexed streams); two cache lines.
+    public static let headroomBytes = 128
     /// Room in front of a small buffer's headroom for what TLS adds: with it and the headroom three records of one packet.
     public static let recordRoomSmall = 64
     /// And of a bulk buffer: 47 records of one packet while a stream is fresh and 28 full ones add 2,200 bytes.

@@ -18,7 +18,7 @@ extension Shard {
         if entry.pointee.flags.contains(.closeReceived) { return release(buffer) }
         record(buffer).pointee = BufferRecord(
             next: BufferIndex.none.raw, start: 0, count: UInt32(truncatingIfNeeded: count), payloadBytes: 0, pieceBytes: 0,
-            holder: .queue, isEncrypted: true)
+            headerBytes: 0, holder: .queue, isEncrypted: true)
         if entry.pointee.inputHead == BufferIndex.none.raw {
             entry.pointee.inputHead = buffer.raw
             aim(slot)

@@ -149,10 +149,10 @@ extension Shard {
     /// fill no record move up to make room for it, and go with the next.
     private func sealFramed(_ buffer: BufferIndex, _ writer: inout RecordWriter, _ entry: UnsafeMutablePointer<SecureSlot>) -> Bool {
         let part = record(buffer).pointee
-        let headerBytes = Int(BufferRecord.headerBytes)
+        let headerBytes = Int(part.headerBytes)
         let payload = bytes(buffer)
         // The records will reach the headers before these are used.
-        var headers = InlineArray<64, UInt8>(repeating: 0)
+        var headers = InlineArray<128, UInt8>(repeating: 0)
         var piece = 0
         var start = 0
         var carried = 0
@@ -191,7 +191,7 @@ extension Shard {
         }
         record(buffer).pointee = BufferRecord(
             next: after.raw, start: UInt32(EngineLimits.headroomBytes), count: UInt32(truncatingIfNeeded: count), payloadBytes: 0,
-            pieceBytes: 0, holder: .queue, isEncrypted: true)
+            pieceBytes: 0, headerBytes: 0, holder: .queue, isEncrypted: true)
         if before == .none { stream.pointee.queueHead = buffer.raw } else { record(before).pointee.next = buffer.raw }
         if after == .none { stream.pointee.queueTail = buffer.raw }
         stream.pointee.queuedBuffers &+= 1

@@ -32,11 +32,11 @@ extension Shard {
         assert(start >= -EngineLimits.headroomBytes && start &+ count <= capacity(buffer) &+ EngineLimits.tailroomBytes)
         entry.pointee = BufferRecord(
             next: BufferIndex.none.raw, start: UInt32(truncatingIfNeeded: start &+ EngineLimits.headroomBytes),
-            count: UInt32(truncatingIfNeeded: count), payloadBytes: 0, pieceBytes: 0, holder: .queue)
+            count: UInt32(truncatingIfNeeded: count), payloadBytes: 0, pieceBytes: 0, headerBytes: 0, holder: .queue)
         enqueue(slot, stream, buffer, entry)
     }
 
-    /// Queues a buffer's payload in pieces, each behind a header of four bytes.
+    /// Queues a buffer's payload in pieces, each behind a header of its own.
     ///
     /// ```
     /// headroom: header 0 │ header 1 │ …        sent: header 0, piece 0, header 1, piece 1, …
@@ -45,15 +45,15 @@ extension Shard {
     /// - Parameters:
     ///   - count: payload bytes, from the buffer's first.
     ///   - pieceBytes: of every piece but the last, which may be shorter.
+    ///   - headerBytes: of every piece's header; all of them fit into the headroom.
     ///   - header: writes the header of a piece with so many payload bytes in front of the address it is given.
-    public func sendFramed(_ slot: SlotIndex, _ buffer: BufferIndex, count: Int, pieceBytes: Int,
+    public func sendFramed(_ slot: SlotIndex, _ buffer: BufferIndex, count: Int, pieceBytes: Int, headerBytes: Int,
                            header: (_ pieceBytes: Int, _ end: UnsafeMutableRawPointer) -> Void) {
         let stream = state.pointee.slots + Int(slot.raw)
         let entry = record(buffer)
         precondition(entry.pointee.holder == .owner && pieceBytes > 0 && pieceBytes <= EngineLimits.pieceBytesMaximum)
         if !stream.pointee.flags.isDisjoint(with: [.closing, .failed, .finishWanted]) { return release(buffer) }
         let pieces = (count &+ pieceBytes &- 1) / pieceBytes
-        let headerBytes = Int(BufferRecord.headerBytes)
         precondition(pieces * headerBytes <= EngineLimits.headroomBytes)
         let base = bytes(buffer) - EngineLimits.headroomBytes
         for piece in 0..<pieces {
@@ -61,12 +61,12 @@ extension Shard {
         }
         entry.pointee = BufferRecord(
             next: BufferIndex.none.raw, start: 0, count: UInt32(count &+ pieces &* headerBytes), payloadBytes: UInt32(count),
-            pieceBytes: UInt16(pieceBytes), holder: .queue)
+            pieceBytes: UInt16(pieceBytes), headerBytes: UInt8(headerBytes), holder: .queue)
         enqueue(slot, stream, buffer, entry)
     }
 
     @inline(__always)
-    private func enqueue(_ slot: SlotIndex, _ stream: UnsafeMutablePointer<Slot>, _ buffer: BufferIndex,
+    func enqueue(_ slot: SlotIndex, _ stream: UnsafeMutablePointer<Slot>, _ buffer: BufferIndex,
                          _ entry: UnsafeMutablePointer<BufferRecord>) {
         if stream.pointee.queueTail == BufferIndex.none.raw {
             stream.pointee.queueHead = buffer.raw
@@ -150,7 +150,7 @@ extension Shard {
     }
 
     @inline(__always)
-    private func flush(_ slot: SlotIndex, _ stream: UnsafeMutablePointer<Slot>) {
+    func flush(_ slot: SlotIndex, _ stream: UnsafeMutablePointer<Slot>) {
         if !stream.pointee.flags.isDisjoint(with: [.sendInFlight, .connecting, .closing, .failed]) { return }
         if stream.pointee.queuedBuffers == 0 {
             if stream.pointee.flags.contains(.secure), mustSayClose(slot) { return }
@@ -187,7 +187,9 @@ extension Shard {
     @inline(__always)
     func submitSend(_ slot: SlotIndex, _ stream: UnsafeMutablePointer<Slot>, alone: Bool = false) {
         let waiting = stream.pointee.flags.contains(.sendWaiting)
-        var flags = Int32(MSG_NOSIGNAL) | Int32(MSG_WAITALL)
+        var flags = Int32(MSG_NOSIGNAL)
+        // Waiting for everything saves completions, and hides how much is left meanwhile.
+        if !waiting || !stream.pointee.flags.contains(.exactQueue) { flags |= Int32(MSG_WAITALL) }
         if !waiting { flags |= Int32(MSG_DONTWAIT) }
         stream.pointee.flags.insert(.sendInFlight)
         stream.pointee.inFlight &+= 1
@@ -301,7 +303,7 @@ extension Shard {
 
     /// Writes what is left of a framed buffer as headers and pieces; returns the number of parts.
     private func framedParts(_ entry: BufferRecord, _ base: UnsafeMutableRawPointer, _ vector: UnsafeMutablePointer<iovec>) -> Int {
-        let headerBytes = Int(BufferRecord.headerBytes)
+        let headerBytes = Int(entry.headerBytes)
         let wireBytes = Int(entry.pieceBytes) &+ headerBytes
         var piece = Int(entry.start) / wireBytes
         var within = Int(entry.start) % wireBytes

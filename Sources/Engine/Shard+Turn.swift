@@ -17,6 +17,7 @@ extension Shard {
         recycle()
         let state = state
         let timeout = wait ? waitNanoseconds() : 0
+        state.pointee.turnsSoon = false
         state.pointee.statistics.add(.submissions, UInt64(ring_prepared(state.pointee.ring.pointer)))
         let result = state.pointee.ring.enter(waitingFor: 1, timeoutNanoseconds: timeout)
         state.pointee.statistics.add(.turns)
@@ -57,7 +58,7 @@ extension Shard {
         // Output that found no place for its vector, or a stream whose silent send is now known to have succeeded.
         if state.pointee.dirty != SlotIndex.none.raw { milliseconds = 0 }
         if !state.pointee.secureLater.isEmpty || !state.pointee.secureWork.isEmpty { milliseconds = 0 }
-        if state.pointee.inboxPending || state.pointee.resolver.pointee.hasFinished { milliseconds = 0 }
+        if state.pointee.turnsSoon || state.pointee.inboxPending || state.pointee.resolver.pointee.hasFinished { milliseconds = 0 }
         return milliseconds &* 1_000_000
     }
 

@@ -49,6 +49,7 @@ struct Slot {
         static let receiveBulk = Flags(rawValue: 1 << 22)  // the armed receive takes a bulk buffer
         static let reportsClose = Flags(rawValue: 1 << 23)
         static let datagram = Flags(rawValue: 1 << 28)  // a connected datagram socket: a send is one buffer
+        static let exactQueue = Flags(rawValue: 1 << 29)  // sends that wait report every progress
         static let sendReported = Flags(rawValue: 1 << 21)  // a completion of the send waits to be read
         static let secure = Flags(rawValue: 1 << 24)  // has an entry in the table of TLS sessions
         static let handshaking = Flags(rawValue: 1 << 25)

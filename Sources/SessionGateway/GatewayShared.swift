@@ -22,7 +22,9 @@ public struct FeatureSet: OptionSet, Sendable {
 /// Outcome of the common checks of an upgrade.
 public enum UpgradeVerdict {
     /// `/tcp`: go on with the target.
-    case tcp(UpgradeAdmission)
+    case tcp(UpgradeAdmission, TCPQuery)
+    /// `/tcp-mux`: the client says later where it wants to go.
+    case mux(UpgradeAdmission)
     /// Refuse with a status and one line.
     case refused(Int, String)
 }
@@ -35,8 +37,6 @@ public struct UpgradeAdmission {
     public let clientAddress: String
     /// Trimmed `Sec-WebSocket-Key`.
     public let webSocketKey: String
-    /// Where the client wants to go.
-    public let target: TCPQuery
 }
 
 /// What the gateways of all shards share: one configuration's settings and the limiters, which are per process.

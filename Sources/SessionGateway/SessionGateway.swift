@@ -328,7 +328,10 @@ public final class SessionGateway {
         if draining { return .refused(503, "Shutting down") }
         let path = request.path
         let base = settings.http.basePath
-        guard features.contains(.tcp), path == "/tcp" || (!base.isEmpty && path == base + "/tcp") else { return .refused(404, "Not Found") }
+        let isMux = path == "/tcp-mux" || (!base.isEmpty && path == base + "/tcp-mux")
+        guard features.contains(.tcp), isMux || path == "/tcp" || (!base.isEmpty && path == base + "/tcp") else {
+            return .refused(404, "Not Found")
+        }
         // A body in front of frames is where two readers part: refused.
         let bodyless = request.head.pointee.body == .none || request.head.pointee.body == .length(0)
         guard request.method == .get, request.head.pointee.minorVersion == 1, bodyless else {
@@ -350,11 +353,26 @@ public final class SessionGateway {
         if settings.origins.judge(originLines: request.all(.origin), hosts: request.all(.host)) == .refused {
             return .refused(Refusal.originNotAllowed.status, Refusal.originNotAllowed.message)
         }
+        let admission = UpgradeAdmission(sessionID: session.sessionID, clientAddress: "\(client)", webSocketKey: key)
+        return isMux ? judgeMux(request, admission) : judgeTCP(request, admission)
+    }
+
+    /// Row 9 of `/tcp`: the query.
+    private func judgeTCP(_ request: RequestView, _ admission: UpgradeAdmission) -> UpgradeVerdict {
         let queryBytes = UnsafeRawBufferPointer(rebasing: request.bytes[request.query])
         let query = Span(_unsafeElements: queryBytes.assumingMemoryBound(to: UInt8.self))
         do {
-            let target = try TCPQuery.parse(query)
-            return .tcp(UpgradeAdmission(sessionID: session.sessionID, clientAddress: "\(client)", webSocketKey: key, target: target))
+            return .tcp(admission, try TCPQuery.parse(query))
+        } catch {
+            return .refused(400, error.message)
+        }
+    }
+
+    /// Row 9 of `/tcp-mux`: the subprotocol.
+    private func judgeMux(_ request: RequestView, _ admission: UpgradeAdmission) -> UpgradeVerdict {
+        do {
+            try HandshakeRule.checkMuxSubprotocol(lines: request.all(.secWebSocketProtocol))
+            return .mux(admission)
         } catch {
             return .refused(400, error.message)
         }

@@ -95,7 +95,7 @@ extension TCPBridge {
         let messages = (count &+ Self.messageBytesMaximum &- 1) / Self.messageBytesMaximum
         let messageBytes = (count &+ messages &- 1) / messages
         state.pointee.counters.add(.framesToClient, UInt64(messages))
-        state.pointee.shard.sendFramed(client, buffer, count: count, pieceBytes: messageBytes) { payloadBytes, end in
+        state.pointee.shard.sendFramed(client, buffer, count: count, pieceBytes: messageBytes, headerBytes: 4) { payloadBytes, end in
             FrameHeader.encode(.binary, payloadBytes: payloadBytes, endingAt: end)
         }
     }

@@ -10,7 +10,7 @@ import Testing
     }
 
     @Test func bookKeepingIsSmall() {
-        #expect(MemoryLayout<BufferRecord>.stride == 20)
+        #expect(MemoryLayout<BufferRecord>.stride == 24)
         #expect(MemoryLayout<TimerWheel.Node>.stride == 16)
         #expect(MemoryLayout<Event>.size <= 64)
     }

@@ -119,7 +119,8 @@ extension UpgradeVerdict {
     var summary: String {
         switch self {
         case .refused(let status, let message): "\(status) \(message)"
-        case .tcp(let admission): "tcp \(admission.target.host):\(admission.target.port)"
+        case .tcp(_, let target): "tcp \(target.host):\(target.port)"
+        case .mux: "mux"
         }
     }
 }

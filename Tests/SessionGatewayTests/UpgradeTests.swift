@@ -13,12 +13,34 @@ import Testing
         #expect(try bench.upgrade(target, cookie: token).summary == "tcp db.test:5432")
         #expect(try bench.upgrade("/p" + target, cookie: token).summary == "tcp db.test:5432")
         #expect(try bench.upgrade(target, cookie: token, ["Origin: https://app.test"]).summary == "tcp db.test:5432")
-        guard case .tcp(let admission) = try bench.upgrade(target, cookie: token) else { return }
+        guard case .tcp(let admission, _) = try bench.upgrade(target, cookie: token) else { return }
         #expect(admission.clientAddress == GatewayBench.peer && admission.webSocketKey == "dGhlIHNhbXBsZSBub25jZQ==")
         // The request limiter does not apply.
         let limited = GatewayBench { $0.http.requestsPerMinute = 1 }
         let cookie = try limited.token()
         for _ in 0..<3 { #expect(try limited.upgrade(target, cookie: cookie).summary == "tcp db.test:5432") }
+    }
+
+    @Test func multiplexingNeedsItsSubprotocol() throws {
+        let bench = GatewayBench { $0.http.basePath = "/p" }
+        let token = try bench.token()
+        func answer(_ path: String, _ lines: [String], cookie: String? = nil) throws -> String {
+            try bench.upgrade(path, cookie: cookie ?? token, lines.map { "Sec-WebSocket-Protocol: " + $0 }).summary
+        }
+        for path in ["/tcp-mux", "/p/tcp-mux", "/tcp-mux?token=x&v=2"] {
+            #expect(try answer(path, ["aero-tcp-mux-v1"]) == "mux")
+            #expect(try answer(path, ["chat, ,", "aero-tcp-mux-v1"]) == "mux")
+            #expect(try answer(path, []) == "400 Missing required subprotocol: aero-tcp-mux-v1")
+            #expect(try answer(path, ["AERO-tcp-mux-v1"]) == "400 Missing required subprotocol: aero-tcp-mux-v1")
+            #expect(try answer(path, ["aero-tcp-mux-v1, a/b"]) == "400 Invalid Sec-WebSocket-Protocol header")
+            #expect(try answer(path, ["aero-tcp-mux-v1"] + (0..<32).map { "t\($0)" }) == "400 Invalid Sec-WebSocket-Protocol header")
+            let long = String(repeating: "a", count: 4096)
+            #expect(try answer(path, ["aero-tcp-mux-v1", long]) == "400 Invalid Sec-WebSocket-Protocol header")
+        }
+        // The subprotocol is the last of the checks.
+        #expect(try answer("/tcp-mux", [], cookie: "") == "401 Unauthorized")
+        #expect(try answer("/tcp-mux/", ["aero-tcp-mux-v1"]) == "404 Not Found")
+        #expect(try bench.upgrade("/tcp-mux", cookie: token, features: [.sessions]).summary == "404 Not Found")
     }
 
     @Test func everyRowHasItsTextAndItsPlace() throws {

@@ -11,4 +11,6 @@ enum Seeds {
     /// - 7364, 9067: a send that waits for everything hid its progress, and a slow target's stream was ended in the middle.
     /// - 10810, 12226: a client's Close was echoed, then its last bytes went over the cap, and a second Close followed.
     static let bridge: [UInt64] = [7364, 9067, 10810, 12226]
+    /// Of `/tcp-mux`.
+    static let mux: [UInt64] = []
 }

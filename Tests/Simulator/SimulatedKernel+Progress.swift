@@ -82,7 +82,8 @@ extension SimulatedKernel {
         var limit = Int.max
         if random.chance(faults.shortWrite) { limit = 1 + random.size(upTo: 70_000) }
         _ = copyOut(request, socket, limit)
-        if request.parts.isEmpty || (request.done > 0 && random.chance(faults.waitEndsShort)) {
+        let endsShort = request.done > 0 && (!request.waitsForAll || random.chance(faults.waitEndsShort))
+        if request.parts.isEmpty || endsShort {
             return finish(request, Int32(request.done))
         }
         if socket.outgoing.room > 0 { planProgress(socket) }

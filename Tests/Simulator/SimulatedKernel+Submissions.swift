@@ -102,6 +102,7 @@ extension SimulatedKernel {
         }
         let request = SimulatedRequest(.send, token: sqe.user_data, socket: socket)
         request.parts = parts
+        request.waitsForAll = Int32(sqe.msg_flags) & Int32(MSG_WAITALL) != 0
         if Int32(sqe.msg_flags) & Int32(MSG_DONTWAIT) == 0 {
             hold(request)
             if random.chance(faults.lateReadiness) { planProgress(socket) } else { progress(socket) }
@@ -114,7 +115,7 @@ extension SimulatedKernel {
         if random.chance(faults.shortWrite) { limit = 1 + random.size(upTo: 70_000) }
         let taken = copyOut(request, socket, limit)
         // With MSG_WAITALL less than everything is a failure; only a success is silent (io_uring/net.c, io_send).
-        let failed = !request.parts.isEmpty && Int32(sqe.msg_flags) & Int32(MSG_WAITALL) != 0
+        let failed = !request.parts.isEmpty && request.waitsForAll
         if failed || UInt32(sqe.flags) & Self.skipSuccess == 0 { post(request.token, Int32(taken), 0) }
     }
 

@@ -22,6 +22,8 @@ final class SimulatedRequest {
     let socket: SimulatedSocket?
     let multishot: Bool
     let group: Int
+    /// MSG_WAITALL: a send that waits ends only when all is taken.
+    var waitsForAll = true
     /// What a send still has to take, in order.
     var parts: [(address: UnsafeRawPointer, count: Int)] = []
     var done = 0

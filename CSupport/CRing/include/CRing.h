@@ -171,12 +171,15 @@ static inline unsigned ring_unsubmitted(struct ring *ring) {
     return *ring->uring.sq.ktail - __atomic_load_n(ring->uring.sq.khead, __ATOMIC_ACQUIRE);
 }
 
-// Completions that are waiting to be read, and the token of the one `index` places ahead.
+// Completions that are waiting to be read; token and result of the one `index` places ahead.
 static inline unsigned ring_waiting(struct ring *ring) {
     return __atomic_load_n(ring->uring.cq.ktail, __ATOMIC_ACQUIRE) - ring->head;
 }
 static inline uint64_t ring_waiting_token(struct ring *ring, unsigned index) {
     return ring->uring.cq.cqes[(ring->head + index) & ring->uring.cq.ring_mask].user_data;
+}
+static inline int32_t ring_waiting_result(struct ring *ring, unsigned index) {
+    return ring->uring.cq.cqes[(ring->head + index) & ring->uring.cq.ring_mask].res;
 }
 
 static inline void ring_prepare_shutdown(struct io_uring_sqe *entry, int descriptor, int how, uint64_t token) {

@@ -179,16 +179,13 @@ struct ConfigurationSchema {
         [
             .amount(
                 "tcp.mux_max_streams", .integer(1...largestCount), "TCP_MUX_MAX_STREAMS",
-                at: \.configuration.gateway.mux.maxStreams, "Streams of one multiplexed WebSocket."
-            ).environmentOnly().withoutEffect("TCP multiplexing"),
+                at: \.configuration.gateway.mux.maxStreams, "Streams of one multiplexed WebSocket."),
             .amount(
                 "tcp.mux_max_stream_buffer", .size(0...largestSizeBytes), "TCP_MUX_MAX_STREAM_BUFFER_BYTES",
-                at: \.configuration.gateway.mux.maxStreamBufferBytes, "Bytes of one stream waiting for its target."
-            ).environmentOnly().withoutEffect("TCP multiplexing"),
+                at: \.configuration.gateway.mux.maxStreamBufferBytes, "Bytes of one multiplexed stream waiting for its target."),
             .amount(
                 "tcp.mux_max_frame_payload", .size(0...largestSizeBytes), "TCP_MUX_MAX_FRAME_PAYLOAD_BYTES",
-                at: \.configuration.gateway.mux.maxFramePayloadBytes, "Largest payload of one multiplexing frame."
-            ).environmentOnly().withoutEffect("TCP multiplexing"),
+                at: \.configuration.gateway.mux.maxFramePayloadBytes, "Largest payload of one multiplexing frame."),
         ]
     }
 

@@ -16,6 +16,13 @@ public struct MuxHeader: Sendable, Equatable {
     public var stream: UInt32
     /// Bytes of payload announced.
     public var payloadBytes: UInt32
+
+    /// Collects the parts.
+    public init(type: UInt8, stream: UInt32, payloadBytes: UInt32) {
+        self.type = type
+        self.stream = stream
+        self.payloadBytes = payloadBytes
+    }
 }
 
 /// The part of a frame's payload that lies in the piece.
