@@ -46,7 +46,8 @@ let package = Package(
         .executableTarget(name: "sluice", dependencies: ["Control"], swiftSettings: dataPath),
 
         // The load harness.
-        .executableTarget(name: "sluice-load", dependencies: ["Wire", "CSocket"], path: "Perf/Load", swiftSettings: dataPath),
+        .executableTarget(name: "sluice-load", dependencies: ["Wire", "CSocket", "LoadTLS"], path: "Perf/Load", swiftSettings: dataPath),
+        .target(name: "LoadTLS", path: "Perf/LoadTLS", linkerSettings: [.linkedLibrary("ssl"), .linkedLibrary("crypto")]),
         .executableTarget(name: "sluice-target", dependencies: ["CSocket"], path: "Perf/Target", swiftSettings: dataPath),
         .executableTarget(name: "sluice-floor", path: "Perf/Floor", linkerSettings: [.linkedLibrary("uring")]),
 

@@ -3,10 +3,10 @@
 /// Lives in preallocated memory; times of messages in flight live in a ring of `depth` stamps beside it.
 struct Client {
     enum Phase: UInt8 {
-        case unused, connecting, upgrading, open, closed
+        case unused, connecting, securing, upgrading, open, closed
     }
 
-    var descriptor: Int32 = -1
+    var channel = Channel()
     var phase = Phase.unused
     var isWriteWatched = false
     /// Position in the message pattern, and bytes of released messages that have not left yet.

@@ -5,7 +5,8 @@ import Glibc
 /// Opens WebSockets one after the other on a number of places and counts the 101 answers.
 final class ConnectRate {
     private struct Place {
-        var descriptor: Int32 = -1
+        var channel = Channel()
+        var isSecuring = false
         var isUpgrading = false
         var started: UInt64 = 0
     }
@@ -34,7 +35,7 @@ final class ConnectRate {
 
     private func start(_ index: Int) {
         let descriptor = options.endpoint.startConnecting(blocking: false)
-        places[index] = Place(descriptor: descriptor, isUpgrading: false, started: nowNanoseconds())
+        places[index] = Place(channel: Channel(descriptor), started: nowNanoseconds())
         guard descriptor >= 0 else { return failed(index, "connect: \(String(cString: strerror(errno)))", restart: false) }
         poller.add(descriptor, .writable, data: UInt64(index))
     }
@@ -43,21 +44,35 @@ final class ConnectRate {
     func turn(timeoutNanoseconds: Int64) {
         for position in 0..<poller.wait(nanoseconds: timeoutNanoseconds) {
             let index = Int(poller.event(position).data)
-            if places[index].isUpgrading { readAnswer(index) } else { sendRequest(index) }
+            if places[index].isUpgrading { readAnswer(index) } else { connected(index) }
+        }
+    }
+
+    private func connected(_ index: Int) {
+        guard options.endpoint.isSecure else { return sendRequest(index) }
+        if !places[index].isSecuring {
+            places[index].isSecuring = true
+            guard places[index].channel.secure() else { return failed(index, "no memory for TLS", restart: false) }
+            poller.change(places[index].channel.descriptor, .readable, data: UInt64(index))
+        }
+        switch places[index].channel.handshake() {
+        case 1: sendRequest(index)
+        case 0: return
+        default: failed(index, "the TLS handshake failed", restart: true)
         }
     }
 
     private func sendRequest(_ index: Int) {
         let request = requests[index / options.connectionsPerSession % requests.count]
-        let sent = request.withUnsafeBytes { send(places[index].descriptor, $0.baseAddress!, $0.count, sendFlags) }
+        let sent = request.withUnsafeBytes { places[index].channel.transmit($0.baseAddress!, $0.count) }
         guard sent == request.count else { return failed(index, "connect: \(String(cString: strerror(errno)))", restart: true) }
         places[index].isUpgrading = true
-        poller.change(places[index].descriptor, .readable, data: UInt64(index))
+        poller.change(places[index].channel.descriptor, .readable, data: UInt64(index))
     }
 
     private func readAnswer(_ index: Int) {
         // A head that has not arrived whole stays in the socket until it has.
-        let count = recv(places[index].descriptor, &answer, answer.count, Int32(MSG_PEEK))
+        let count = places[index].channel.peek(&answer, answer.count)
         if count < 0 && (errno == EAGAIN || errno == EINTR) { return }
         guard count > 0 else { return failed(index, "closed during the upgrade", restart: true) }
         switch answer[..<count].withUnsafeBufferPointer({ UpgradeAnswer($0) }) {
@@ -74,20 +89,19 @@ final class ConnectRate {
     /// Closes with a reset: a port in TIME_WAIT for every handshake would end the measurement after 28,000 of them.
     private func finish(_ index: Int) {
         var immediately = linger(l_onoff: 1, l_linger: 0)
-        setsockopt(places[index].descriptor, SOL_SOCKET, SO_LINGER, &immediately, socklen_t(MemoryLayout<linger>.size))
-        close(places[index].descriptor)
-        places[index].descriptor = -1
+        setsockopt(places[index].channel.descriptor, SOL_SOCKET, SO_LINGER, &immediately, socklen_t(MemoryLayout<linger>.size))
+        places[index].channel.end()
     }
 
     private func failed(_ index: Int, _ reason: String, restart: Bool) {
         failures += 1
         if firstFailure == nil { firstFailure = reason }
-        if places[index].descriptor >= 0 { finish(index) }
+        if places[index].channel.descriptor >= 0 { finish(index) }
         if restart { start(index) }
     }
 
     /// Places that still work.
-    var aliveCount: Int { places.count { $0.descriptor >= 0 } }
+    var aliveCount: Int { places.count { $0.channel.descriptor >= 0 } }
 
     func reset() {
         accepted = 0

@@ -76,7 +76,7 @@ final class LoadLoop {
     private func start(_ index: Int) throws {
         let descriptor = options.endpoint.startConnecting(blocking: false)
         guard descriptor >= 0 else { throw LoadError("connection \(index): \(String(cString: strerror(errno)))") }
-        clients[index].descriptor = descriptor
+        clients[index].channel = Channel(descriptor)
         clients[index].phase = .connecting
         clients[index].isWriteWatched = true
         poller.add(descriptor, [.readable, .writable], data: UInt64(index))
@@ -86,13 +86,28 @@ final class LoadLoop {
     private func connected(_ index: Int) {
         var reason: Int32 = 0
         var length = socklen_t(4)
-        getsockopt(clients[index].descriptor, SOL_SOCKET, SO_ERROR, &reason, &length)
+        getsockopt(clients[index].channel.descriptor, SOL_SOCKET, SO_ERROR, &reason, &length)
         guard reason == 0 else { return fail(index, "connect: \(String(cString: strerror(reason)))") }
         watchWrites(index, false)
+        guard options.endpoint.isSecure else { return secured(index) }
+        clients[index].phase = .securing
+        guard clients[index].channel.secure() else { return fail(index, "no memory for TLS") }
+        handshake(index)
+    }
+
+    private func handshake(_ index: Int) {
+        switch clients[index].channel.handshake() {
+        case 1: secured(index)
+        case 0: return
+        default: fail(index, "the TLS handshake failed")
+        }
+    }
+
+    private func secured(_ index: Int) {
         guard options.endpoint.isWebSocket else { return opened(index) }
         clients[index].phase = .upgrading
         let request = requests[index / options.connectionsPerSession % requests.count]
-        let sent = request.withUnsafeBytes { send(clients[index].descriptor, $0.baseAddress!, $0.count, sendFlags) }
+        let sent = request.withUnsafeBytes { clients[index].channel.transmit($0.baseAddress!, $0.count) }
         if sent != request.count { fail(index, "the upgrade request did not leave") }
     }
 
@@ -101,7 +116,7 @@ final class LoadLoop {
         clients[index].head = []
         openCount += 1
         if let opening = multiplexing?.opening, !opening.isEmpty {
-            let sent = opening.withUnsafeBytes { send(clients[index].descriptor, $0.baseAddress!, $0.count, sendFlags) }
+            let sent = opening.withUnsafeBytes { clients[index].channel.transmit($0.baseAddress!, $0.count) }
             if sent != opening.count { return fail(index, "the streams could not be opened") }
         }
         if isRunning { begin(index) }
@@ -112,8 +127,7 @@ final class LoadLoop {
         if firstFailure == nil { firstFailure = "connection \(index): \(reason)" }
         if clients[index].phase == .open { closedCount += 1 }
         clients[index].phase = .closed
-        close(clients[index].descriptor)
-        clients[index].descriptor = -1
+        clients[index].channel.end()
     }
 
     // MARK: Running
@@ -149,6 +163,7 @@ final class LoadLoop {
             let index = Int(data)
             switch clients[index].phase {
             case .connecting: connected(index)
+            case .securing: handshake(index)
             case .upgrading, .open:
                 if happened.contains(.writable) { writable(index) }
                 if !happened.isDisjoint(with: [.readable, .error, .hangup]) { readable(index) }
@@ -195,7 +210,7 @@ final class LoadLoop {
     private func watchWrites(_ index: Int, _ wanted: Bool) {
         guard clients[index].isWriteWatched != wanted else { return }
         clients[index].isWriteWatched = wanted
-        poller.change(clients[index].descriptor, wanted ? [.readable, .writable] : .readable, data: UInt64(index))
+        poller.change(clients[index].channel.descriptor, wanted ? [.readable, .writable] : .readable, data: UInt64(index))
     }
 
     private func writable(_ index: Int) {
@@ -223,7 +238,7 @@ final class LoadLoop {
     private func writeOnce(_ index: Int, limit: Int) -> Bool {
         let offset = clients[index].patternOffset
         let count = min(pattern.byteCount - offset, limit)
-        let sent = send(clients[index].descriptor, pattern.bytes + offset, count, sendFlags)
+        let sent = clients[index].channel.transmit(pattern.bytes + offset, count)
         if sent < 0 {
             if errno != EAGAIN && errno != EINTR { fail(index, "send: \(String(cString: strerror(errno)))") }
             return false
@@ -237,7 +252,11 @@ final class LoadLoop {
     // MARK: Receiving
 
     private func readable(_ index: Int) {
-        let count = recv(clients[index].descriptor, input, LoadLoop.inputBytes, 0)
+        repeat { readOnce(index) } while clients[index].phase == .open && clients[index].channel.hasPending
+    }
+
+    private func readOnce(_ index: Int) {
+        let count = clients[index].channel.receive(input, LoadLoop.inputBytes)
         if count < 0 {
             if errno != EAGAIN && errno != EINTR { fail(index, "receive: \(String(cString: strerror(errno)))") }
             return

@@ -5,6 +5,7 @@ import Glibc
 /// Where the load goes.
 struct Endpoint {
     var isWebSocket: Bool
+    var isSecure = false
     /// Numeric IPv4 address in network order.
     var address: UInt32
     var host: String
@@ -12,12 +13,16 @@ struct Endpoint {
     /// Path and query; "/" for raw TCP.
     var path: String
 
-    /// Reads ws://HOST:PORT/PATH?QUERY, http://HOST:PORT/PATH?QUERY or tcp://HOST:PORT. HOST is an IPv4 address or localhost.
+    /// Reads ws://HOST:PORT/PATH?QUERY, wss://…, http://… or tcp://HOST:PORT. HOST is an IPv4 address or localhost.
     init?(_ text: String) {
         let rest: Substring
         if text.hasPrefix("ws://") {
             isWebSocket = true
             rest = text.dropFirst(5)
+        } else if text.hasPrefix("wss://") {
+            isWebSocket = true
+            isSecure = true
+            rest = text.dropFirst(6)
         } else if text.hasPrefix("http://") {
             isWebSocket = false
             rest = text.dropFirst(7)
@@ -30,7 +35,7 @@ struct Endpoint {
         let slash = rest.firstIndex(where: { $0 == "/" || $0 == "?" }) ?? rest.endIndex
         let authority = rest[..<slash].split(separator: ":", omittingEmptySubsequences: false)
         guard authority.count <= 2, let name = authority.first else { return nil }
-        guard let number = authority.count == 2 ? UInt16(authority[1]) : 80, number > 0 else { return nil }
+        guard let number = authority.count == 2 ? UInt16(authority[1]) : isSecure ? 443 : 80, number > 0 else { return nil }
         host = String(name)
         port = number
         path = rest[slash...].hasPrefix("/") ? String(rest[slash...]) : "/" + rest[slash...]
@@ -92,7 +97,8 @@ struct Options {
 
     static let usage = """
         usage: sluice-load URL [options]
-          URL                ws://HOST:PORT/PATH?QUERY, http://HOST:PORT/PATH?QUERY or tcp://HOST:PORT
+          URL                ws://HOST:PORT/PATH?QUERY, http://HOST:PORT/PATH?QUERY, tcp://HOST:PORT, or wss://…, whose
+                             certificate is not checked
           --mode MODE        echo (default), upload or download
           --connections N    connections open at once (1)
           --size BYTES       payload of one message (64)

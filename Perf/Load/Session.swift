@@ -38,13 +38,15 @@ extension Endpoint {
     func openSession() throws -> String {
         let descriptor = startConnecting(blocking: true)
         guard descriptor >= 0 else { throw LoadError("cannot connect to \(host):\(port): \(String(cString: strerror(errno)))") }
-        defer { close(descriptor) }
+        var channel = Channel(descriptor)
+        defer { channel.end() }
+        if isSecure, !channel.secure() || channel.handshake() != 1 { throw LoadError("the TLS handshake failed") }
         let request = "POST /session HTTP/1.1\r\nHost: \(host):\(port)\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
-        _ = request.withCString { send(descriptor, $0, strlen($0), Int32(MSG_NOSIGNAL)) }
+        _ = request.withCString { channel.transmit($0, strlen($0)) }
         var answer: [UInt8] = []
         var chunk = [UInt8](repeating: 0, count: 4096)
         while answer.count < 65536 {
-            let count = recv(descriptor, &chunk, chunk.count, 0)
+            let count = channel.receive(&chunk, chunk.count)
             if count <= 0 { break }
             answer.append(contentsOf: chunk[..<count])
         }
