@@ -5,6 +5,7 @@ import shutil
 import time
 
 import services
+from cases_proxy import free_port
 from harness import Skip, case, check, equal, eventually
 from rawsocket import head, refusal, tcp
 
@@ -144,6 +145,21 @@ def panels(context):
     context.note(f"{streams['bytesVerified'] / (1 << 20):.0f} MiB verified on {STREAMS} streams; figures {figures}; "
                  f"screenshots in {context.folder}")
     check("–" not in figures and not figures[1].startswith("0 ") and figures[2] != "0/s", "the gateway's figures are shown", figures)
+
+
+@case("browser-self-test")
+def self_test(context):
+    """The self-test page of AERO_GATEWAY_E2E=1, under both of its paths."""
+    chromium = browser(context)
+    for base in ("", "/base"):
+        # The page's own origin must be the public one, as in any deployment.
+        port = free_port()
+        server = context.server(AERO_GATEWAY_E2E=1, PUBLIC_BASE_URL=f"http://127.0.0.1:{port}{base}", PORT=port)
+        chromium.get(f"http://127.0.0.1:{server.port}{base}/e2e")
+        eventually(lambda: chromium.title != "Gateway self-test: running", "the self-test ends", START_SECONDS)
+        results = chromium.execute_script("return window.gatewaySelfTest.results")
+        equal([result for result in results if not result["ok"]], [], f"failed tests at {base}/e2e")
+        equal(chromium.title, "Gateway self-test: all passed", "title")
 
 
 def state(chromium):
