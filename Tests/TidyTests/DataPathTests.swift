@@ -20,8 +20,8 @@ enum DataPath {
     static let cold: [(name: String, reason: String)] = [
         ("Control.ShardLoop.(serve in ", "HTTP: requests and upgrades, before a connection is a bridge"),
         ("Control.ShardLoop.(serveDemo in ", "HTTP: the demonstration's own service"),
-        ("Control.ShardLoop.(readInbox in ", "messages of the control thread"),
         ("Control.ShardLoop.(finished in ", "only once the shard is stopping"),
+        ("Control.ShardLoop.(dispatchRare in ", "events that are no client's or target's: inbox, resolver, shared state, shard timers"),
         ("TCPBridge.TCPBridge.(handleRare in ", "a stream connected, ended, failed, drained, or its time passed"),
         ("TCPBridge.TCPBridge.keepEarly(", "bytes that came before there was a target"),
         ("TCPBridge.TCPBridge.finish(", "the end of a bridge"),
