@@ -10,6 +10,8 @@ struct DoHConnection {
     var slot = SlotIndex.none
     var upstream = 0
     var exchange = DoHConnection.nobody
+    /// It is connected; over TLS, the upstream has proven its name. Nothing is queued before: a handshake would wait behind it.
+    var isOpen = false
     /// It has carried a query before: the upstream may have closed it meanwhile.
     var isReused = false
     /// The next in the list this connection is in: free or idle.
@@ -78,12 +80,16 @@ extension DNSService {
         // A constant identifier lets caches in between work (RFC 8484 section 4.1).
         exchange.pointee.identifier = 0
         connections[Int(connection)].exchange = index
-        let slot = connections[Int(connection)].slot
+        shard.setTimer(connections[Int(connection)].slot, afterMilliseconds: millisecondsLeft(index))
+        if connections[Int(connection)].isOpen { send(index, connection) }
+    }
+
+    private func send(_ index: UInt32, _ connection: UInt32) {
+        let exchange = exchanges + Int(index)
         guard case .https(_, let authority, let path) = upstreams[exchange.pointee.upstream].kind,
             let buffer = requestBuffer(exchange, authority, path)
         else { return drop(connection) }
-        shard.setTimer(slot, afterMilliseconds: millisecondsLeft(index))
-        shard.send(slot, buffer.index, start: 0, count: buffer.count)
+        shard.send(connections[Int(connection)].slot, buffer.index, start: 0, count: buffer.count)
     }
 
     private func requestBuffer(_ exchange: UnsafeMutablePointer<Exchange>, _ authority: String, _ path: String)
@@ -119,6 +125,10 @@ extension DNSService {
             let bytes = UnsafeRawBufferPointer(start: shard.bytes(event.buffer), count: event.count)
             received(connection, bytes)
             shard.release(event.buffer)
+        case .connected:
+            connections[Int(connection)].isOpen = true
+            let index = connections[Int(connection)].exchange
+            if index != DoHConnection.nobody { send(index, connection) }
         case .ended: ended(connection)
         case .failed: broken(connection)
         case .timer: drop(connection)

@@ -172,6 +172,8 @@ extension Shard {
             return fail(slot, -result, &event)
         }
         if record.pointee.flags.contains(.secure) {
+            // An owner that asked for input at once has begun the handshake before there was anybody to tell.
+            if record.pointee.queuedBuffers > 0 { markDirty(slot) }
             planWork(slot)
             return false
         }

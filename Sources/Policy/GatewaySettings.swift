@@ -157,6 +157,8 @@ extension GatewaySettings {
         public var upstreams: [DNSUpstream] = [
             .datagram(host: "1.1.1.1", port: 53), .datagram(host: "8.8.8.8", port: 53),
         ]
+        /// PEM file with the authorities that vouch for `https` upstreams; empty is the system's.
+        public var upstreamAuthoritiesPath = ""
         /// `DNS_UPSTREAM_TIMEOUT_MS`: ≥ 1, per attempt.
         public var upstreamTimeoutMilliseconds = 2000
         /// `DNS_CACHE_MAX_ENTRIES`: ≥ 0, 0 switches the cache off.

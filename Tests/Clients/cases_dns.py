@@ -8,7 +8,7 @@ import subprocess
 import time
 
 from harness import Skip, case, check, equal, eventually
-from resolvers import Scripted, address, answer, dnsdist, free_port, query, record, unbound, wire_name
+from resolvers import Scripted, address, answer, certificate, dnsdist, free_port, query, record, unbound, wire_name
 
 MESSAGE = "application/dns-message"
 
@@ -348,6 +348,26 @@ def doh(context):
     upstream.web.server_close()
     server = resolver(context, f"{upstream.url},{closing.entry}", DNS_UPSTREAM_TIMEOUT_MS=500)
     equal(Asker(server).ask(query("later.test"))[-4:], b"\xc0\0\2\1", "a dead DoH upstream, then a live one over UDP")
+
+
+@case("dns-upstream-doh-tls")
+def secure(context):
+    good, other = certificate(context.folder, "127.0.0.1"), certificate(context.folder, "elsewhere.test")
+    right, wrong = Scripted(context, certificate=good), Scripted(context, certificate=other)
+    bundle = context.folder / "authorities.pem"
+    bundle.write_bytes(good[0].read_bytes() + other[0].read_bytes())
+    configuration = context.folder / "trust.yaml"
+    configuration.write_text(f"dns: {{ upstream_ca: {bundle} }}\n")
+    server = context.server(["--config", str(configuration)], DNS_UPSTREAMS=right.url, DNS_QPS_PER_IP="0")
+    asker = Asker(server)
+    for number in range(20):
+        equal(asker.ask(query(f"n{number}.test"))[-4:], b"\xc0\0\2\1", "an answer over TLS")
+    check(right.count() == 20 and metric(server, "sluice_dns_doh_connections_total") <= os.cpu_count(), "connections are reused")
+    server = context.server(["--config", str(configuration)], DNS_UPSTREAMS=wrong.url, DNS_QPS_PER_IP="0")
+    equal(Asker(server).ask(query("a.test"))[3] & 15, 2, "a certificate for somebody else")
+    server = resolver(context, right.url)
+    equal(Asker(server).ask(query("a.test"))[3] & 15, 2, "a certificate nobody vouches for")
+    equal((right.count(), wrong.count()), (20, 0), "no question was sent to those")
 
 
 @case("dns-json")

@@ -2,6 +2,7 @@
 import http.server
 import shutil
 import socket
+import ssl
 import struct
 import subprocess
 import threading
@@ -44,7 +45,7 @@ class Scripted:
     """Answers over UDP and TCP on one port, and DoH over plain HTTP on another, with what `reply(message, how)` returns:
     bytes, a list of datagrams, or None for silence. `asked` holds every (how, message)."""
 
-    def __init__(self, context, reply=lambda message, how: address(message), keep_alive=True):
+    def __init__(self, context, reply=lambda message, how: address(message), keep_alive=True, certificate=None):
         self.reply, self.asked, self.closed = reply, [], False
         self.requests, self.connections = [], 0
         self.stream = socket.create_server(("127.0.0.1", 0))
@@ -52,6 +53,11 @@ class Scripted:
         self.datagram = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.datagram.bind(("127.0.0.1", self.port))
         self.web = self.web_server(keep_alive)
+        self.scheme = "https" if certificate else "http"
+        if certificate:
+            secure = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            secure.load_cert_chain(*certificate)
+            self.web.socket = secure.wrap_socket(self.web.socket, server_side=True)
         for target in (self.serve_datagrams, self.serve_streams, self.web.serve_forever):
             threading.Thread(target=target, daemon=True).start()
         context.defer(self.close)
@@ -62,7 +68,7 @@ class Scripted:
 
     @property
     def url(self):
-        return f"http://127.0.0.1:{self.web.server_address[1]}/dns-query"
+        return f"{self.scheme}://127.0.0.1:{self.web.server_address[1]}/dns-query"
 
     def close(self):
         self.closed = True
@@ -143,12 +149,25 @@ class Scripted:
             def log_message(self, *_):
                 pass
 
-        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        class Server(http.server.ThreadingHTTPServer):
+            request_queue_size = 128
+
+        server = Server(("127.0.0.1", 0), Handler)
         server.daemon_threads = True
         return server
 
     def count(self, how=None):
         return sum(1 for kind, _ in self.asked if how in (None, kind))
+
+
+def certificate(folder, name):
+    """A certificate signed by itself, for a name or an address. Returns its file and its key's."""
+    pair = folder / f"{name}.crt", folder / f"{name}.key"
+    kind = "IP" if name[0].isdigit() else "DNS"
+    subprocess.run([executable("openssl"), "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
+                    "-subj", "/CN=test", "-addext", f"subjectAltName={kind}:{name}", "-out", pair[0], "-keyout", pair[1]],
+                   check=True, capture_output=True)
+    return pair
 
 
 def free_port():

@@ -14,6 +14,9 @@ extension ConfigurationSchema {
                 "dns.upstream_timeout", .duration(1...longestTimerMilliseconds, .milliseconds), "DNS_UPSTREAM_TIMEOUT_MS",
                 at: \.configuration.gateway.dns.upstreamTimeoutMilliseconds,
                 "Time of one resolver for one query, retry over TCP included; then the next is asked."),
+            .text(
+                "dns.upstream_ca", at: \.configuration.gateway.dns.upstreamAuthoritiesPath,
+                "PEM file with the certificate authorities that vouch for https:// resolvers. Empty: those of the system."),
             .amount(
                 "dns.cache_entries", .integer(0...largestCount), "DNS_CACHE_MAX_ENTRIES",
                 at: \.configuration.gateway.dns.cacheMaxEntries,
