@@ -99,7 +99,7 @@ extension DemoPage {
         .answers td,.answers th{vertical-align:top}
         .answers td:nth-child(-n+2),.answers th:nth-child(-n+2){text-align:left;overflow-wrap:anywhere}
         .answers td:first-child,.answers th:first-child{padding-left:0}
-        .answers td:nth-child(n+3){white-space:nowrap}
+        .answers td:nth-child(n+3),.answers td:first-child{white-space:nowrap}
         .answers .no{color:var(--bad)}
         .gauges{display:grid;grid-template-columns:1fr 1fr;gap:14px 18px}
         figure{margin:0;min-width:0}
