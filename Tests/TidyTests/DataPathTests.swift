@@ -26,6 +26,15 @@ enum DataPath {
         ("TCPBridge.TCPBridge.keepEarly(", "bytes that came before there was a target"),
         ("TCPBridge.TCPBridge.finish(", "the end of a bridge"),
         ("function signature specialization <Arg[1] = Dead> of TCPBridge.TCPBridge.(newPayload in ", "a control frame in pieces"),
+        ("TCPMux.TCPMux.(handleRare in ", "a stream connected, ended, failed, drained, or its time passed"),
+        ("TCPMux.TCPMux.begin(", "a frame that is not DATA"),
+        ("TCPMux.TCPMux.collect(", "payload of a frame that is not DATA"),
+        ("TCPMux.TCPMux.control(", "a control frame of the WebSocket"),
+        ("TCPMux.TCPMux.reply(", "an ERROR frame"),
+        ("TCPMux.TCPMux.overflows(", "a stream that seems to exceed its cap"),
+        ("TCPMux.TCPMux.keepEarly(", "bytes that came before there was a target"),
+        ("TCPMux.TCPMux.finish(", "the end of a WebSocket"),
+        ("TCPMux.TCPMux.pauseForPool(", "the shard's buffers run low"),
         ("Engine.Shard.resolverPolled(", "name resolution: one look-up for each name dialled"),
         ("Engine.Shard.resolverTimePassed(", "name resolution"),
         ("Engine.Shard.nextLookup(", "name resolution"),
@@ -40,15 +49,19 @@ enum DataPath {
         ],
         "Wire": ["FrameReader", "FrameHeader", "ByteKernel"],
         "TCPBridge": ["TCPBridge+Forward", "BridgeCounters"],
+        "TCPMux": ["TCPMux+Client"],
     ]
 
     /// Targets that are walked through.
-    static let targets = ["CRing", "CSocket", "Ring", "Engine", "Wire", "HTTP", "Policy", "TCPBridge", "SessionGateway", "Control"]
+    static let targets = [
+        "CRing", "CSocket", "Ring", "Engine", "Wire", "HTTP", "Policy", "TCPBridge", "TCPMux", "SessionGateway", "Control",
+    ]
 
     /// Functions of other targets that a message passes; if one of these is not reached, the walk is broken.
     static let landmarks = [
         "Engine.Shard.turn(", "Engine.Shard.next(", "Engine.Shard.send(", "Engine.Shard.sendFramed(", "Engine.Shard.bytes(",
-        "Engine.CounterBlock.add(", "TCPBridge.TCPBridge.handle(", "Wire.FrameReader.next(", "static Wire.ByteKernel.unmask(",
+        "Engine.CounterBlock.add(", "TCPBridge.TCPBridge.handle(", "Wire.FrameReader.next(",
+        "TCPMux.TCPMux.handle(", "TCPMux.TCPMux.clientBytes(", "Engine.Shard.append(", "static Wire.ByteKernel.unmask(",
         "static Wire.FrameHeader.encode(", "Ring.Ring.entry(", "ring_enter",
     ]
 

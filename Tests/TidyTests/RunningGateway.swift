@@ -161,31 +161,56 @@ final class WebSocketClient {
     private let connection: Connection
     private let key: [UInt8] = [0x37, 0xFA, 0x21, 0x3D]
 
-    init(port: UInt16, path: String, cookie: String) throws {
+    init(port: UInt16, path: String, cookie: String, subprotocol: String? = nil) throws {
         connection = try Connection(port: port)
+        let offer = subprotocol.map { "Sec-WebSocket-Protocol: \($0)\r\n" } ?? ""
         try connection.write("""
             GET \(path) HTTP/1.1\r\nHost: 127.0.0.1:\(port)\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-            Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nCookie: \(cookie)\r\n\r\n
+            Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\(offer)Cookie: \(cookie)\r\n\r\n
             """)
         let head = try connection.readHead()
         guard head.hasPrefix("HTTP/1.1 101 ") else { throw Tool.Failure(description: "upgrade: \(head)") }
     }
 
+    private func frame(_ payload: [UInt8]) -> [UInt8] {
+        precondition(payload.count < 126)
+        return [0x82, 0x80 | UInt8(payload.count)] + key + payload.indices.map { payload[$0] ^ key[$0 % 4] }
+    }
+
+    /// Sends messages that are not answered.
+    func send(_ payloads: [[UInt8]]) throws {
+        try payloads.flatMap(frame).withUnsafeBytes { try connection.write($0) }
+    }
+
     /// Sends so many messages of the same bytes and counts what comes back, which may be framed otherwise.
     func echo(messages: Int, payloadBytes: Int, inFlight: Int) throws {
-        precondition(payloadBytes < 126)
-        let frame = [0x82, 0x80 | UInt8(payloadBytes)] + key + (0..<payloadBytes).map { UInt8($0) ^ key[$0 % 4] }
-        let frames = [UInt8](repeatElement(frame, count: inFlight).joined())
+        let payload = (0..<payloadBytes).map { UInt8($0) }
+        try echo(payloads: [[UInt8]](repeating: payload, count: inFlight), messages: messages)
+    }
+
+    /// Sends these messages, which are of one length, again and again, all of them in flight; counts what comes back.
+    /// `inRounds`: a round begins when the one before is back, so that no stream has two messages under way, which could
+    /// come back as one.
+    func echo(payloads: [[UInt8]], messages: Int, inRounds: Bool = false) throws {
+        let payloadBytes = payloads[0].count
+        let frames = payloads.flatMap(frame)
+        let frameBytes = frames.count / payloads.count
         var counter = PayloadCounter()
         var sent = 0
         let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 65536, alignment: 8)
         defer { buffer.deallocate() }
         while counter.payloadBytes < messages * payloadBytes {
             let arrived = counter.payloadBytes / payloadBytes
-            let burst = min(inFlight - (sent - arrived), messages - sent)
+            let burst = inRounds && arrived < sent ? 0 : min(payloads.count - (sent - arrived), messages - sent)
             if burst > 0 {
-                try frames.withUnsafeBytes { try connection.write(UnsafeRawBufferPointer(rebasing: $0[..<(burst * frame.count)])) }
-                sent += burst
+                // The next ones in turn, to the end of the list at most.
+                let first = sent % payloads.count
+                let count = min(burst, payloads.count - first)
+                try frames.withUnsafeBytes {
+                    try connection.write(UnsafeRawBufferPointer(rebasing: $0[first * frameBytes..<(first + count) * frameBytes]))
+                }
+                sent += count
+                if count < burst { continue }
             }
             let count = try connection.read(into: buffer)
             guard count > 0 else { throw Tool.Failure(description: "the gateway closed after \(arrived) messages") }
@@ -194,6 +219,24 @@ final class WebSocketClient {
         guard counter.payloadBytes == messages * payloadBytes, counter.isBetweenFrames else {
             throw Tool.Failure(description: "\(counter.payloadBytes) bytes came back for \(messages) messages")
         }
+    }
+}
+
+/// Multiplexing frames of some streams: one OPEN and one DATA for each, in messages of their own.
+struct MuxFrames {
+    let data: [[UInt8]]
+    private let streams: Int
+
+    init(streams: Int, payloadBytes: Int) {
+        self.streams = streams
+        let payload = (0..<payloadBytes).map { UInt8($0) }
+        data = (1...streams).map { [2, 0, 0, 0, UInt8($0), 0, 0, 0, UInt8(payloadBytes)] + payload }
+    }
+
+    func opens(port: UInt16) -> [[UInt8]] {
+        let host = Array("127.0.0.1".utf8)
+        let payload = [0, UInt8(host.count)] + host + [UInt8(port >> 8), UInt8(port & 0xFF), 0, 0]
+        return (1...streams).map { [1, 0, 0, 0, UInt8($0), 0, 0, 0, UInt8(payload.count)] + payload }
     }
 }
 
