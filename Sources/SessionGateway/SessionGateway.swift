@@ -22,6 +22,7 @@ public final class SessionGateway {
     private var settings: GatewaySettings
     private var authority: SessionAuthority
     private let sessions = SessionCache()
+    private var identifiers = RequestIdentifiers()
     /// `commonFields` but the request id, as they are sent.
     private(set) var commonLines: [UInt8] = []
     /// Request families of this shard.
@@ -270,7 +271,7 @@ public final class SessionGateway {
     public func requestIdentifier(_ request: RequestView) -> String {
         guard let sent = request.first(.xRequestID), !sent.isEmpty, sent.utf8.count <= 128,
             sent.utf8.allSatisfy({ $0 >= 0x20 && $0 < 0x7F })
-        else { return Digest.uuid() }
+        else { return identifiers.next() }
         return sent
     }
 
