@@ -466,7 +466,7 @@ def dnspython(context):
                     response = client.get(url, params={"dns": encode(wire)})
                 found = dns.message.from_wire(response.content)
                 equal([item.to_text() for item in found.answer[0]], [expected], f"{kind} of {name}")
-                check(found.is_response(asked), "it is the response to the query")
+                check(asked.is_response(found), "it is the response to the query")
 
 
 @case("dns-log")
