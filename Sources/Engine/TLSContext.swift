@@ -6,6 +6,12 @@ public struct TLSError: Error, CustomStringConvertible, Sendable {
     public let description: String
 }
 
+/// The library as a whole.
+public enum TLSLibrary {
+    /// Has every thread keep the library's memory for its next handshake, 5 MiB at most. First thing in a process, or without effect.
+    public static func keepMemory() { _ = tls_keep_memory() }
+}
+
 /// The keys with which session tickets are made, shared by every context of a process and replaced in time: whoever learns one
 /// can read what was said under tickets of its time only.
 public final class TLSTicketKeys: @unchecked Sendable {

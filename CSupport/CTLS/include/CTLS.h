@@ -18,6 +18,11 @@ typedef struct tls_context tls_context;
 typedef struct tls_session tls_session;
 typedef struct tls_ticket_keys tls_ticket_keys;
 
+/* Has OpenSSL take its memory from lists that threads keep; a handshake then hardly meets the C library's allocator. To be called
+ * before anything of OpenSSL is. 1, or 0 when it was too late: all works, at the ordinary price. Off under test, so that tools that
+ * look for faulty memory see every block. */
+int tls_keep_memory(void);
+
 /* --- Ticket keys: one set for a process, shared by every server context --- */
 
 /* Builds a set with one fresh key, of which `accepted` older ones stay valid for decryption after rotations, at most

@@ -1,5 +1,6 @@
 // The program behind the command line.
 
+import Engine
 import Foundation
 
 /// Entry of `sluice`.
@@ -28,6 +29,7 @@ public enum Program {
     /// Runs the process's own arguments and environment.
     /// - Returns: the exit status.
     public static func main() -> Int32 {
+        TLSLibrary.keepMemory()
         // A reader of our output that has gone away is an error of a write, not the end of the process.
         signal(SIGPIPE, SIG_IGN)
         // The runtime's crash handler suspends every thread first, which the kernel's own workers of a ring cannot be:
