@@ -11,6 +11,7 @@ import Policy
 ///                └───────┴────────────┴────────────┴─► lost(reason): closed, every request forgotten
 /// ```
 /// - hiredis makes the bytes of commands and reads replies; bytes travel in the engine's buffers.
+/// - Commands of one turn leave together, with `flush`.
 /// - Answers carry no name: the oldest request owns the next answer. So a request that is late ends the connection, and what it
 ///   may still do in the store is the caller's to undo.
 /// - A script is called by its digest. A store that does not know it is sent the script itself.
@@ -48,6 +49,7 @@ final class RedisConnection<Purpose> {
     private var candidates: [SocketAddress] = []
     private var requests: [Request] = []
     private var firstRequest = 0
+    private var outgoing: [UInt8] = []
     private(set) var isReady = false
     private var isOver = false
     private let greetingDeadline: UInt64
@@ -175,15 +177,21 @@ final class RedisConnection<Purpose> {
         requests.append(
             Request(kind: kind, script: script, arguments: arguments, sentNanoseconds: Self.nanoseconds,
                     deadlineMilliseconds: shard.now + StoreLimits.requestMilliseconds))
-        let bytes = RedisCommand.bytes(command)
+        outgoing += RedisCommand.bytes(command)
+    }
+
+    /// Sends the commands given since the last call: many share a buffer.
+    func flush() {
+        guard !isOver, !outgoing.isEmpty else { return }
         var start = 0
-        while start < bytes.count {
+        while start < outgoing.count {
             guard let buffer = shard.acquire(.small) else { return lose("no buffer is free") }
-            let count = min(bytes.count - start, shard.capacity(buffer))
-            bytes.withUnsafeBytes { shard.bytes(buffer).copyMemory(from: $0.baseAddress! + start, byteCount: count) }
+            let count = min(outgoing.count - start, shard.capacity(buffer))
+            outgoing.withUnsafeBytes { shard.bytes(buffer).copyMemory(from: $0.baseAddress! + start, byteCount: count) }
             shard.send(slot, buffer, start: 0, count: count)
             start += count
         }
+        outgoing.removeAll(keepingCapacity: true)
     }
 
     /// Ends the connection when it is late with an answer or with getting ready.
@@ -202,6 +210,7 @@ final class RedisConnection<Purpose> {
 
     /// Closes without a word to the owner; what is queued is still sent.
     func finish() {
+        flush()
         guard !isOver else { return }
         isOver = true
         isReady = false

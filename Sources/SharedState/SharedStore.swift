@@ -99,6 +99,7 @@ public final class SharedStore {
 
     /// An event of a stream or look-up of this owner.
     public func handle(_ event: Event) {
+        defer { connection?.flush() }
         if let connection { return connection.handle(event) }
         switch event.kind {
         case .received: shard.release(event.buffer)
@@ -109,6 +110,11 @@ public final class SharedStore {
 
     /// Claims, spare places or revocations may wait to be told; called when the shard's inbox had messages.
     public func pump() {
+        askWhatWaits()
+        connection?.flush()
+    }
+
+    private func askWhatWaits() {
         guard isIntroduced, let connection else { return }
         while connection.isReady, limits.places.hasQuestions, connection.underWay < StoreLimits.pipelineMaximum {
             let room = StoreLimits.pipelineMaximum - connection.underWay
@@ -127,6 +133,7 @@ public final class SharedStore {
     /// The shard timer fired.
     public func timePassed() {
         guard settings != nil else { return }
+        defer { connection?.flush() }
         shard.setShardTimer(timer, afterMilliseconds: StoreLimits.tickMilliseconds)
         tick &+= 1
         if let due = reconnectMilliseconds, shard.now >= due, !isLeaving {
@@ -148,7 +155,7 @@ public final class SharedStore {
         if !hasPulse, tick % StoreLimits.ticksPerPulse == 0 || limits.places.awaitsTime { beat(connection) }
         if tick % StoreLimits.ticksPerExchange == 0, ratesUnderWay == 0 { exchange(connection) }
         if tick % StoreLimits.ticksPerRevocationRead == 0 { revocationMark = (-1, -1) }
-        pump()
+        askWhatWaits()
         if isLeaving, limits.places.isEmpty, connection.underWay == 0 { end() }
     }
 
@@ -200,7 +207,7 @@ public final class SharedStore {
         if saidConnected != true, let settings { notify(.connected("\(settings.location)")) }
         saidConnected = true
         if let connection { beat(connection) }
-        pump()
+        askWhatWaits()
     }
 
     private func lost(_ reason: String) {
@@ -302,7 +309,7 @@ public final class SharedStore {
             connection?.lose("an answer has not the shape that was asked for")
             return
         }
-        pump()
+        askWhatWaits()
     }
 
     private func places(_ question: PlaceQuestion, _ reply: RedisReply) -> Bool {
