@@ -34,7 +34,8 @@ final class ServerSnapshot: Sendable {
         self.listeners = listeners
         limits = former?.limits ?? SharedLimits()
         let metrics = hub.metrics
-        admin = AdminShared(hub: hub, configuration: configuration, loaded: loaded, listeners: listeners, generation: generation)
+        admin = AdminShared(
+            hub: hub, configuration: configuration, loaded: loaded, listeners: listeners, generation: generation, limits: limits)
         let version = configuration.gateway.version
         let document = JSONText.object([("version", version.version), ("gitSha", version.gitRevision), ("builtAt", version.builtAt)])
         let service = listeners.first { $0.kind == .demoService }?.address ?? configuration.demo.serviceAddress

@@ -118,6 +118,8 @@ public struct RedisSettings: Sendable, Hashable {
     public var location: RedisLocation
     /// Every key in the store begins with it; instances that share a prefix share their limits.
     public var prefix: String
+    /// PEM file of the authorities a `rediss` server's certificate may come from; empty: the system's.
+    public var authoritiesPath: String
 
     /// Prefix of keys unless configured.
     public static let defaultPrefix = "sluice:"
@@ -125,8 +127,9 @@ public struct RedisSettings: Sendable, Hashable {
     public static let maximumPrefixBytes = 64
 
     /// Settings.
-    public init(location: RedisLocation, prefix: String = RedisSettings.defaultPrefix) {
+    public init(location: RedisLocation, prefix: String = RedisSettings.defaultPrefix, authoritiesPath: String = "") {
         self.location = location
+        self.authoritiesPath = authoritiesPath
         self.prefix = prefix
     }
 }

@@ -38,6 +38,7 @@ final class RedisConnection<Purpose> {
     }
 
     let location: RedisLocation
+    private let tls: TLSClientContext?
     private let shard: Shard
     private let owner: Owner
     /// Tells the events of this connection from those of a former one.
@@ -54,8 +55,10 @@ final class RedisConnection<Purpose> {
     private var isOver = false
     private let greetingDeadline: UInt64
 
-    init(_ location: RedisLocation, shard: Shard, owner: Owner, context: UInt32, report: @escaping (Report) -> Void) {
+    /// `tls`: with a `rediss` location, whom to believe; the certificate must be for the location's host.
+    init(_ location: RedisLocation, tls: TLSClientContext? = nil, shard: Shard, owner: Owner, context: UInt32, report: @escaping (Report) -> Void) {
         self.location = location
+        self.tls = tls
         self.shard = shard
         self.owner = owner
         self.context = context
@@ -79,7 +82,13 @@ final class RedisConnection<Purpose> {
     private func dialNext(_ reason: String) {
         while !candidates.isEmpty {
             var error: Int32 = 0
-            slot = shard.connect(to: candidates.removeFirst(), owner: owner, context: context, error: &error)
+            let address = candidates.removeFirst()
+            if location.isSecure {
+                guard let tls else { return lose("there is no TLS") }
+                slot = shard.connect(to: address, owner: owner, context: context, error: &error, tls: tls, serverName: location.host)
+            } else {
+                slot = shard.connect(to: address, owner: owner, context: context, error: &error)
+            }
             if slot != .none { return }
         }
         lose(reason)
@@ -109,7 +118,7 @@ final class RedisConnection<Purpose> {
         case .received: received(event)
         case .ended: lose("the store closed the connection")
         case .failed:
-            let reason = String(cString: strerror(event.result))
+            let reason = event.result == EKEYREJECTED ? "its certificate is not accepted" : String(cString: strerror(event.result))
             if isReady || firstRequest < requests.count { return lose(reason) }
             shard.close(slot)
             slot = .none

@@ -46,6 +46,7 @@ public final class SharedStore {
     public let counters: StoreCounters
     private var settings: RedisSettings?
     private var connection: RedisConnection<Purpose>?
+    private var tls: TLSClientContext?
     private var connections: UInt32 = 0
     private var instance = ""
     private var formerInstance = ""
@@ -87,6 +88,7 @@ public final class SharedStore {
         }
         limits.places.cutOff()
         backoffMilliseconds = StoreLimits.backoffMilliseconds
+        openTLS()
         connect()
         shard.setShardTimer(timer, afterMilliseconds: StoreLimits.tickMilliseconds)
     }
@@ -163,6 +165,13 @@ public final class SharedStore {
 
     private var prefix: String { settings?.prefix ?? "" }
 
+    /// Reads the authorities; without them every connection fails with a reason.
+    private func openTLS() {
+        tls = nil
+        guard let settings, settings.location.isSecure else { return }
+        tls = try? TLSClientContext(authoritiesPath: settings.authoritiesPath.isEmpty ? nil : settings.authoritiesPath)
+    }
+
     private func connect() {
         guard let settings else { return }
         connections &+= 1
@@ -172,7 +181,7 @@ public final class SharedStore {
         ratesUnderWay = 0
         readsRevocations = false
         revocationMark = (-1, -1)
-        let opened = RedisConnection<Purpose>(settings.location, shard: shard, owner: owner, context: connections) { [unowned self] in
+        let opened = RedisConnection<Purpose>(settings.location, tls: tls, shard: shard, owner: owner, context: connections) { [unowned self] in
             reported($0)
         }
         connection = opened

@@ -7,6 +7,7 @@ Theory of operation
 """
 import collections
 import hashlib
+import http.client
 import os
 import shutil
 import signal
@@ -513,3 +514,57 @@ def shared_reload(context):
     opener.many(100)
     equal(opener.total(), LIMIT, "the limit of one instance")
     opener.close()
+
+
+@case("revocation-alone")
+def revocation_alone(context):
+    """Without Redis the admin interface revokes a session of this instance."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        admin = probe.getsockname()[1]
+    path = context.folder / "sluice.yaml"
+    path.write_text(f"tcp: {{ allow_private_ips: true }}\nadmin: {{ address: '127.0.0.1:{admin}' }}\n")
+    server = context.server(["--config", str(path)], SESSION_SECRET=SECRET)
+    port = services.start(context, "echo")
+    cookie, other = server.session(), server.session()
+    opener, others = Opener([server], cookie, tcp(port)), Opener([server], other, tcp(port))
+    equal((opener.one(server), others.one(server)), (101, 101), "openings")
+    connection = http.client.HTTPConnection("127.0.0.1", admin, timeout=10)
+    connection.request("DELETE", f"/sessions/{session_id(cookie)}")
+    equal(connection.getresponse().status, 204, "DELETE /sessions/ID")
+    equal(opener.open[server][0].until_close()[0], 1008, "Close of a revoked session")
+    equal((opener.one(server), others.one(server)), (401, 101), "openings afterwards")
+    equal(sample(server, 'sluice_tcp_ended_total{cause="revoked"}'), 1, "the end is counted")
+
+
+@case("shared-tls")
+def shared_tls(context):
+    """Redis behind TLS: its certificate is verified; one that nobody vouches for leaves the limits local."""
+    folder = context.folder
+
+    def openssl(*arguments):
+        done = subprocess.run(["openssl", *map(str, arguments)], capture_output=True)
+        equal(done.returncode, 0, f"openssl {arguments[0]} {done.stderr[-300:]!r}")
+    openssl("req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", folder / "key.pem", "-out", folder / "cert.pem", "-days", 2,
+            "-subj", "/CN=redis.test", "-addext", "subjectAltName=IP:127.0.0.1")
+    redis = Redis(context)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        secure = probe.getsockname()[1]
+    redis.command("CONFIG", "SET", "tls-port", secure, "tls-cert-file", folder / "cert.pem", "tls-key-file", folder / "key.pem",
+                  "tls-ca-cert-file", folder / "cert.pem", "tls-auth-clients", "no")
+    url = f"rediss://127.0.0.1:{secure}/3"
+    path = folder / "sluice.yaml"
+    path.write_text(f"redis: {{ url: '{url}', authorities: '{folder / 'cert.pem'}' }}\n")
+    servers = [context.server(["--config", str(path)], SESSION_SECRET=SECRET) for _ in range(2)]
+    for server in servers:
+        await_connected(server)
+    port = services.start(context, "echo")
+    opener = Opener(servers, servers[0].session(), tcp(port))
+    opener.many(120)
+    equal(opener.total(), LIMIT, "open connections")
+    opener.close()
+    stranger = context.server(SESSION_SECRET=SECRET, REDIS_URL=url)
+    line = eventually(lambda: [record for record in stranger.records() if "reason" in record and "redis" in record], "a line says why")[0]
+    check("certificate" in line["reason"], "the reason", line)
+    equal(sample(stranger, "sluice_shared_connected"), 0, "connected without a known authority")

@@ -16,6 +16,7 @@ import Wire
 /// | `DELETE /connections/ID` | closes one with 1001 |
 /// | `PUT /log-level` | body: a level's name; holds until the next reload |
 /// | `POST /reload` | loads the configuration again: 200 with what changed, 422 with the faults |
+/// | `DELETE /sessions/ID` | revokes the session of this id: 204, or 503 when the table of revoked sessions is full |
 /// | `POST /drain` | what SIGTERM does |
 enum AdminInterface {
     /// What a request came to.
@@ -75,6 +76,11 @@ enum AdminInterface {
                 method == .post ? .exchange(.reload) : .response(json(hub.metrics.reloads.reading.document))
             })
         case "/drain": return ([.post], { _ in .exchange(.drain) })
+        case _ where path.hasPrefix(sessionsPath) && path.utf8.count > sessionsPath.utf8.count:
+            return ([.delete], { _ in
+                shared.revoke(sessionID: String(path.dropFirst(sessionsPath.count)))
+                    ? .response(Response(status: 204)) : .response(problem(503, "unavailable", "No more sessions can be revoked"))
+            })
         default:
             guard path.hasPrefix("/connections/"), let identifier = ConnectionIdentifier(String(path.dropFirst("/connections/".count)))
             else { return ([], { _ in .response(Response(status: 404)) }) }
@@ -82,11 +88,13 @@ enum AdminInterface {
         }
     }
 
+    private static let sessionsPath = "/sessions/"
+
     private static let index = JSONDocument.object([
         ("resources", JSONDocument([
             "GET /healthz", "GET /readyz", "GET /metrics", "GET /config?format=json|yaml", "GET /reload", "GET /shards",
             "GET /connections?sort=bytes|age|quiet&limit=&offset=&feature=&session=", "DELETE /connections/ID", "PUT /log-level",
-            "POST /reload", "POST /drain",
+            "POST /reload", "DELETE /sessions/ID", "POST /drain",
         ]))
     ])
 

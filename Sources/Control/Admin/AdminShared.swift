@@ -56,13 +56,26 @@ final class AdminShared: Sendable {
     /// Body of `/config`, as JSON and as YAML; secrets are masked already.
     let configurationDocument: String
     let configurationText: String
+    private let limits: SharedLimits
+    private let sessionLifetimeSeconds: Int
 
-    init(hub: AdminHub, configuration: Configuration, loaded: LoadedConfiguration, listeners: [ListenerPlan], generation: UInt64) {
+    init(hub: AdminHub, configuration: Configuration, loaded: LoadedConfiguration, listeners: [ListenerPlan], generation: UInt64,
+         limits: SharedLimits) {
         self.hub = hub
+        self.limits = limits
+        sessionLifetimeSeconds = configuration.gateway.session.lifetimeSeconds
         self.generation = generation
         access = AdminAccess(token: configuration.admin.token?.revealed)
         configurationText = loaded.effectiveText
         configurationDocument = ConfigurationDocument(loaded: loaded, listeners: listeners, generation: generation).text
+    }
+}
+
+extension AdminShared {
+    /// Ends a session everywhere. It stays revoked as long as a cookie issued now could live. False when no more can be revoked.
+    func revoke(sessionID: String) -> Bool {
+        let now = Double(WallClock.nowMilliseconds) / 1000
+        return limits.revoke(sessionID: sessionID, expirySeconds: now + Double(sessionLifetimeSeconds))
     }
 }
 

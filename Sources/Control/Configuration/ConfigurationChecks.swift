@@ -63,10 +63,8 @@ extension ConfigurationSchema {
     static func checkRedisURL(_ text: String) -> String? {
         let text = Quantity.trimmed(text)
         if text.isEmpty { return nil }
-        guard let location = RedisLocation(text) else {
-            return "not a Redis URL; allowed: redis://[[user]:password@]host[:port][/database]"
-        }
-        return location.isSecure ? "rediss:// is not available in this version; use redis:// on a private network" : nil
+        return RedisLocation(text) == nil
+            ? "not a Redis URL; allowed: redis:// or, with TLS, rediss:// and [[user]:password@]host[:port][/database]" : nil
     }
 
     static func checkRedisPrefix(_ text: String) -> String? {

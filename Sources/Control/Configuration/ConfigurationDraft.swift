@@ -53,6 +53,7 @@ struct ConfigurationDraft {
     var gitRevision = ""
 
     var redisURL = ""
+    var redisAuthorities = ""
     var redisPrefix = RedisSettings.defaultPrefix
     var demoAddress = "127.0.0.1:0"
     var adminAddress = ""

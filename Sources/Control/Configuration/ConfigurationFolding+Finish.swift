@@ -23,7 +23,9 @@ extension ConfigurationFolding {
         configuration.gateway.dns.upstreams = draft.dnsUpstreams.compactMap { PolicyText.upstream($0) }
         configuration.resolvesDemonstration = configuration.demo.enabled && draft.sources["dns.upstreams"] == nil
         warnAboutAbsentFeatures(&warnings)
-        configuration.redis = RedisLocation(Quantity.trimmed(draft.redisURL)).map { RedisSettings(location: $0, prefix: draft.redisPrefix) }
+        configuration.redis = RedisLocation(Quantity.trimmed(draft.redisURL)).map {
+            RedisSettings(location: $0, prefix: draft.redisPrefix, authoritiesPath: draft.redisAuthorities)
+        }
         guard faults.isEmpty else { throw ConfigurationFaults(faults: faults) }
         let text = EffectiveConfiguration(schema: schema, draft: draft, configuration: configuration).text
         return LoadedConfiguration(
