@@ -56,7 +56,8 @@ final class RedisConnection<Purpose> {
     private let greetingDeadline: UInt64
 
     /// `tls`: with a `rediss` location, whom to believe; the certificate must be for the location's host.
-    init(_ location: RedisLocation, tls: TLSClientContext? = nil, shard: Shard, owner: Owner, context: UInt32, report: @escaping (Report) -> Void) {
+    init(_ location: RedisLocation, tls: TLSClientContext? = nil, shard: Shard, owner: Owner, context: UInt32,
+         report: @escaping (Report) -> Void) {
         self.location = location
         self.tls = tls
         self.shard = shard

@@ -181,8 +181,8 @@ public final class SharedStore {
         ratesUnderWay = 0
         readsRevocations = false
         revocationMark = (-1, -1)
-        let opened = RedisConnection<Purpose>(settings.location, tls: tls, shard: shard, owner: owner, context: connections) { [unowned self] in
-            reported($0)
+        let opened = RedisConnection<Purpose>(settings.location, tls: tls, shard: shard, owner: owner, context: connections) {
+            [unowned self] in reported($0)
         }
         connection = opened
         opened.open()

@@ -227,7 +227,8 @@ struct ConfigurationSchema {
             .text(
                 "redis.url", .secret, "REDIS_URL", at: \.redisURL, check: checkRedisURL,
                 "Redis server through which several instances share connection counts, rate limits and revoked sessions: "
-                    + "redis:// or, with TLS, rediss:// and [[user]:password@]host[:port][/database]. Empty: every instance limits for itself."),
+                    + "redis:// or, with TLS, rediss:// and [[user]:password@]host[:port][/database]. "
+                    + "Empty: every instance limits for itself."),
             .text(
                 "redis.prefix", at: \.redisPrefix, check: checkRedisPrefix,
                 "Begins every key in Redis; instances with the same prefix share their limits."),
