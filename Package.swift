@@ -61,7 +61,6 @@ let package = Package(
         .testTarget(name: "HTTPTests", dependencies: ["HTTP", "Simulator", "Engine", "Ring", "Wire", "Policy"]),
         .testTarget(name: "SessionGatewayTests", dependencies: ["SessionGateway", "HTTP", "Engine", "Wire", "Policy"]),
         .testTarget(name: "SimulationTests", dependencies: ["Simulator", "TCPBridge", "TCPMux", "HTTP", "Engine", "Ring", "Wire", "Policy"]),
-        .testTarget(name: "SimulationTests", dependencies: ["Simulator", "TCPBridge", "HTTP", "Engine", "Ring", "Wire", "Policy"]),
         .testTarget(name: "SharedStateTests",
                     dependencies: ["SharedState", "Simulator", "HTTP", "Engine", "Ring", "Wire", "Policy"]),
         .testTarget(name: "ControlTests", dependencies: ["Control", "Policy"]),
