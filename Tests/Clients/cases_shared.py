@@ -17,6 +17,7 @@ import threading
 import time
 
 import services
+from cases_mux import DATA, ERROR, Mux, mux, opening
 from harness import Failure, Skip, case, check, equal, eventually
 from rawsocket import BINARY, Peer, frame, head, tcp
 
@@ -212,6 +213,46 @@ def shared_limit_address(context):
     equal(sum(opener.total() for opener in openers), 10, "connections of one address")
     for opener in openers:
         opener.close()
+
+
+@case("shared-limit-mixed")
+def shared_limit_mixed(context):
+    """Connections of /tcp and streams of /tcp-mux of one session, opened on two instances at once, are 64 together."""
+    redis = Redis(context)
+    servers = instances(context, redis)
+    port = services.start(context, "echo")
+    for number in range(4):
+        cookie = servers[0].session()
+        opener = Opener(servers, cookie, tcp(port))
+        peers = [Mux(server, cookie) for server in servers]
+        answers, faults = collections.Counter(), []
+
+        def streams(peer):
+            """Opens 50 streams in one message; each answers with its echo, or with ERROR 5."""
+            try:
+                peer.send(*[opening(stream, port) + mux(DATA, stream, b"x") for stream in range(1, 51)])
+                undecided = set(range(1, 51))
+                while undecided:
+                    kind, stream, payload = peer.next()
+                    # The byte behind an OPEN that was refused at once meets no stream any more: a second error.
+                    if stream in undecided:
+                        undecided.remove(stream)
+                        answers["open" if kind == DATA else payload[:2] if kind == ERROR else kind] += 1
+            except Exception as fault:
+                faults.append(repr(fault))
+        threads = [threading.Thread(target=streams, args=(peer,)) for peer in peers]
+        for thread in threads:
+            thread.start()
+        opener.many(60, threads=16)
+        for thread in threads:
+            thread.join(20)
+        equal(faults, [], "faults of the streams")
+        equal(set(answers) | {"open", b"\0\5"}, {"open", b"\0\5"}, "answers to streams")
+        check(set(opener.outcomes) <= {101, 429}, "answers to upgrades", opener.outcomes)
+        equal(opener.total() + answers["open"], LIMIT, f"open in round {number}: {opener.outcomes} {answers}")
+        for peer in peers:
+            peer.peer.close()
+        settled(opener, redis, cookie)
 
 
 @case("shared-instance-killed", slow=True)
