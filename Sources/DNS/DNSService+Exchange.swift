@@ -218,10 +218,11 @@ extension DNSService {
         finish(index, answer: 0..<bytes.count)
     }
 
-    /// Never a truncated answer, nor one for this client alone, nor one whose question is not spelt out.
+    /// Never a truncated answer, nor one for this client alone, nor one whose question is not spelt out, nor one of upstreams
+    /// that a reload has replaced: the cache of those that followed must not learn from them.
     private func keep(_ exchange: UnsafeMutablePointer<Exchange>, _ bytes: UnsafeRawBufferPointer, _ response: DNSResponse) {
         let nameBytes = exchange.pointee.nameBytes
-        guard let traits = exchange.pointee.traits, !response.isTruncated, !response.isPersonal,
+        guard let traits = exchange.pointee.traits, exchange.pointee.plan == plans.count - 1, !response.isTruncated, !response.isPersonal,
             response.questionEnd == DNSHeader.bytes + nameBytes + 4
         else { return }
         let lifetime = response.lifetimeSeconds(

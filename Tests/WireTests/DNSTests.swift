@@ -119,6 +119,8 @@ private func response(_ judgement: DNSResponse.Judgement) -> DNSResponse? {
         #expect(traits(dnsMessage(1, 0x0100, (1, 1, 0, 0), ask)) == nil)
         #expect(traits(dnsMessage(1, 0x0100, (1, 0, 0, 0), ask, [0])) == nil)
         #expect(traits(dnsMessage(1, 0x0100, (1, 0, 0, 1), ask, options, [0])) == nil)
+        #expect(traits(dnsMessage(1, 0x0100, (1, 0, 0, 1), ask, [0, 0, 41, 4, 208, 0, 1, 0, 0, 0, 0])) == nil)  // EDNS version 1
+        #expect(traits(dnsMessage(1, 0x0100, (1, 0, 0, 1), ask, [0, 0, 41, 4, 208, 1, 0, 0, 0, 0, 0])) == nil)
         #expect(traits(dnsMessage(1, 0x0100, (1, 0, 0, 1), ask, record([0], 1, 0, [1, 2, 3, 4]))) == nil)
     }
 
@@ -167,6 +169,20 @@ private func response(_ judgement: DNSResponse.Judgement) -> DNSResponse? {
         #expect(lifetime(0x8185, (1, 1, 0, 0), record(pointer, 1, 90, address)) == 0)
         // The TTL field of OPT is none, and one in the additional section would not count.
         #expect(lifetime(0x8180, (1, 1, 0, 1), record(pointer, 1, 90, address) + record([0], 41, 0, [])) == 90)
+    }
+
+    /// BADVERS has 0 in the header: kept as an answer without records, it would hide the name from everybody.
+    @Test func answersWithAnExtendedCodeAreNotKept() {
+        func lifetime(_ flags: UInt16, _ extended: UInt32) -> Int? {
+            response(judge(dnsMessage(1, flags, (1, 0, 0, 1), ask, record([0], 41, extended, [])), "a.test"))?
+                .lifetimeSeconds(maximum: 300, negativeDefault: 60)
+        }
+        #expect(lifetime(0x8180, 1 << 24) == 0)
+        #expect(lifetime(0x8183, 1 << 24) == 0)
+        #expect(lifetime(0x8180, 0x8000) == 60)
+        let message = dnsMessage(
+            1, 0x8180, (1, 1, 0, 1), ask, record(pointer, 1, 7, [1, 2, 3, 4]), record([0], 41, 1 << 24, []))
+        #expect(response(judge(message, "a.test"))?.lifetimeSeconds(maximum: 300, negativeDefault: 60) == 0)
     }
 
     @Test func optionsForOneClientAreSeen() {

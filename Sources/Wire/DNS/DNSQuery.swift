@@ -47,8 +47,8 @@ public struct DNSQuery: Sendable, Equatable {
         public static let unrecursed = Traits(rawValue: 8)
     }
 
-    /// The traits of the whole query; nil for one whose answer may not be shared with anyone: not an ordinary query, or
-    /// with records besides one OPT.
+    /// The traits of the whole query; nil for one whose answer may not be shared with anyone: not an ordinary query, with
+    /// records besides one OPT, or of another version of EDNS than 0, which servers refuse whatever is asked.
     public func traits(_ message: Span<UInt8>) -> Traits? {
         guard flags & (DNSHeader.response | DNSHeader.opcodeMask | DNSHeader.truncated) == 0,
             message.dnsLongNumber(at: 6) == 0, message.dnsNumber(at: 10) <= 1
@@ -58,7 +58,9 @@ public struct DNSQuery: Sendable, Equatable {
         if flags & DNSHeader.recursionDesired == 0 { traits.insert(.unrecursed) }
         if message.dnsNumber(at: 10) == 0 { return end == message.count ? traits : nil }
         var walk = DNSRecordWalk(message, from: end)
-        guard let record = walk.next(message), record.type == DNSType.opt, record.data.upperBound == message.count else { return nil }
+        guard let record = walk.next(message), record.type == DNSType.opt, record.data.upperBound == message.count,
+            record.timeToLive >> 16 == 0
+        else { return nil }
         traits.insert(.extended)
         if record.timeToLive & 0x8000 != 0 { traits.insert(.wantsSignatures) }
         return traits

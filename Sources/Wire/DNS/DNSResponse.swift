@@ -45,11 +45,13 @@ public struct DNSResponse: Sendable, Equatable {
         if walk.isMalformed, flags & DNSHeader.truncated == 0 { return .malformed }
         let answers = message.dnsNumber(at: 6)
         let code = flags & DNSHeader.codeMask
-        let isNegative = code == DNSCode.nameError || (code == DNSCode.noError && answers == 0)
+        // The upper bits of the code stand in OPT: with them, 0 is BADVERS and says nothing about the name (RFC 6891 section 6.1.3).
+        let isOrdinary = !summary.hasExtendedCode
+        let isNegative = isOrdinary && (code == DNSCode.nameError || (code == DNSCode.noError && answers == 0))
         return .answer(
             DNSResponse(
                 flags: flags, questionEnd: nameEnd &+ 4, answers: answers,
-                recordLifetimeSeconds: isNegative ? summary.negative : code == DNSCode.noError ? summary.positive : nil,
+                recordLifetimeSeconds: isNegative ? summary.negative : isOrdinary && code == DNSCode.noError ? summary.positive : nil,
                 isNegative: isNegative, isPersonal: summary.isPersonal))
     }
 
@@ -57,13 +59,17 @@ public struct DNSResponse: Sendable, Equatable {
         var positive: UInt32?
         var negative: UInt32?
         var isPersonal = false
+        var hasExtendedCode = false
 
         mutating func add(_ record: DNSRecord, _ message: Span<UInt8>) {
             if record.section == .answer { positive = min(positive ?? .max, record.lifetimeSeconds) }
             if record.section == .authority, record.type == DNSType.soa, let minimum = soaMinimum(record, message) {
                 negative = min(negative ?? .max, min(minimum, record.lifetimeSeconds))
             }
-            if record.type == DNSType.opt { isPersonal = isPersonal || hasPersonalOption(record, message) }
+            if record.type == DNSType.opt {
+                isPersonal = isPersonal || hasPersonalOption(record, message)
+                hasExtendedCode = hasExtendedCode || record.timeToLive >> 24 != 0
+            }
         }
 
         /// The last of the five numbers behind two names (RFC 1035 section 3.3.13, RFC 2308 section 4).
