@@ -149,8 +149,9 @@ final class RedisConnection<Purpose> {
                 guard firstRequest < requests.count else { return lose("an answer came unasked") }
                 let request = requests[firstRequest]
                 firstRequest += 1
-                if firstRequest == requests.count {
-                    requests.removeAll(keepingCapacity: true)
+                // A pipeline that is never empty must not keep what was answered.
+                if firstRequest == requests.count || firstRequest >= StoreLimits.pipelineMaximum {
+                    requests.removeFirst(firstRequest)
                     firstRequest = 0
                 }
                 answered(request, reply)
