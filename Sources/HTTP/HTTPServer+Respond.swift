@@ -42,8 +42,9 @@ extension HTTPServer {
         return connection.pointee.phase == .postponed && connection.pointee.generation == postponed.generation
     }
 
-    /// Uses the present request's bytes up and keeps what its answer depends on.
+    /// Uses the present request's bytes up, with what decoded its body, and keeps what its answer depends on.
     func takeRequest(_ connection: UnsafeMutablePointer<Connection>) -> PostponedTraits {
+        releaseCold(connection)
         guard connection.pointee.phase == .ready else { return .closes }
         var traits: PostponedTraits = []
         let head = state.pointee.head
@@ -62,7 +63,6 @@ extension HTTPServer {
         let closes = response.closes || traits.contains(.closes) || state.pointee.draining
         let bodyless = traits.contains(.bodyless)
         var bytes = encodeHead(response, closes: closes, oldClient: traits.contains(.oldClient))
-        releaseCold(connection)
         if case .bytes(let body) = response.body, !bodyless { bytes += body }
         guard send(bytes, connection.pointee.slot, shard) else { return abort(index, shard) }
         if case .stream(let count, let fill) = response.body, !bodyless, count > 0 {

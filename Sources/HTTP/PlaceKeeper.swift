@@ -196,9 +196,11 @@ public final class PlaceKeeper: Sendable {
         if let successor { settle(successor, granted: entry, scope: entry.scope) }
     }
 
+    /// Lists may still name an entry that was forgotten; its key may have another by now, which stays.
     func forgetIfUnused(_ entry: PlaceEntry, _ entries: inout [PlaceKey: PlaceEntry]) {
         guard entry.used == 0, entry.lease.places == 0, entry.lease.waiting.isEmpty, !entry.lease.isAsking else { return }
-        entries[PlaceKey(scope: entry.scope, key: entry.key)] = nil
+        let place = PlaceKey(scope: entry.scope, key: entry.key)
+        if entries[place] === entry { entries[place] = nil }
     }
 
     /// Under the entry's lock: whether the caller has to list it.

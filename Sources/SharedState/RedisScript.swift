@@ -66,7 +66,8 @@ struct RedisScript {
         """)
 
     /// Exchanges rates: ARGV is prefix, limiter, capacity, tokens a second, and then digest and tokens taken of each key. Answers
-    /// thousandths of tokens left of each. A bucket may owe as much as it can hold; it expires when it would be full.
+    /// thousandths of tokens left of each. A bucket may owe as much as it can hold; it expires when it would be full,
+    /// or after a month: a slower one is as good as forgotten, and a longer time is none to the store.
     static let rates = RedisScript(
         """
         local capacity, rate = tonumber(ARGV[3]), tonumber(ARGV[4])
@@ -80,7 +81,7 @@ struct RedisScript {
           tokens = math.min(capacity, tokens + math.max(0, now - at) / 1000 * rate) - tonumber(ARGV[i + 1])
           tokens = math.max(tokens, -capacity)
           redis.call('HSET', key, 'tokens', tostring(tokens), 'at', now)
-          redis.call('PEXPIRE', key, math.ceil((capacity - tokens) / rate * 1000) + 1000)
+          redis.call('PEXPIRE', key, math.min(2678400000, math.ceil((capacity - tokens) / rate * 1000) + 1000))
           left[#left + 1] = math.floor(tokens * 1000)
         end
         return left

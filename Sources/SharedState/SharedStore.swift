@@ -200,7 +200,6 @@ public final class SharedStore {
     }
 
     private func introduce() {
-        if !instance.isEmpty { formerInstance = instance }
         instance = Digest.uuid()
         counters.add(.requests)
         connection?.command(["SET", "\(prefix)instance:\(instance)", "1", "PX", "\(StoreLimits.instanceMilliseconds)"], for: .introduced)
@@ -221,6 +220,8 @@ public final class SharedStore {
 
     private func lost(_ reason: String) {
         connection = nil
+        // One that the store never confirmed holds nothing there; the one before it may.
+        if isIntroduced { formerInstance = instance }
         isIntroduced = false
         counters.set(.connected, 0)
         limits.shareRates(false)

@@ -39,6 +39,22 @@ import Testing
         bench.finish()
     }
 
+    /// Answered straight or later, as DNS over HTTPS answers.
+    @Test(arguments: [false, true]) func whatDecodedABodyGoesWithItsRequest(_ isLater: Bool) throws {
+        let bench = try ServerBench()
+        bench.answersDirectly = true
+        let client = try bench.client()
+        let wire = "POST \(isLater ? "/later" : "/c") HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n\r\n"
+        for _ in 0..<3 {
+            bench.write(client, wire)
+            #expect(bench.http.state.pointee.table[0].cold == nil)
+            if isLater { #expect(bench.answerPostponed()) }
+            bench.turns(3)
+            #expect(bench.http.state.pointee.table[0].cold == nil && Answer.parse(bench.read(client)).count == 1)
+        }
+        bench.finish()
+    }
+
     @Test func tooLargeBodiesAreRefusedAndNothingBehindThemIsRead() throws {
         let lengths = ["Content-Length: 1048577", "Content-Length: 9223372036854775807"]
         for field in lengths {

@@ -212,6 +212,25 @@ struct PlaceKeeperTests {
         #expect(world.keepers[0].isEmpty)
     }
 
+    @Test("an entry that was forgotten while it was listed does not take the next one of its key along")
+    func listedAndForgotten() throws {
+        let world = Instances(1)
+        // Granted here although there is a store: the store is to be told, but the connection is gone before.
+        guard case .granted(let first) = world.keepers[0].admitAlone(
+            session: "s", address: "", limits: PlaceLimits(session: 1, address: 0))
+        else { return #expect(Bool(false)) }
+        world.keepers[0].release(first)
+        guard case .pending = world.admit(0, limit: 1) else { return #expect(Bool(false)) }
+        world.ask(0)
+        world.answer(0)
+        let granted = world.decisions(0).granted
+        #expect(granted.count == 1 && world.used() == 1, "the place is counted")
+        if case .refused = world.admit(0, limit: 1) {} else { #expect(Bool(false), "a second connection within a limit of one") }
+        for places in granted { world.keepers[0].release(places) }
+        world.settle(milliseconds: 3000)
+        #expect(world.keepers[0].isEmpty)
+    }
+
     @Test("any order of openings, ends, losses and answers keeps the limit and leaks nothing", arguments: 0..<100)
     func random(seed: UInt64) {
         var state = seed &* 0x9E37_79B9_7F4A_7C15 | 1

@@ -41,6 +41,8 @@ final class ServerBench {
     /// Requests to this path are put off, until the test answers them.
     var postponedPath = "/later"
     var postponed: [(request: PostponedRequest, text: String)] = []
+    /// Answers are written straight into the buffers that are sent.
+    var answersDirectly = false
     /// Makes the answer; `METHOD path body` unless a test says otherwise.
     var answer: (RequestView) -> Response = { request in
         Response(status: 200, body: Array("\(request.method.name) \(request.path) ".utf8) + Array(request.body))
@@ -124,6 +126,8 @@ final class ServerBench {
         if request.path == postponedPath {
             let text = "\(request.method.name) \(request.path) "
             postponed.append((http.postpone(index), text))
+        } else if answersDirectly {
+            http.respond(index, HTTPServer.DirectResponse(status: 200, fieldBytes: 0, body: request.body)) { _ in }
         } else {
             http.respond(index, answer(request))
         }
@@ -132,7 +136,11 @@ final class ServerBench {
     /// Answers the oldest postponed request and goes on with its connection. False when the client is gone.
     func answerPostponed() -> Bool {
         let (request, text) = postponed.removeFirst()
-        guard http.respond(to: request, Response(status: 200, body: Array(text.utf8))) else { return false }
+        let body = Array(text.utf8)
+        let isThere = answersDirectly
+            ? body.withUnsafeBytes { http.respond(to: request, HTTPServer.DirectResponse(status: 200, fieldBytes: 0, body: $0)) { _ in } }
+            : http.respond(to: request, Response(status: 200, body: body))
+        guard isThere else { return false }
         var action = http.next(request.index)
         while let index = deal(with: action) { action = http.next(index) }
         return true

@@ -73,6 +73,33 @@ struct ConnectionTests {
         bench.finish()
     }
 
+    @Test("a connection that the store never confirmed does not hide the one before it")
+    func unconfirmed() throws {
+        let bench = try SimulatedStoreBench()
+        try bench.greet()
+        let claim = try bench.claim()
+        let first = try bench.request()
+        bench.write("*2\r\n:1\r\n:0\r\n")
+        #expect(bench.turn(until: { !bench.limits.places.takeDecided(shard: 0).isEmpty }))
+        guard case .granted(let granted) = try #require(claim.take()) else { return #expect(Bool(false)) }
+        bench.closeConnection()
+        #expect(bench.turn(until: { bench.peers.count == 2 }))
+        bench.forgetReceived()
+        #expect(try #require(bench.command(within: 1000))[0] == "SELECT")
+        bench.write("+OK\r\n")
+        #expect(try #require(bench.command())[0] == "SET")
+        bench.closeConnection()
+        #expect(bench.turn(until: { bench.peers.count == 3 }))
+        bench.forgetReceived()
+        try bench.greet()
+        let restated = try bench.request()
+        #expect(restated[1] == places && restated[6] == "1" && restated[5] != first[5])
+        #expect(restated.last == first[5], "what the first instance holds there is this one's")
+        bench.write("*2\r\n:1\r\n:0\r\n")
+        bench.limits.places.release(granted)
+        bench.finish()
+    }
+
     @Test("a late answer ends the connection; who waits is judged here, and the next connection states the truth")
     func late() throws {
         let bench = try SimulatedStoreBench()
