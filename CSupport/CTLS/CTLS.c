@@ -22,6 +22,8 @@ struct tls_session {
     uint8_t header_count;
     uint8_t speaks_tls; /* 0: nothing came yet, 1: it begins like TLS, 2: it does not */
     uint32_t body_left;
+    uint32_t messages_left; /* beside the handshake's */
+    uint8_t is_flooded;
     unsigned long error;
     long verdict; /* X509_V_… */
 };
@@ -51,6 +53,11 @@ static int bio_read(BIO *bio, char *into, size_t wanted, size_t *got) {
     tls_input *input = session->input;
     BIO_clear_retry_flags(bio);
     size_t left = input != NULL ? input->count - input->read : 0;
+    if (session->is_flooded) {
+        /* Without a retry this is an error, and the last that libssl reads. */
+        *got = 0;
+        return 0;
+    }
     if (left == 0) {
         BIO_set_retry_read(bio);
         *got = 0;
@@ -123,6 +130,7 @@ static tls_session *create(tls_context *context) {
     SSL_set_bio(ssl, bio, bio);
     session->ssl = ssl;
     session->context = context;
+    session->messages_left = UINT32_MAX;
     tls_context_retain(context);
     return session;
 }
@@ -181,6 +189,31 @@ size_t tls_session_spill(tls_session *session, void *bytes, size_t capacity) {
     return part;
 }
 
+void tls_session_drop_spill(tls_session *session) {
+    free(session->spill);
+    session->spill = NULL;
+    session->spill_start = session->spill_count = session->spill_capacity = 0;
+}
+
+/* What libssl says of every message: those beside the handshake's cost far more work than bytes. */
+static void count_message(int written, int version, int type, const void *bytes, size_t count, SSL *ssl, void *argument) {
+    (void)written, (void)version, (void)bytes, (void)count, (void)ssl;
+    tls_session *session = argument;
+    if (type != SSL3_RT_HANDSHAKE && type != SSL3_RT_ALERT) return;
+    if (session->messages_left > 0) session->messages_left--;
+    else session->is_flooded = 1;
+}
+
+void tls_session_allow(tls_session *session, uint32_t messages, uint32_t maximum) {
+    uint32_t left = session->messages_left < maximum ? session->messages_left : maximum;
+    session->messages_left = messages < maximum - left ? left + messages : maximum;
+}
+
+/* SSL_get_error looks at what lies in the thread's queue of errors, whoever left it there. */
+static void forget_errors(void) {
+    if (ERR_peek_error() != 0) ERR_clear_error();
+}
+
 /* What a call of libssl that did not succeed means. */
 static int outcome(tls_session *session, int result) {
     switch (SSL_get_error(session->ssl, result)) {
@@ -199,13 +232,17 @@ int tls_session_handshake(tls_session *session, tls_input *input) {
     session->input = input;
     int result = SSL_do_handshake(session->ssl);
     session->input = NULL;
-    if (result == 1) return TLS_DONE;
+    if (result == 1) {
+        SSL_set_msg_callback(session->ssl, count_message);
+        SSL_set_msg_callback_arg(session->ssl, session);
+        return TLS_DONE;
+    }
     int what = outcome(session, result);
     if (what == TLS_CLOSED) what = TLS_FAILED;
     if (what == TLS_FAILED && session->speaks_tls == 2) {
         /* Whoever does not speak TLS gets no alert either: its bytes mean nothing to it. */
         session->output_count = 0;
-        session->spill_count = 0;
+        tls_session_drop_spill(session);
     }
     return what;
 }
@@ -242,6 +279,7 @@ static int decrypt(tls_session *session, tls_input *input) {
 
 int tls_session_decrypt(tls_session *session, tls_input *input) {
     session->input = input;
+    forget_errors();
     int result = decrypt(session, input);
     session->input = NULL;
     return result;
@@ -255,6 +293,7 @@ size_t tls_session_take(tls_session *session, void *bytes, size_t capacity) {
 }
 
 int tls_session_encrypt(tls_session *session, const void *bytes, size_t count) {
+    forget_errors();
     int result = SSL_write(session->ssl, bytes, (int)count);
     if (result == (int)count) return TLS_DONE;
     outcome(session, result);
@@ -266,6 +305,11 @@ void tls_session_close_notify(tls_session *session) {
     ERR_clear_error();
 }
 
+int tls_session_update_keys(tls_session *session) {
+    forget_errors();
+    return SSL_key_update(session->ssl, SSL_KEY_UPDATE_REQUESTED) == 1 && SSL_do_handshake(session->ssl) == 1;
+}
+
 int tls_session_version(const tls_session *session) { return SSL_version(session->ssl); }
 
 int tls_session_resumed(const tls_session *session) { return SSL_session_reused(session->ssl); }
@@ -273,6 +317,10 @@ int tls_session_resumed(const tls_session *session) { return SSL_session_reused(
 void tls_session_error(const tls_session *session, char *text, size_t capacity) {
     if (session->verdict != X509_V_OK) {
         snprintf(text, capacity, "certificate: %s", X509_verify_cert_error_string(session->verdict));
+        return;
+    }
+    if (session->is_flooded) {
+        snprintf(text, capacity, "too many messages beside data");
         return;
     }
     const char *reason = ERR_reason_error_string(session->error);

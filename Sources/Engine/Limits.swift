@@ -65,6 +65,15 @@ public enum EngineLimits {
     public static let handshakeNanosecondsPerTurn: UInt64 = 250_000
     /// Handshake steps of one turn, however fast: bounds the output of one turn.
     public static let handshakeStepsPerTurn = 64
+    /// TLS messages beside data that a peer may have dealt with in a row (key updates, tickets, renegotiations that are refused): each
+    /// costs as much as many records of data and may ask for an answer. A server sends a few tickets at once.
+    public static let sessionMessagesMaximum: UInt32 = 64
+    /// And one more after each such time. Keys are due for an update once in hundreds of gigabytes (RFC 8446 section 5.5).
+    public static let sessionMessageMilliseconds: UInt64 = 64
+    /// Buffers with answers to such messages that may wait at a time: a peer that takes none of them does not want them.
+    public static let sessionAnswersMaximum: UInt8 = 16
+    /// While TLS waits for a buffer to come back: how long the shard sleeps before it looks again.
+    public static let bufferRetryMilliseconds: UInt64 = 1
     /// A peer's time from accept to the end of its handshake.
     public static let handshakeMilliseconds: UInt64 = 10_000
     /// How long an alert may take to be read.

@@ -21,11 +21,14 @@ struct SecureSlot {
     var nextWork: UInt32
     var previousWork: UInt32
     var list: UInt8  // `SecureList.number`, 0 when in none
+    var answers: UInt8  // buffers of the session's own words that may not have left yet
     var flags: Flags
     var tag: UInt32  // the listener's, for `accepted`
     var freshBytes: UInt32  // sent in short records since the stream was idle
     var error: Int32  // reported when the input is used up
+    var answersEnd: UInt64  // they have when the stream has sent so many bytes
     var lastSendMilliseconds: UInt64
+    var messagesMilliseconds: UInt64  // when the session was last allowed more messages
 }
 
 /// Slots that have TLS work to do, in the order in which it came; linked through `SecureSlot`.

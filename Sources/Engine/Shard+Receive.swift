@@ -39,7 +39,7 @@ extension Shard {
         state.pointee.slots[Int(slot.raw)].flags.contains(.receiveWanted)
     }
 
-    private func cancelReceive(_ slot: SlotIndex) {
+    func cancelReceive(_ slot: SlotIndex) {
         let record = state.pointee.slots + Int(slot.raw)
         guard record.pointee.flags.contains(.receiveArmed), !record.pointee.flags.contains(.receiveCancelling) else { return }
         record.pointee.flags.insert(.receiveCancelling)
@@ -66,7 +66,8 @@ extension Shard {
         let blocked: Slot.Flags = [.receiveArmed, .receiveEnded, .closing, .failed, .starved, .connecting, .secureHeld]
         guard record.pointee.flags.isDisjoint(with: blocked), !record.pointee.flags.isDisjoint(with: [.receiveWanted, .handshaking])
         else { return }
-        let bulk = record.pointee.flags.contains(.bulk)
+        // A handshake is short, and reads one buffer at a time.
+        let bulk = record.pointee.flags.contains(.bulk) && !record.pointee.flags.contains(.handshaking)
         record.pointee.flags.insert(.receiveArmed)
         record.pointee.inFlight &+= 1
         // When the pool runs low a stream gets one buffer at a time: a multishot receive would hand it up to 32 a turn

@@ -21,6 +21,7 @@ import Glibc
 /// - The peer's close_notify is `ended`. A FIN without it may come from an attacker who cuts the stream short (RFC 8446 section 6.1): it
 ///   is `failed` with ECONNRESET, after everything that came before it.
 /// - A stream whose owner does not read keeps ciphertext.
+/// - What a peer sends beside data costs work and may have to be answered: it is bounded in time and in answers that wait.
 /// - A broken session gets its alert: the stream is then closed like a lingering one. A peer that does not speak TLS at all gets
 ///   nothing but the close.
 extension Shard {
@@ -104,8 +105,8 @@ extension Shard {
         secure(slot).initialize(
             to: SecureSlot(
                 session: nil, context: nil, input: tls_input(), inputHead: BufferIndex.none.raw, inputTail: BufferIndex.none.raw,
-                nextWork: SlotIndex.none.raw, previousWork: SlotIndex.none.raw, list: 0, flags: [], tag: 0, freshBytes: 0, error: 0,
-                lastSendMilliseconds: now))
+                nextWork: SlotIndex.none.raw, previousWork: SlotIndex.none.raw, list: 0, answers: 0, flags: [], tag: 0,
+                freshBytes: 0, error: 0, answersEnd: 0, lastSendMilliseconds: now, messagesMilliseconds: now))
     }
 
     /// What the session has beside the slot goes; the slot is a plain one afterwards.

@@ -96,6 +96,7 @@ extension Shard {
         while true {
             if !stream.pointee.flags.isDisjoint(with: [.closing, .failed]) || stream.pointee.owner == Owner.engine.raw {
                 discardInput(slot)
+                if stream.pointee.flags.contains(.secureHeld) { readOn(slot) }
                 return .done
             }
             if entry.pointee.flags.contains(.closeReceived) { return tellClose(slot, &event) }
@@ -103,7 +104,7 @@ extension Shard {
             if stream.pointee.flags.contains(.handshaking) {
                 // Input, or the first words of a client.
                 if entry.pointee.inputHead == BufferIndex.none.raw, entry.pointee.flags.contains(.tcpEnded) { return tellEnd(slot, &event) }
-                if entry.pointee.inputHead == BufferIndex.none.raw, isServer(slot) { return .done }
+                if entry.pointee.inputHead == BufferIndex.none.raw, isServer(slot), !keepsOutput(slot) { return .done }
                 if let outcome = handshakeStep(slot, &event) { return outcome }
                 continue
             }
@@ -121,7 +122,7 @@ extension Shard {
     /// One step, nil when the work goes on with what it brought.
     private func handshakeStep(_ slot: SlotIndex, _ event: inout Event) -> Work? {
         let entry = secure(slot)
-        guard mayStep(), let output = acquire() else {
+        guard state.pointee.small.freeCount > 0, mayStep(), let output = acquire() else {
             state.pointee.statistics.add(.tlsHandshakesDeferred)
             return .later
         }
@@ -138,34 +139,44 @@ extension Shard {
         tls_session_output(session, bytes(output), capacity(output))
         let result = tls_session_handshake(session, &entry.pointee.input)
         queueSecure(slot, output, tls_session_written(session))
-        queueSpill(slot, session)
+        let isQueued = queueSpill(slot, session)
         if entry.pointee.input.read == entry.pointee.input.count, entry.pointee.inputHead != BufferIndex.none.raw {
             release(shiftInput(slot))
         }
         switch tls_outcome(rawValue: result) {
         case TLS_MORE:
+            // No buffer for the rest of what it said: the peer cannot answer before that has left.
+            if !isQueued { return .later }
             if entry.pointee.inputHead != BufferIndex.none.raw { return nil }
             readOn(slot)
             return entry.pointee.flags.contains(.tcpEnded) ? nil : .done
-        case TLS_DONE: return handshakeDone(slot, session, &event)
+        case TLS_DONE:
+            if !isQueued { breakSession(slot) }
+            return handshakeDone(slot, session, &event)
         default: return handshakeFailed(slot, &event)
         }
     }
 
+    /// Whether the session keeps output for want of buffers.
+    private func keepsOutput(_ slot: SlotIndex) -> Bool { secure(slot).pointee.session.map { tls_session_has_spill($0) != 0 } ?? false }
+
     /// Whether this turn has time for another step; the first always.
     private func mayStep() -> Bool {
+        let steps = state.pointee.handshakeSteps
+        if steps > 0, steps >= state.pointee.handshakeStepsPerTurn { return false }
         let now = ring_now_nanoseconds(state.pointee.ring.pointer)
-        if state.pointee.handshakeSteps == 0 { state.pointee.handshakesSince = now }
-        let spent = now &- state.pointee.handshakesSince
-        let allowed = state.pointee.handshakeSteps == 0
-            || (spent < EngineLimits.handshakeNanosecondsPerTurn && state.pointee.handshakeSteps < state.pointee.handshakeStepsPerTurn)
-        if allowed { state.pointee.handshakeSteps &+= 1 }
-        return allowed
+        if steps == 0 { state.pointee.handshakesSince = now }
+        let isInTime = steps == 0 || now &- state.pointee.handshakesSince < EngineLimits.handshakeNanosecondsPerTurn
+        // The rest of those that wait need not look at the clock.
+        state.pointee.handshakeSteps = isInTime ? steps &+ 1 : max(steps, state.pointee.handshakeStepsPerTurn)
+        return isInTime
     }
 
     private func handshakeDone(_ slot: SlotIndex, _ session: OpaquePointer, _ event: inout Event) -> Work? {
         let stream = state.pointee.slots + Int(slot.raw)
         stream.pointee.flags.remove(.handshaking)
+        secure(slot).pointee.messagesMilliseconds = now
+        tls_session_allow(session, EngineLimits.sessionMessagesMaximum, EngineLimits.sessionMessagesMaximum)
         state.pointee.statistics.add(.tlsHandshakes)
         state.pointee.statistics.add(tls_session_version(session) == 0x0304 ? .tlsVersion13 : .tlsVersion12)
         if tls_session_resumed(session) != 0 { state.pointee.statistics.add(.tlsResumed) }
@@ -204,9 +215,10 @@ extension Shard {
     private func decryptStep(_ slot: SlotIndex, _ event: inout Event) -> Work? {
         let entry = secure(slot)
         guard let session = entry.pointee.session else { return .done }
+        allowMessages(entry, session)
         tls_session_output(session, nil, 0)
         let result = tls_session_decrypt(session, &entry.pointee.input)
-        if tls_session_has_spill(session) != 0 { queueSpill(slot, session) }
+        if tls_session_has_spill(session) != 0, !queueAnswers(slot, session) { breakSession(slot) }
         if result == TLS_ROOM.rawValue { return takeElsewhere(slot, session, &event) }
         if state.pointee.slots[Int(slot.raw)].flags.contains(.secureHeld) { readOn(slot) }
         let written = Int(entry.pointee.input.written)
@@ -218,6 +230,14 @@ extension Shard {
             return nil
         }
         return give(slot, buffer, written, &event)
+    }
+
+    @inline(__always)
+    private func allowMessages(_ entry: UnsafeMutablePointer<SecureSlot>, _ session: OpaquePointer) {
+        let earned = (now &- entry.pointee.messagesMilliseconds) / EngineLimits.sessionMessageMilliseconds
+        guard earned > 0 else { return }
+        entry.pointee.messagesMilliseconds &+= earned &* EngineLimits.sessionMessageMilliseconds
+        tls_session_allow(session, UInt32(clamping: earned), EngineLimits.sessionMessagesMaximum)
     }
 
     private func give(_ slot: SlotIndex, _ buffer: BufferIndex, _ count: Int, _ event: inout Event) -> Work {
@@ -232,8 +252,11 @@ extension Shard {
         precondition(secure(slot).pointee.input.written == 0, "only a buffer's first record can be longer than its part here")
         guard let buffer = acquire() else {
             // Nowhere to put it: the ciphertext waits, and no more is read, until buffers came back.
-            if !state.pointee.slots[Int(slot.raw)].flags.contains(.secureHeld) { state.pointee.statistics.add(.receiveStarved) }
-            state.pointee.slots[Int(slot.raw)].flags.insert(.secureHeld)
+            if !state.pointee.slots[Int(slot.raw)].flags.contains(.secureHeld) {
+                state.pointee.statistics.add(.receiveStarved)
+                state.pointee.slots[Int(slot.raw)].flags.insert(.secureHeld)
+                cancelReceive(slot)
+            }
             return .later
         }
         let count = tls_session_take(session, bytes(buffer), capacity(buffer))

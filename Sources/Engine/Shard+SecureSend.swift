@@ -29,7 +29,11 @@ extension Shard {
                 planWork(slot)
                 return false
             }
-            if tls_session_has_spill(session) != 0 { queueSpill(slot, session) }
+            guard queueSpill(slot, session) else {
+                breakSession(slot)
+                planWork(slot)
+                return false
+            }
             buffer = BufferIndex(record(buffer).pointee.next)
             while buffer != .none, record(buffer).pointee.isEncrypted { buffer = BufferIndex(record(buffer).pointee.next) }
         }
@@ -49,7 +53,10 @@ extension Shard {
         tls_session_output(session, nil, 0)
         tls_session_close_notify(session)
         guard tls_session_has_spill(session) != 0 else { return false }
-        queueSpill(slot, session)
+        if !queueSpill(slot, session) {
+            breakSession(slot)
+            planWork(slot)
+        }
         return true
     }
 
@@ -200,15 +207,36 @@ extension Shard {
         markDirty(slot)
     }
 
-    /// Queues what the session kept for want of a place.
-    func queueSpill(_ slot: SlotIndex, _ session: OpaquePointer) {
+    /// Queues what the session kept for want of a place; false when there are not enough buffers, and the session keeps the rest.
+    @inline(__always)
+    func queueSpill(_ slot: SlotIndex, _ session: OpaquePointer) -> Bool {
+        tls_session_has_spill(session) == 0 || queueAllSpill(slot, session)
+    }
+
+    @inline(never)
+    private func queueAllSpill(_ slot: SlotIndex, _ session: OpaquePointer) -> Bool {
         while tls_session_has_spill(session) != 0 {
-            guard let buffer = acquire() else {
-                breakSession(slot)
-                return planWork(slot)
-            }
+            guard let buffer = acquire() else { return false }
             queueSecure(slot, buffer, tls_session_spill(session, bytes(buffer), capacity(buffer)))
         }
+        return true
+    }
+
+    /// Queues what the session has to say to what it read; false when the peer takes no answers, or there are no buffers. Behind
+    /// close_notify nothing may follow (RFC 8446 section 6.1).
+    @inline(never)
+    func queueAnswers(_ slot: SlotIndex, _ session: OpaquePointer) -> Bool {
+        let entry = secure(slot)
+        if entry.pointee.flags.contains(.closeSent) {
+            tls_session_drop_spill(session)
+            return true
+        }
+        let stream = state.pointee.slots + Int(slot.raw)
+        if stream.pointee.sentBytes >= entry.pointee.answersEnd { entry.pointee.answers = 0 }
+        guard entry.pointee.answers < EngineLimits.sessionAnswersMaximum, queueAllSpill(slot, session) else { return false }
+        entry.pointee.answers &+= 1
+        entry.pointee.answersEnd = stream.pointee.sentBytes &+ UInt64(stream.pointee.queuedBytes)
+        return true
     }
 
     /// What the session did not encrypt will not leave.

@@ -57,7 +57,10 @@ extension Shard {
         }
         // Output that found no place for its vector, or a stream whose silent send is now known to have succeeded.
         if state.pointee.dirty != SlotIndex.none.raw { milliseconds = 0 }
-        if !state.pointee.secureLater.isEmpty || !state.pointee.secureWork.isEmpty { milliseconds = 0 }
+        if !state.pointee.secureWork.isEmpty { milliseconds = 0 }
+        if !state.pointee.secureLater.isEmpty {
+            milliseconds = min(milliseconds, state.pointee.small.freeCount > 0 ? 0 : EngineLimits.bufferRetryMilliseconds)
+        }
         if state.pointee.turnsSoon || state.pointee.inboxPending || state.pointee.resolver.pointee.hasFinished { milliseconds = 0 }
         return milliseconds &* 1_000_000
     }

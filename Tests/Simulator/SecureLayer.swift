@@ -10,12 +10,16 @@ public final class SecureLayer {
     private let session: OpaquePointer
     private let context: AnyObject
     private var isOpen = false
-    private var isBroken = false
+    /// Whether the session failed, by an alert for example.
+    public private(set) var isBroken = false
     private var closeReceived = false
     private var outgoing: [UInt8] = []
     private var plain: [UInt8] = []
     private var cipher: [UInt8] = []
     private var ending = Ending.none
+
+    /// What the script's own writes may add, far below what the engine allows.
+    private var keyUpdatesLeft = 8
 
     private enum Ending { case none, finish, close, done }
 
@@ -44,6 +48,10 @@ public final class SecureLayer {
         guard isOpen, outgoing.isEmpty, count > 0 else { return socket.broken || socket.released ? -1 : 0 }
         let part = min(count, 1 + kernel.random.below(16384))
         tls_session_output(session, nil, 0)
+        if keyUpdatesLeft > 0, kernel.random.chance(20_000) {
+            keyUpdatesLeft -= 1
+            guard tls_session_update_keys(session) == 1 else { return -1 }
+        }
         guard tls_session_encrypt(session, bytes, part) == TLS_DONE.rawValue else { return -1 }
         collect()
         pump(socket, kernel)
@@ -66,6 +74,16 @@ public final class SecureLayer {
         return end == .nothing ? .nothing : .lost
     }
 
+    /// Writes a key update that asks for the engine's own; false while earlier output waits.
+    public func updateKeys(_ socket: SimulatedSocket, _ kernel: SimulatedKernel) -> Bool {
+        guard ending == .none, isOpen, !isBroken, outgoing.isEmpty else { return false }
+        tls_session_output(session, nil, 0)
+        guard tls_session_update_keys(session) == 1 else { return false }
+        collect()
+        flush(socket, kernel)
+        return true
+    }
+
     func finish(_ socket: SimulatedSocket, _ kernel: SimulatedKernel, closes: Bool) {
         guard ending == .none else { return }
         // Some do not say that they close.
@@ -84,7 +102,7 @@ public final class SecureLayer {
         if !isOpen, !isBroken { step() }
         var end = SimulatedKernel.RemoteRead.nothing
         var part = [UInt8](repeating: 0, count: 20000)
-        while plain.count < 65536 {
+        while plain.count < 65536, !socket.readsNothing {
             let wanted = 1 + kernel.random.size(upTo: part.count - 1)
             end = part.withUnsafeMutableBytes { kernel.rawRead(socket, $0.baseAddress!, wanted) }
             guard case .bytes(let count) = end else { break }

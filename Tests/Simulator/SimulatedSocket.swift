@@ -75,6 +75,8 @@ public final class SimulatedSocket {
     var peer: (any RemotePeer)?
     /// TLS of the remote peer, set before it acts.
     public var layer: SecureLayer?
+    /// The layer leaves what the engine sent where it is.
+    public var readsNothing = false
     var peerPlanned = false
     var progressPlanned = false
     var requests: [SimulatedRequest] = []

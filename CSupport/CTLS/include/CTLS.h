@@ -74,6 +74,8 @@ size_t tls_session_written(const tls_session *session);
 /* Moves at most `capacity` kept bytes to `bytes`; returns how many. */
 size_t tls_session_spill(tls_session *session, void *bytes, size_t capacity);
 int tls_session_has_spill(const tls_session *session);
+/* Forgets what was kept. */
+void tls_session_drop_spill(tls_session *session);
 
 /* What a call works on: `count` bytes from `base`, of which those before `read` are used up and the first `written` are plaintext
  * already. written <= read always. */
@@ -93,6 +95,11 @@ size_t tls_session_pending(const tls_session *session);
 size_t tls_session_take(tls_session *session, void *bytes, size_t capacity);
 /* Encrypts `count` bytes, 1 to 16384, as one record to the output, which may overlap the bytes up to their end. TLS_DONE or TLS_FAILED. */
 int tls_session_encrypt(tls_session *session, const void *bytes, size_t count);
+/* Lets an established session read and write so many messages more that are no data (key updates, tickets, refused renegotiations, alerts),
+ * `maximum` at most; one above breaks it when it reads on. Without limit until the first call. */
+void tls_session_allow(tls_session *session, uint32_t messages, uint32_t maximum);
+/* Writes a key update that asks the peer for its own (RFC 8446 section 4.6.3); 1, or 0 when the session has none. */
+int tls_session_update_keys(tls_session *session);
 /* Writes close_notify. */
 void tls_session_close_notify(tls_session *session);
 

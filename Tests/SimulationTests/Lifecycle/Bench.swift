@@ -27,7 +27,7 @@ final class Bench {
     var received: [UInt8] = []
 
     init(slots: Int = 8, small: Int = 64, bulk: Int = 4, incoming: Int = 1 << 20, outgoing: Int = 1 << 20,
-         descriptors: Int = 1024, faults: FaultPlan = FaultPlan()) throws {
+         descriptors: Int = 1024, faults: FaultPlan = FaultPlan(), tls: TLSServerContext? = nil) throws {
         kernel = SimulatedKernel(seed: 1, faults: faults, trace: Trace())
         kernel.incomingBytes = incoming
         kernel.outgoingBytes = outgoing
@@ -40,7 +40,7 @@ final class Bench {
         listener = kernel.openListener()
         let peer = targetPeer
         kernel.dial = { $0 == Bench.dialledPort ? .accept(peer) : .fail(ECONNREFUSED) }
-        shard.listen(listener, owner: Bench.owner, tag: 42)
+        shard.listen(listener, owner: Bench.owner, tag: 42, tls: tls)
     }
 
     /// Turns until the condition holds; false after 2,000 turns.
@@ -73,6 +73,17 @@ final class Bench {
     func accept() throws -> (SimulatedSocket, SlotIndex) {
         let before = count(.accepted)
         let socket = try #require(kernel.connectClient(to: listener, port: 2000, backlogMaximum: 8, peer: StillPeer()))
+        turn(until: { count(.accepted) > before })
+        let slot = try #require(last(.accepted)).slot
+        shard.transfer(slot, to: Bench.owner, context: 77)
+        return (socket, slot)
+    }
+
+    /// A client whose TLS handshake is complete.
+    func acceptSecure() throws -> (SimulatedSocket, SlotIndex) {
+        let before = count(.accepted)
+        let socket = try #require(kernel.connectClient(to: listener, port: 2000, backlogMaximum: 8, peer: StillPeer()))
+        socket.layer = SecureLayer(client: SecureContexts.client)
         turn(until: { count(.accepted) > before })
         let slot = try #require(last(.accepted)).slot
         shard.transfer(slot, to: Bench.owner, context: 77)
