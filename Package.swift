@@ -60,6 +60,7 @@ let package = Package(
         .testTarget(name: "EngineTests", dependencies: ["Engine", "Ring", "CRing", "CSocket"]),
         .testTarget(name: "HTTPTests", dependencies: ["HTTP", "Simulator", "Engine", "Ring", "Wire", "Policy"]),
         .testTarget(name: "SessionGatewayTests", dependencies: ["SessionGateway", "HTTP", "Engine", "Wire", "Policy"]),
+        .testTarget(name: "DNSTests", dependencies: ["DNS", "Simulator", "HTTP", "Engine", "Ring", "Wire", "Policy"]),
         .testTarget(name: "SimulationTests", dependencies: ["Simulator", "TCPBridge", "TCPMux", "HTTP", "Engine", "Ring", "Wire", "Policy"]),
         .testTarget(name: "SharedStateTests",
                     dependencies: ["SharedState", "Simulator", "HTTP", "Engine", "Ring", "Wire", "Policy"]),

@@ -18,8 +18,8 @@ extension ShardLoop {
 
     /// Answers an admitted request, or puts it off. False when it waits.
     func answerDNS(_ index: UInt32, _ request: RequestView, _ admission: DNSAdmission, _ access: RequestAccess?) -> Bool {
-        let outcome = admission.isDocument
-            ? dns.answerDocument(request, from: admission.address) : dns.answerQuery(request, from: admission.address)
+        let client = DNSClient(address: admission.address, sessionID: admission.sessionID, isDocument: admission.isDocument)
+        let outcome = admission.isDocument ? dns.answerDocument(request, from: client) : dns.answerQuery(request, from: client)
         switch outcome {
         case .answer(let answer):
             complete(admission, access, answer)

@@ -4,6 +4,9 @@ enum DNSLimits {
     static let exchanges = 4096
     /// Clients that may wait for answers on one shard.
     static let waiters = 16384
+    /// Of these, what one session may have on all shards: one client must not take the upstreams from the others. A page asks for a
+    /// few dozen names at a time.
+    static let waitersPerSession = 256
     /// Clients that may wait for one answer; more would all be answered in one turn.
     static let waitersPerExchange = 1024
     /// Chains of the table that finds an exchange by its query.

@@ -20,6 +20,10 @@ extension DNSService {
     public func handle(_ event: Event) {
         let context = DNSContext(raw: event.context)
         switch context.kind {
+        case .exchange where exchanges[Int(context.index)].slot != event.slot,
+            .connection where connections[Int(context.index)].slot != event.slot:
+            // Of a stream that was given up: its place may serve another attempt by now.
+            if event.kind == .received { shard.release(event.buffer) }
         case .exchange where exchanges[Int(context.index)].phase == .datagram: datagramEvent(context.index, event)
         case .exchange: streamEvent(context.index, event)
         case .connection: connectionEvent(context.index, event)

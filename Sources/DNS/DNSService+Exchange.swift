@@ -8,9 +8,23 @@ import Wire
 extension DNSService {
     // MARK: - Waiting
 
-    /// Makes the client of a query wait: with an exchange under way, or a new one. Nil when there are too many.
+    /// Makes the client of a query wait: with an exchange under way, or a new one. Nil when there are too many, of all clients or of
+    /// the session.
     func wait(_ message: UnsafeRawBufferPointer, _ question: DNSQuery, _ traits: DNSQuery.Traits?, _ name: UnsafeRawBufferPointer,
-              isDocument: Bool, _ request: RequestView) -> UInt32? {
+              _ client: DNSClient, _ request: RequestView) -> UInt32? {
+        guard waiterCount < DNSLimits.waiters,
+            let place = shared.limits.queries.acquire(client.sessionID, limit: DNSLimits.waitersPerSession)
+        else { return nil }
+        guard let ticket = exchange(message, question, traits, name, client.isDocument, request) else {
+            shared.limits.queries.release(place)
+            return nil
+        }
+        waiters[Int(ticket)].place = Unmanaged.passRetained(place)
+        return ticket
+    }
+
+    private func exchange(_ message: UnsafeRawBufferPointer, _ question: DNSQuery, _ traits: DNSQuery.Traits?,
+                          _ name: UnsafeRawBufferPointer, _ isDocument: Bool, _ request: RequestView) -> UInt32? {
         let hash = DNSCache.hash(UnsafeRawBufferPointer(rebasing: message[2...]))
         if let present = underWay(message, hash) {
             guard exchanges[Int(present)].waiterCount < DNSLimits.waitersPerExchange else { return nil }
@@ -18,7 +32,7 @@ extension DNSService {
             metrics.add(.coalesced)
             return ticket
         }
-        guard waiterCount < DNSLimits.waiters, let index = openExchange() else { return nil }
+        guard let index = openExchange() else { return nil }
         fill(index, message, question, traits, name, hash, request)
         let ticket = join(index, question.identifier, isDocument)
         ask(index)
@@ -256,6 +270,8 @@ extension DNSService {
                 continue
             }
             let waiter = waiters[Int(ticket)]
+            if let place = waiter.place { shared.limits.queries.release(place.takeRetainedValue()) }
+            waiters[Int(ticket)].place = nil
             exchange.pointee.firstWaiter = waiter.next
             waiters[Int(ticket)].next = freeWaiter
             freeWaiter = ticket

@@ -6,8 +6,8 @@ import Wire
 /// The requests of `/dns-query` and `/dns-json`, from their limiter to an answer or an exchange.
 extension DNSService {
     /// Answers a request of `/dns-query`, whose session is good: rows 2 to 11 of its table.
-    public func answerQuery(_ request: RequestView, from address: IPAddress) -> DNSOutcome {
-        guard shared.admits(address, nowNanoseconds: shard.nowNanoseconds) else {
+    public func answerQuery(_ request: RequestView, from client: DNSClient) -> DNSOutcome {
+        guard shared.admits(client.address, nowNanoseconds: shard.nowNanoseconds) else {
             return .answer(failure(429, DNSCode.serverFailure, [UInt8]().span))
         }
         let message: UnsafeRawBufferPointer
@@ -26,13 +26,13 @@ extension DNSService {
         guard let question = DNSQuery.parse(bytes, canonicalName: &nameWriter) else {
             return .answer(failure(400, DNSCode.formatError, bytes))
         }
-        return resolve(message, question, nameBytes: nameWriter.count, isDocument: false, request)
+        return resolve(message, question, nameBytes: nameWriter.count, client, request)
     }
 
     /// Cache, policy, exchange: what both endpoints share. The canonical name stands in `key`.
-    private func resolve(_ message: UnsafeRawBufferPointer, _ question: DNSQuery, nameBytes: Int, isDocument: Bool, _ request: RequestView)
-        -> DNSOutcome
-    {
+    private func resolve(_ message: UnsafeRawBufferPointer, _ question: DNSQuery, nameBytes: Int, _ client: DNSClient,
+                         _ request: RequestView) -> DNSOutcome {
+        let isDocument = client.isDocument
         let bytes = Span(_unsafeElements: message.octets)
         let name = UnsafeRawBufferPointer(rebasing: key[..<nameBytes])
         if shared.policy.refuses(type: question.type, name: Span(_unsafeElements: name.octets)) {
@@ -43,7 +43,7 @@ extension DNSService {
         let traits = question.traits(bytes)
         if let traits, let answer = cached(bytes, question, traits, nameBytes, isDocument: isDocument) { return .answer(answer) }
         metrics.looked(type: question.type, hit: false)
-        guard let ticket = wait(message, question, traits, name, isDocument: isDocument, request) else {
+        guard let ticket = wait(message, question, traits, name, client, request) else {
             metrics.add(.overloaded)
             return .answer(unanswered(question, name, isDocument: isDocument))
         }
@@ -173,8 +173,8 @@ extension DNSService {
     // MARK: - /dns-json
 
     /// Answers a request of `/dns-json`, whose session is good: rows 2 to 8 of its table.
-    public func answerDocument(_ request: RequestView, from address: IPAddress) -> DNSOutcome {
-        guard shared.admits(address, nowNanoseconds: shard.nowNanoseconds) else {
+    public func answerDocument(_ request: RequestView, from client: DNSClient) -> DNSOutcome {
+        guard shared.admits(client.address, nowNanoseconds: shard.nowNanoseconds) else {
             return .answer(problem(Problem(429, "too_many_requests", "Rate limit exceeded")))
         }
         let asked: DNSDocument.Question
@@ -189,7 +189,24 @@ extension DNSService {
         guard let question = DNSQuery.parse(Span(_unsafeElements: message.octets), canonicalName: &nameWriter) else {
             return .answer(problem(Problem(400, "bad_request", DNSDocument.Fault.name.message)))
         }
-        return resolve(message, question, nameBytes: nameWriter.count, isDocument: true, request)
+        return resolve(message, question, nameBytes: nameWriter.count, client, request)
+    }
+}
+
+/// Whose query it is.
+public struct DNSClient {
+    /// Effective address: the limiter's key.
+    let address: IPAddress
+    /// The session whose share of waiting queries it takes one of.
+    let sessionID: String
+    /// It asked `/dns-json`.
+    let isDocument: Bool
+
+    /// Collects the parts.
+    public init(address: IPAddress, sessionID: String, isDocument: Bool) {
+        self.address = address
+        self.sessionID = sessionID
+        self.isDocument = isDocument
     }
 }
 

@@ -87,6 +87,7 @@ public final class DNSService {
     }
 
     deinit {
+        for index in 0..<waitersTouched { waiters[index].place?.release() }
         for index in 0..<exchangesTouched {
             exchanges[index].block?.deallocate()
             exchanges[index].dropInput()

@@ -13,6 +13,7 @@ public final class DNSShared: Sendable {
     /// The numbers of this configuration's upstreams, in order.
     let plan: [Int]
     let policy: DNSPolicy
+    let limits: SharedLimits
     private let limiter: RateLimiter<IPAddress>
     private let isLimited: Bool
 
@@ -20,6 +21,7 @@ public final class DNSShared: Sendable {
     public init(settings: GatewaySettings.DNSSettings, limits: SharedLimits, former: DNSShared? = nil) {
         self.settings = settings
         policy = DNSPolicy(settings)
+        self.limits = limits
         let directory = former?.directory ?? UpstreamDirectory()
         self.directory = directory
         plan = settings.upstreams.map { directory.number(of: $0) }

@@ -92,6 +92,8 @@ struct Waiter {
     var next = UInt32.max
     var identifier: UInt16 = 0
     var isDocument = false  // /dns-json
+    /// One of the session's, until it is answered.
+    var place: Unmanaged<ConnectionQuota.Entry>?
 }
 
 /// A list of indices, first in, first out, linked through the elements' own `next`.

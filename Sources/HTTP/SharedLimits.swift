@@ -12,6 +12,8 @@ public final class SharedLimits: Sendable {
     public let revocations = RevocationTable()
     /// Look-ups of each session under way over all shards: one session must not take the resolver from the others.
     public let lookups = ConnectionQuota()
+    /// Queries of DNS over HTTPS that each session waits for, over all shards.
+    public let queries = ConnectionQuota()
 
     private let limiters = Mutex<[String: any LimitExchange]>([:])
     private let exchangesRates = Atomic<Bool>(false)

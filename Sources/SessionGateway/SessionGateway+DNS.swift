@@ -8,6 +8,8 @@ public struct DNSAdmission {
     public let isDocument: Bool
     /// Effective client address.
     public let address: IPAddress
+    /// The session it showed.
+    public let sessionID: String
     /// Echoed in the answer, and named by the log.
     public let requestID: String
     let admitted: AdmittedRequest
@@ -35,13 +37,13 @@ extension SessionGateway {
         guard features.contains(.dns), isServed(admitted.route, request.method) else {
             return .answer(finish(request, admitted, 0, requestID, answer(admitted.route, request, features, admitted.origin)))
         }
-        guard presentedSession(request, WallClock.nowMilliseconds) != nil else {
+        guard let session = presentedSession(request, WallClock.nowMilliseconds) else {
             return .answer(finish(request, admitted, 0, requestID, Problem(401, "unauthorized", "Missing or invalid session").response))
         }
         return .dns(
             DNSAdmission(
-                isDocument: admitted.route == .dnsJSON, address: clientAddress(request), requestID: requestID, admitted: admitted,
-                method: request.method, originLines: admitted.origin.map(originLines) ?? []))
+                isDocument: admitted.route == .dnsJSON, address: clientAddress(request), sessionID: session.sessionID, requestID: requestID,
+                admitted: admitted, method: request.method, originLines: admitted.origin.map(originLines) ?? []))
     }
 
     private func isServed(_ route: Route, _ method: HTTPMethod) -> Bool {

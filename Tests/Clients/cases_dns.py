@@ -8,7 +8,8 @@ import subprocess
 import time
 
 from harness import Skip, case, check, equal, eventually
-from resolvers import Scripted, address, answer, certificate, dnsdist, free_port, query, record, unbound, wire_name
+from resolvers import Scripted, address, answer, certificate, dnsdist, free_port, query, question_end, record, unbound, wire_name
+from secure import LOCAL, certificate as pair_of, request as secure_request, secure_server
 
 MESSAGE = "application/dns-message"
 
@@ -443,6 +444,55 @@ def curl(context):
                               capture_output=True)
         body = (context.folder / "answer.bin").read_bytes()
         equal((done.stdout, body[:2], body[-4:]), (b"200 application/dns-message", b"\xbe\xef", b"\xc0\0\2\1"), "curl " + arguments[0])
+
+
+# curl's own look-ups carry no cookie: the edge in front of the gateway adds the session's, as one that vouches for its clients would.
+EDGE = """
+daemon off; pid {folder}/nginx.pid; error_log {folder}/nginx-error.log; worker_processes 1;
+events {{ worker_connections 64; }}
+http {{
+  access_log off; client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy; fastcgi_temp_path {folder}/fastcgi;
+  uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi;
+  server {{
+    listen 127.0.0.1:{port} ssl; ssl_certificate {chain}; ssl_certificate_key {key};
+    location / {{
+      proxy_pass https://127.0.0.1:{gateway}; proxy_http_version 1.1; proxy_set_header Cookie "{cookie}";
+      proxy_ssl_trusted_certificate {chain}; proxy_ssl_verify on; proxy_ssl_name localhost; proxy_ssl_server_name on;
+    }}
+  }}
+}}
+"""
+
+
+@case("dns-curl-doh")
+def curl_resolving(context):
+    """curl as a resolver's client: it looks the host of its own request up through the gateway, over TLS."""
+    nginx = shutil.which("nginx")
+    if not shutil.which("curl") or not nginx:
+        raise Skip("curl or nginx is not installed")
+    upstream = Scripted(context, lambda message, how: address(message, "127.0.0.1") if message[-3] == 1 else answer(message))
+    pair = pair_of(context.folder, "edge", LOCAL)
+    server = secure_server(context, pair, DNS_UPSTREAMS=upstream.entry, DNS_QPS_PER_IP="0")
+    target = f"http://looked-up.example.test:{upstream.web.server_port}/"
+
+    def look_up(port, *arguments):
+        done = subprocess.run(["curl", "-sS", "--max-time", "10", "--doh-url", f"https://127.0.0.1:{port}/dns-query", *arguments, "-o",
+                               "/dev/null", "-w", "%{remote_ip}", target], capture_output=True, text=True)
+        return done.returncode, done.stdout
+
+    equal(look_up(server.port, "--doh-insecure"), (6, ""), "without a session nothing is resolved")
+    eventually(lambda: len([line for line in server.log_path.read_text().splitlines() if "/dns-query" in line and '"status":401' in line]) == 2,
+               "curl asked for A and AAAA: 401")
+    check(look_up(server.port)[0] != 0, "nor from a server whose certificate nobody vouches for")
+    port, configuration = free_port(), context.folder / "nginx.conf"
+    cookie = secure_request(server, "POST", "/session")[0].getheader("Set-Cookie").split(";")[0]
+    configuration.write_text(EDGE.format(
+        folder=context.folder, port=port, gateway=server.port, cookie=cookie, chain=pair[0], key=pair[1]))
+    context.process([nginx, "-p", context.folder, "-c", configuration, "-e", context.folder / "nginx-error.log"])
+    eventually(lambda: look_up(port, "--doh-insecure") == (0, "127.0.0.1"), "the gateway resolves what curl asks")
+    equal(look_up(port, "--cacert", str(pair[0])), (0, "127.0.0.1"), "with the certificate's authority")
+    asked = {message[12:question_end(message) - 4] for _, message in upstream.asked}
+    equal(asked, {wire_name("looked-up.example.test")}, "what was asked")
 
 
 @case("dns-dnspython")
