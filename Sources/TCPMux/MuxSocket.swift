@@ -109,7 +109,6 @@ final class MuxIdentity {
 final class MuxOpening {
     let port: UInt16
     var lookup: UInt32?
-    var lookupPlace: ConnectionQuota.Entry?
     var claim: PlaceClaim?  // while the store shared with other instances is asked
     var claimDeadline: UInt64 = 0
     var candidates: [SocketAddress] = []

@@ -104,7 +104,6 @@ extension TCPMux {
         stream.pointee.opening = nil
         let value = opening.takeRetainedValue()
         for early in value.early { state.pointee.shard.release(early.buffer) }
-        if let place = value.lookupPlace { state.pointee.shared.limits.lookups.release(place) }
         if let claim = value.claim { state.pointee.shared.limits.places.cancel(claim) }
     }
 
@@ -135,7 +134,8 @@ extension TCPMux {
             switch code {
             case .unsupportedData: end(index, .textMessages, code)
             case .messageTooBig: end(index, .messagesTooBig, code)
-            case .internalError: end(index, .outOfBuffers, code)
+            // Whoever holds many buffers now must not hold them for long.
+            case .internalError: end(index, .outOfBuffers, code, graceMilliseconds: MuxLimits.acceptedBytesMilliseconds)
             default: end(index, .protocolErrors, code)
             }
         }
@@ -144,7 +144,7 @@ extension TCPMux {
     /// Ends the WebSocket politely, and all its streams: bytes accepted from the client are delivered to the targets. `code`
     /// nil: the Close frame is queued already, or the client gone.
     ///
-    /// - Parameter graceMilliseconds: when draining, what all sides have instead of the ordinary times.
+    /// - Parameter graceMilliseconds: when draining or out of buffers, what all sides have instead of the ordinary times.
     func end(_ index: UInt32, _ cause: MuxCounters.Counter, _ code: CloseCode?, graceMilliseconds: UInt64? = nil) {
         let socket = socket(index)
         let shard = state.pointee.shard

@@ -74,10 +74,9 @@ extension TCPMux {
         let offset = total - socket.pointee.frames.payloadBytesMissing - part.count
         ByteKernel.unmask(base + part.start, pieces + offset, part.count, key: key)
         guard part.endsFrame else { return .none }
-        defer {
-            pieces.deallocate()
-            socket.pointee.pieces = nil
-        }
+        // The WebSocket may end inside.
+        socket.pointee.pieces = nil
+        defer { pieces.deallocate() }
         return react(index, UnsafeRawBufferPointer(start: pieces, count: total))
     }
 
@@ -131,10 +130,11 @@ extension TCPMux {
         }
     }
 
-    /// Queues a frame in a message of its own; false without buffers.
+    /// Queues a frame in a message of its own; false without buffers, and when they run low while the client holds many.
     func reply(_ index: UInt32, _ type: MuxType, _ identifier: UInt32, _ payload: UnsafeRawBufferPointer) -> Bool {
         let shard = state.pointee.shard
         let client = socket(index).pointee.client
+        if shard.runsLow, shard.queuedBuffers(client) > MuxLimits.answerBuffersLow { return false }
         state.pointee.hasReplied = true
         state.pointee.counters.add(.framesToClient)
         return withUnsafeTemporaryAllocation(byteCount: MuxFrame.maximumMessageHeaderBytes, alignment: 1) { header in

@@ -129,10 +129,11 @@ extension TCPMux {
         guard let place = shared.limits.lookups.acquire(session, limit: MuxLimits.lookupsOfSession) else {
             return fail(index, .placesExceeded)
         }
-        opening.lookupPlace = place
         guard let lookup = state.pointee.shard.lookUp(name, owner: state.pointee.targetOwner, context: index) else {
+            shared.limits.lookups.release(place)
             return lookupFailed(index)
         }
+        state.pointee.lookupPlaces[lookup] = place
         opening.lookup = lookup
     }
 
@@ -143,14 +144,13 @@ extension TCPMux {
 
     func resolved(_ index: UInt32, _ event: Event) {
         let addresses = state.pointee.shard.takeAddresses(event.detail)
+        if let place = state.pointee.lookupPlaces.removeValue(forKey: event.detail) { state.pointee.shared.limits.lookups.release(place) }
         let stream = stream(index)
         // The stream may be gone, and its place given to another.
         guard Int(index) < state.pointee.streams.touched, stream.pointee.phase == .resolving,
             let opening = stream.pointee.opening?.takeUnretainedValue(), opening.lookup == event.detail
         else { return }
         opening.lookup = nil
-        if let place = opening.lookupPlace { state.pointee.shared.limits.lookups.release(place) }
-        opening.lookupPlace = nil
         guard event.result == 0, !addresses.isEmpty else { return lookupFailed(index) }
         let policy = socket(stream.pointee.socket).pointee.rules.takeUnretainedValue().policy
         let permitted = addresses.filter { address in IPAddress(bytes: address.bytes).map { policy.permits($0) } ?? false }

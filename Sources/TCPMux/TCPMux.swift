@@ -152,6 +152,8 @@ struct TCPMuxState {
     // While a client's buffer is read: bytes of one stream, unmasked and closed up inside that buffer.
     var run = MuxBufferRun()
     var hasReplied = false
+    /// Look-ups under way count for their sessions until they end, also when their streams are gone: nothing can stop them.
+    var lookupPlaces: [UInt32: ConnectionQuota.Entry] = [:]
     var report: ((ConnectionReport) -> Void)?
 }
 

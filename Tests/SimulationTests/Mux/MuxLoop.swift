@@ -14,6 +14,7 @@ struct MuxLoop {
     let shard: Shard
     let http: HTTPServer
     let mux: TCPMux
+    let sharedLimits = SharedLimits()
 
     init(shard: Shard, tcp: GatewaySettings.TCPSettings, mux settings: GatewaySettings.MuxSettings, connections: Int) {
         self.shard = shard
@@ -22,7 +23,7 @@ struct MuxLoop {
         http = HTTPServer(shard: shard, owner: Self.httpOwner, limits: limits)
         mux = TCPMux(
             shard: shard, clientOwner: Self.clientOwner, targetOwner: Self.targetOwner, capacity: connections,
-            shared: MuxShared(tcp: tcp, mux: settings))
+            shared: MuxShared(tcp: tcp, mux: settings, limits: sharedLimits))
     }
 
     func dispatch(_ event: Event) {
