@@ -68,7 +68,7 @@ final class ServerProcess {
         admin = AdminHub(metrics: metrics)
         self.loaded = loaded
         started = loaded
-        watch = FileWatch(loaded.filesRead)
+        watch = FileWatch(loaded.files)
         tickets = try TicketRotation()
         listeners = ListenerSet(tickets: tickets.keys)
         guard signals_block() == 0 else { throw StartError(description: "signals cannot be blocked") }
@@ -149,14 +149,5 @@ final class ServerProcess {
         logger.flush()
         logger.log(.info, "stopped")
         return 0
-    }
-}
-
-/// Seconds of the monotonic clock.
-enum MonotonicClock {
-    static var seconds: Double {
-        var now = timespec()
-        clock_gettime(CLOCK_MONOTONIC, &now)
-        return Double(now.tv_sec) + Double(now.tv_nsec) / 1e9
     }
 }

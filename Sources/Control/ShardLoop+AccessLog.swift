@@ -91,7 +91,7 @@ extension ShardLoop {
             log.field("cause", cause)
             log.field("bytesFromClient", Int(clamping: bytesFromClient))
             log.field("bytesToClient", Int(clamping: bytesToClient))
-            log.field("durationMs", Int(WallClock.nowMilliseconds - record.openedMilliseconds))
+            log.field("durationMs", Int(MonotonicClock.milliseconds - record.openedMilliseconds))
         }
         log.commit()
     }

@@ -50,22 +50,30 @@ extension ShardLoop {
         }
     }
 
-    /// Answers another shard's question, or one's own.
-    func answerQuestion(_ exchange: AdminExchange) {
+    /// Places of connections that are looked at in one turn: a walk over all of them must not hold up those that live.
+    private static let placesPerTurn = 256
+
+    /// Answers another shard's question, or one's own. `start`: the place a walk over the connections goes on from.
+    func answerQuestion(_ exchange: AdminExchange, from start: Int) {
         switch exchange.request {
         case .connections(let query):
+            let range = start..<(start + Self.placesPerTurn)
             var found: [LiveConnection] = []
-            forEachConnection { if query.matches($0) { found.append($0) } }
-            exchange.add(query.first(found), total: found.count)
+            bridge.forEachConnection(in: range) { if query.matches($0) { found.append($0) } }
+            mux.forEachConnection(in: range) { if query.matches($0) { found.append($0) } }
+            exchange.collect(found)
+            guard range.upperBound < max(bridge.places, mux.places) else { return walked(exchange) }
+            let rest = Inbox.Message(kind: ShardMessage.question.rawValue, first: UInt64(range.upperBound), object: exchange)
+            if !shard.inbox.post(rest) { exchange.add(AdminInterface.problem(503, "unavailable", "A shard is too busy to answer; try again")) }
         case .close(let identifier): exchange.add(closed: bridge.close(identifier) || mux.close(identifier))
         case .reload, .drain, .setLogLevel: break  // the control thread's
         }
     }
 
-    /// Every connection a feature of this shard has taken over.
-    private func forEachConnection(_ body: (LiveConnection) -> Void) {
-        bridge.forEachConnection(body)
-        mux.forEachConnection(body)
+    /// This shard has told its connections. When it is the last, the control thread sorts them: no shard has the time.
+    private func walked(_ exchange: AdminExchange) {
+        guard exchange.endCollecting(), !admin.hub.leave(exchange) else { return }
+        exchange.add(AdminInterface.problem(503, "unavailable", "Too many commands wait"))
     }
 
     /// All have answered: so does the request that asked, if its client is still there.

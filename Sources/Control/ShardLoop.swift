@@ -70,6 +70,8 @@ final class ShardLoop {
     private var draining = false
     private var stopping = false
     private var listenersClosing = false
+    /// Generation of a configuration that is in force and not said to be; 0 for none.
+    private var unacknowledged: UInt64 = 0
 
     init(shard: Shard, snapshot: ServerSnapshot, logRing: LogRing, status: ShardStatus) {
         self.shard = shard
@@ -124,7 +126,16 @@ final class ShardLoop {
         log.threshold = configuration.log.level
         log.format = configuration.log.format
         listen(snapshot.listeners)
-        status.acknowledge(snapshot.generation)
+        unacknowledged = snapshot.generation
+        acknowledge()
+    }
+
+    /// Tells the control thread once listeners that are gone have also given their places back: the next configuration may want
+    /// as many again.
+    private func acknowledge() {
+        guard draining || shard.listenersUsed <= listeners.count else { return }
+        status.acknowledge(unacknowledged)
+        unacknowledged = 0
     }
 
     /// Opens listeners that are new, closes those that are gone; the others are not touched.
@@ -152,6 +163,7 @@ final class ShardLoop {
             shard.turn()
             while shard.next(&event) { dispatch(event) }
             mux.endTurn()
+            if unacknowledged != 0 { acknowledge() }
             if stopping, finished() { return }
         }
     }
@@ -361,7 +373,7 @@ final class ShardLoop {
             case .stop: stopping = true
             case .apply: if let snapshot = message.object as? ServerSnapshot { apply(snapshot) }
             case .logLevel: log.threshold = LogLevel(rawValue: UInt8(truncatingIfNeeded: message.first)) ?? log.threshold
-            case .question: if let exchange = message.object as? AdminExchange { answerQuestion(exchange) }
+            case .question: if let exchange = message.object as? AdminExchange { answerQuestion(exchange, from: Int(message.first)) }
             case .answered: if let exchange = message.object as? AdminExchange { answered(exchange) }
             case nil: break  // wakes only
             }

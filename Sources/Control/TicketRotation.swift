@@ -1,4 +1,5 @@
 import Engine
+import HTTP
 
 /// Replaces the keys of session tickets in time; the control thread's.
 struct TicketRotation {

@@ -19,12 +19,12 @@ public final class ConnectionRecord: Sendable {
     public let target: String
     /// First eight digits of the SHA-256 of the session's id: enough to see what belongs together.
     public let session: String
-    /// Milliseconds since 1970.
+    /// Of the monotonic clock.
     public let openedMilliseconds: Int64
 
     /// Keeps what log and admin interface tell.
     public init(requestID: String, traceID: String, path: String, client: String, target: String, sessionID: String,
-                openedMilliseconds: Int64 = WallClock.nowMilliseconds) {
+                openedMilliseconds: Int64 = MonotonicClock.milliseconds) {
         self.requestID = requestID
         self.traceID = traceID
         self.path = path

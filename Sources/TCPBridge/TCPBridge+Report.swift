@@ -28,10 +28,13 @@ extension TCPBridge {
         return (counts.sent &+ UInt64(shard.queuedBytes(target)), counts.received)
     }
 
-    /// Calls `body` with every bridge that lives and has not begun to end.
-    public func forEachConnection(_ body: (LiveConnection) -> Void) {
+    /// Places of bridges that were ever taken.
+    public var places: Int { state.pointee.touched }
+
+    /// Calls `body` with every bridge in these places that lives and has not begun to end.
+    public func forEachConnection(in range: Range<Int>, _ body: (LiveConnection) -> Void) {
         let shard = state.pointee.shard
-        for index in 0..<UInt32(state.pointee.touched) {
+        for index in range.clamped(to: 0..<state.pointee.touched).lazy.map({ UInt32($0) }) {
             let bridge = bridge(index)
             guard bridge.pointee.phase != .free, bridge.pointee.phase != .ending,
                 let record = bridge.pointee.record?.takeUnretainedValue()

@@ -20,10 +20,14 @@ extension TCPMux {
                 bytesToClient: counts.sent &+ UInt64(state.pointee.shard.queuedBytes(socket.pointee.client))))
     }
 
-    /// Calls `body` with every WebSocket that lives and has not begun to end. Its bytes are those on the wire, frames included.
-    public func forEachConnection(_ body: (LiveConnection) -> Void) {
+    /// Places of WebSockets that were ever taken.
+    public var places: Int { Int(state.pointee.sockets.touched) }
+
+    /// Calls `body` with every WebSocket in these places that lives and has not begun to end. Its bytes are those on the wire,
+    /// frames included.
+    public func forEachConnection(in range: Range<Int>, _ body: (LiveConnection) -> Void) {
         let shard = state.pointee.shard
-        for index in 0..<UInt32(state.pointee.sockets.touched) where socket(index).pointee.phase == .open {
+        for index in range.clamped(to: 0..<places).lazy.map({ UInt32($0) }) where socket(index).pointee.phase == .open {
             let socket = socket(index)
             let counts = shard.byteCounts(socket.pointee.client)
             body(

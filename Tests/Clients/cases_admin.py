@@ -12,7 +12,7 @@ import termios
 import threading
 
 import services
-from harness import case, check, equal, eventually, gateway_environment
+from harness import case, check, equal, eventually, gateway_environment, raise_descriptor_limit
 from rawsocket import BINARY, Peer, frame, tcp, upgrade
 
 TOKEN = "a-token-of-the-admin-tests-0123456789"
@@ -164,6 +164,31 @@ def connections(context):
     for thread in threads:
         thread.join()
     equal(failures[:1], [], "questions at once")
+
+
+@case("admin-many-connections")
+def many(context):
+    """More connections than a shard looks at in one turn: each is told once, in one order over all shards."""
+    raise_descriptor_limit()
+    server, admin = with_admin(context)
+    cookie, count = server.session(), 1500
+    extra = [("Sec-WebSocket-Protocol", "aero-tcp-mux-v1")]
+    peers = [upgrade(server, "/tcp-mux", cookie, extra=extra) for _ in range(count)]
+    for number, peer in enumerate(peers[::100]):
+        peer.send(frame(BINARY, b"\5" + bytes(4) + struct.pack(">I", 200 * number) + bytes(200 * number)))
+    found = eventually(lambda: (page := admin.get("/connections?limit=1000"))["connections"][0]["bytesFromClient"] > 2800 and page,
+                       "the pings have arrived")
+    equal((found["total"], len(found["connections"])), (count, 1000), "connections and the longest page")
+    rest = admin.get("/connections?limit=1000&offset=1000")["connections"]
+    equal(len(rest), count - 1000, "the last page")
+    ordered = [entry["bytesFromClient"] for entry in found["connections"]]
+    equal(ordered, sorted(ordered, reverse=True), "biggest first, over all shards")
+    ages = [entry for offset in (0, 1000) for entry in admin.get(f"/connections?sort=age&limit=1000&offset={offset}")["connections"]]
+    equal(len({entry["id"] for entry in ages}), count, "each is told once")
+    equal({entry["id"].split("-")[0] for entry in ages} > {"0"}, True, "of more than one shard")
+    for peer in peers:
+        peer.close()
+    eventually(lambda: admin.get("/connections")["total"] == 0, "none is left")
 
 
 @case("admin-masks-secrets")

@@ -197,6 +197,43 @@ def listeners(context):
     context.note(f"{count[0]} connections while listeners came and went")
 
 
+@case("reload-storm")
+def storm(context):
+    """Signals as fast as they come, each with all other listeners: no place of a listener that still closes is given twice, no port
+    of one is found taken, and the end of the process in the midst of it is a clean one."""
+    holders = [socket.create_server(("127.0.0.1", 0)) for _ in range(57)]
+    ports = [holder.getsockname()[1] for holder in holders]
+    for holder in holders:
+        holder.close()
+
+    def listening(chosen):
+        return "listeners:\n" + "".join(f"  - {{ name: l{port}, address: \"127.0.0.1:{port}\" }}\n" for port in chosen)
+
+    public, sides = ports[:1], (ports[1:29], ports[29:])
+    path, server = configured(context, listening(public + sides[0]), PORT=public[0])
+    echo = services.start(context, "echo")
+    peer = upgrade(server, tcp(echo), server.session())
+    for number in range(40):
+        write(path, listening(public + sides[number % 2]))
+        server.signal(signal.SIGHUP)
+        time.sleep(0.001 * (number % 7))
+    write(path, listening(public + sides[1]))
+    server.signal(signal.SIGHUP)
+    eventually(lambda: all(refused_connection(port) for port in sides[0]) and not any(refused_connection(port) for port in sides[1]),
+               "the last configuration is in force", 20)
+    check(exchange(peer, 1), "a live WebSocket did not notice")
+    problems = [record["msg"] for record in server.records() if record["level"] >= 50]
+    equal(problems, [], "nothing was refused")
+    context.note(f"{len(reloads(server))} reloads")
+    for number in range(6):
+        write(path, listening(public + sides[number % 2]))
+        server.signal(signal.SIGHUP)
+    server.signal(signal.SIGTERM)
+    equal(peer.until_close()[0], 1001, "the WebSocket is told")
+    peer.close()
+    equal(server.process.wait(10), 0, "exit status")
+
+
 def refused_connection(port):
     try:
         socket.create_connection(("127.0.0.1", port), 2).close()

@@ -1,3 +1,4 @@
+import Glibc
 import Testing
 
 @testable import Control
@@ -23,8 +24,11 @@ private final class TestFiles {
         func look(nowMilliseconds: Int64) -> Bool { value.look(nowMilliseconds: nowMilliseconds) }
     }
 
+    /// Files as they are now.
+    private func seen(_ paths: [String]) -> [SeenFile] { paths.map { SeenFile(path: $0, identity: files.identities[$0]) } }
+
     private func watch(_ paths: [String] = ["a"]) -> Watch {
-        Watch(FileWatch(paths) { [files] in files.identities[$0] })
+        Watch(FileWatch(seen(paths)) { [files] in files.identities[$0] })
     }
 
     @Test func aChangeIsReportedOnceWhenItIsOver() {
@@ -73,13 +77,49 @@ private final class TestFiles {
         files.touch("a")
         files.touch("b")
         let watch = watch()
-        watch.value.watch(["a", "b"])
+        watch.value.watch(seen(["a", "b"]))
         #expect(!watch.look(nowMilliseconds: 0))
         files.touch("b")
         #expect(!watch.look(nowMilliseconds: step))
         #expect(watch.look(nowMilliseconds: 2 * step))
         watch.value.watch([])
         #expect(!watch.look(nowMilliseconds: 3 * step))
+    }
+
+    @Test func aChangeBetweenReadingAndWatchingIsSeen() {
+        files.touch("a")
+        files.touch("b")
+        let read = seen(["a", "b"])
+        files.touch("a")
+        let watch = Watch(FileWatch(read) { [files] in files.identities[$0] })
+        #expect(!watch.look(nowMilliseconds: 0))
+        #expect(watch.look(nowMilliseconds: step), "it changed between its reading and the start of the watch")
+        // A reload reads `b` for the first time, and it changes before the watch knows of it.
+        watch.value.watch(seen(["a"]))
+        watch.value.mark()
+        let again = seen(["a", "b"])
+        files.touch("b")
+        watch.value.watch(again)
+        #expect(!watch.look(nowMilliseconds: 2 * step))
+        #expect(watch.look(nowMilliseconds: 3 * step), "a file that was read for the first time")
+    }
+
+    @Test func aLoadedFileIsKnownAsItWasBeforeItWasRead() throws {
+        let secret = TemporaryFile("a mounted secret", name: "secret")
+        guard case .loaded(let loaded) = load(file: "sessions: { secret_file: \(secret.path) }") else { Issue.record("not loaded"); return }
+        #expect(loaded.files.first { $0.path == secret.path }?.identity == FileIdentity.of(secret.path))
+    }
+
+    @Test func aTimeThatIsSetBackHidesNothing() throws {
+        let file = TemporaryFile("text")
+        let before = FileIdentity.of(file.path)
+        usleep(20_000)
+        var times = [timespec(tv_sec: 1, tv_nsec: 0), timespec(tv_sec: 1, tv_nsec: 0)]
+        #expect(utimensat(AT_FDCWD, file.path, &times, 0) == 0)
+        let set = FileIdentity.of(file.path)
+        usleep(20_000)
+        #expect(utimensat(AT_FDCWD, file.path, &times, 0) == 0)
+        #expect(before != set && set != FileIdentity.of(file.path))
     }
 
     @Test func aRealFileHasAnIdentity() {

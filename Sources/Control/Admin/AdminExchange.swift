@@ -8,6 +8,7 @@ import Synchronization
 /// asking shard ── question ──► inbox of every shard concerned ── the last to answer ──► inbox of the asking shard ─► respond
 ///             └─ command ───► control thread ────────────────────────────────────────► inbox of the asking shard ─► respond
 /// ```
+/// The connections that shards have told are sorted and written by the control thread, which the last to answer gives them to.
 /// The request is postponed meanwhile; a shard that never answers costs the client its connection after
 /// `ServerLimits.answerMilliseconds`, and nobody else anything.
 final class AdminExchange: Sendable {
@@ -29,7 +30,6 @@ final class AdminExchange: Sendable {
     private struct State {
         var missing: Int
         var found: [LiveConnection] = []
-        var total = 0
         var closed = false
         var response: Response?
     }
@@ -46,12 +46,26 @@ final class AdminExchange: Sendable {
     /// What to answer, once all have; taken by the asking shard.
     func takeResponse() -> Response? { state.withLock { $0.response } }
 
-    /// A shard's connections: how many match, and the first of them.
-    func add(_ connections: [LiveConnection], total: Int) {
-        answer { state in
-            state.found += connections
-            state.total += total
+    /// Some of a shard's connections.
+    func collect(_ connections: [LiveConnection]) { state.withLock { $0.found += connections } }
+
+    /// A shard has told all of its connections. True for the last, when nobody's answer stands yet: `sort` has to follow.
+    func endCollecting() -> Bool {
+        let (isLast, isAnswered) = state.withLock { state in
+            // The last answer is that of `sort`.
+            if state.missing == 1, state.response == nil { return (true, false) }
+            state.missing -= 1
+            return (state.missing == 0, state.response != nil)
         }
+        if isLast, isAnswered { tell() }
+        return isLast && !isAnswered
+    }
+
+    /// Answers with the connections that were told. The control thread.
+    func sort() {
+        guard case .connections(let query) = request else { return }
+        let found = state.withLock { $0.found }
+        add(AdminInterface.json(query.document(found)))
     }
 
     /// Whether a shard closed the connection.
@@ -65,19 +79,20 @@ final class AdminExchange: Sendable {
             change(&state)
             state.missing -= 1
             guard state.missing == 0 else { return false }
-            if state.response == nil { state.response = compose(state.found, state.total, state.closed) }
+            if state.response == nil { state.response = compose(closed: state.closed) }
             return true
         }
-        if isLast { _ = asker.post(Inbox.Message(kind: ShardMessage.answered.rawValue, object: self)) }
+        if isLast { tell() }
     }
 
-    private func compose(_ found: [LiveConnection], _ total: Int, _ closed: Bool) -> Response {
+    private func tell() { _ = asker.post(Inbox.Message(kind: ShardMessage.answered.rawValue, object: self)) }
+
+    private func compose(closed: Bool) -> Response {
         switch request {
-        case .connections(let query): AdminInterface.json(query.document(found, total: total))
         case .close:
             closed ? AdminInterface.json(.object([("closed", true)]))
                 : AdminInterface.problem(404, "not_found", "No such connection; it may have ended")
-        case .reload, .drain, .setLogLevel: AdminInterface.problem(500, "internal_error", "Nobody answered")
+        case .connections, .reload, .drain, .setLogLevel: AdminInterface.problem(500, "internal_error", "Nobody answered")
         }
     }
 }
@@ -132,9 +147,9 @@ struct ConnectionQuery: Sendable, Equatable {
         (feature == nil || connection.feature == feature) && (session == nil || connection.record.session == session)
     }
 
-    /// In the order asked for, as many as an answer can need.
-    func first(_ connections: [LiveConnection]) -> [LiveConnection] {
-        Array(connections.sorted(by: precedes).prefix(offset + limit))
+    /// The page asked for, in its order.
+    func page(_ connections: [LiveConnection]) -> ArraySlice<LiveConnection> {
+        connections.sorted(by: precedes).dropFirst(offset).prefix(limit)
     }
 
     private func precedes(_ left: LiveConnection, _ right: LiveConnection) -> Bool {
@@ -145,11 +160,11 @@ struct ConnectionQuery: Sendable, Equatable {
         }
     }
 
-    func document(_ found: [LiveConnection], total: Int) -> JSONDocument {
-        let now = WallClock.nowMilliseconds
+    func document(_ found: [LiveConnection]) -> JSONDocument {
+        let now = MonotonicClock.milliseconds
         return .object([
-            ("total", .number(total)), ("offset", .number(offset)), ("limit", .number(limit)),
-            ("connections", .array(first(found).dropFirst(offset).map { Self.document($0, now) })),
+            ("total", .number(found.count)), ("offset", .number(offset)), ("limit", .number(limit)),
+            ("connections", .array(page(found).map { Self.document($0, now) })),
         ])
     }
 

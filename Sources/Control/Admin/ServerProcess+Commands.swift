@@ -14,7 +14,8 @@ extension ServerProcess {
                 admin.isDraining = true
                 command.add(AdminInterface.json(.object([("draining", true)]), status: 202))
             case .setLogLevel(let level): command.add(setLogLevel(level))
-            case .connections, .close: break  // the shards'
+            case .connections: command.sort()
+            case .close: break  // the shards'
             }
         }
         return drains

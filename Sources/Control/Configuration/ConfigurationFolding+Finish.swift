@@ -22,30 +22,16 @@ extension ConfigurationFolding {
         finishAdvertised(&configuration)
         configuration.gateway.dns.upstreams = draft.dnsUpstreams.compactMap { PolicyText.upstream($0) }
         configuration.resolvesDemonstration = configuration.demo.enabled && draft.sources["dns.upstreams"] == nil
-        warnAboutAbsentFeatures(&warnings)
         configuration.redis = RedisLocation(Quantity.trimmed(draft.redisURL)).map {
             RedisSettings(location: $0, prefix: draft.redisPrefix, authoritiesPath: draft.redisAuthorities)
         }
         guard faults.isEmpty else { throw ConfigurationFaults(faults: faults) }
         let text = EffectiveConfiguration(schema: schema, draft: draft, configuration: configuration).text
         return LoadedConfiguration(
-            configuration: configuration, warnings: warnings, effectiveText: text, filesRead: filesRead, draft: draft)
+            configuration: configuration, warnings: warnings, effectiveText: text, files: files, draft: draft)
     }
 
     private mutating func fault(_ key: String, _ message: String) { refuse(draft.sources[key], key, message) }
-
-    /// Variables of features that this version does not have are checked, because deployments of the complete product set them, and
-    /// said to be without effect.
-    private func warnAboutAbsentFeatures(_ warnings: inout [String]) {
-        var absent: [String: [String]] = [:]
-        for key in schema.keys {
-            guard let feature = key.absentFeature, let source = draft.sources[key.path] else { continue }
-            absent[feature, default: []].append(source.summary)
-        }
-        for (feature, sources) in absent.sorted(by: { $0.key < $1.key }) {
-            warnings.append("\(feature) is not available in this version; without effect: \(sources.joined(separator: ", "))")
-        }
-    }
 
     // MARK: Listeners
 
@@ -105,7 +91,8 @@ extension ConfigurationFolding {
         for certificate in certificates {
             // What is missing was said where it was read.
             if certificate.certificatePath.isEmpty || certificate.keyPath.isEmpty { continue }
-            filesRead += [certificate.certificatePath, certificate.keyPath]
+            willRead(certificate.certificatePath)
+            willRead(certificate.keyPath)
             for problem in CertificatePair.problems(certificatePath: certificate.certificatePath, keyPath: certificate.keyPath) {
                 refuse(source, key, problem)
             }

@@ -11,8 +11,6 @@ struct ConfigurationKey<Root> {
     /// False when only the environment sets it.
     var inFile: Bool
     var documentation: String
-    /// The feature this key belongs to, when this version does not have it: the value is checked and has no effect.
-    var absentFeature: String?
     /// Lists: what is wrong with one item, as it follows the variable's name: `` entry `x`: …``.
     var checkItem: ((String) -> String?)?
     /// A set but empty variable is a value (an empty list) rather than absent.
@@ -117,13 +115,6 @@ struct ConfigurationKey<Root> {
     func atStartOnly() -> Self {
         var key = self
         key.needsRestart = true
-        return key
-    }
-
-    /// The value is checked, and said to have no effect.
-    func withoutEffect(_ feature: String) -> Self {
-        var key = self
-        key.absentFeature = feature
         return key
     }
 

@@ -73,8 +73,10 @@ public struct LoadedConfiguration: Sendable {
     public var warnings: [String]
     /// The effective configuration as YAML, secrets masked, with the source of every value that is not a default.
     public var effectiveText: String
-    /// Files that were read: the configuration and mounted secrets. When one changes, the configuration may have changed.
-    public var filesRead: [String]
+    /// Files that were read: the configuration, mounted secrets, certificates. When one changes, the configuration may have changed.
+    public var filesRead: [String] { files.map(\.path) }
+    /// The same with what each was before it was read.
+    let files: [SeenFile]
     /// Every value as it was written, for comparison with another configuration.
     let draft: ConfigurationDraft
 }
@@ -84,16 +86,19 @@ struct ConfigurationFolding {
     let schema: ConfigurationSchema
     var draft = ConfigurationDraft()
     var faults: [ConfigurationFault] = []
-    var filesRead: [String] = []
+    var files: [SeenFile] = []
 
     init(schema: ConfigurationSchema) { self.schema = schema }
 
     typealias SourceOf = (TextPosition) -> ConfigurationSource
 
+    /// Notes a file that is about to be read: a change while it is must show later.
+    mutating func willRead(_ path: String) { files.append(SeenFile(path: path, identity: FileIdentity.of(path))) }
+
     // MARK: Trees
 
     mutating func applyFile(_ path: String) {
-        filesRead.append(path)
+        willRead(path)
         do {
             let bytes = try SmallFile.read(path, limit: YAMLLimits().bytes)
             apply(bytes: bytes) { .file(path, $0) }
@@ -218,7 +223,7 @@ struct ConfigurationFolding {
             refuse(source, path, "\(node.shape) where the path of a file belongs")
             return
         }
-        filesRead.append(filePath)
+        willRead(filePath)
         do {
             try store(key, Quantity.trimmed(try Self.read(filePath)))
             draft.sources[key.path] = source
@@ -344,7 +349,7 @@ struct ConfigurationFolding {
                 if let value, !Quantity.trimmed(value).isEmpty {
                     throw ValueRefusal(": \(variable) and \(variable)_FILE are both set")
                 }
-                filesRead.append(path)
+                willRead(path)
                 value = try Self.read(path)
             }
             guard let value else { return false }

@@ -104,8 +104,7 @@ public enum ConfigurationReference {
         lines += ["", "Environment only"]
         for key in schema.keys where !key.inFile {
             lines.append(
-                "    \(key.variables.joined(separator: ", ")): \(key.documentation) Accepts \(key.type.allowedInEnvironment)."
-                    + (key.absentFeature.map { " Without effect: \($0) is not available in this version." } ?? ""))
+                "    \(key.variables.joined(separator: ", ")): \(key.documentation) Accepts \(key.type.allowedInEnvironment).")
         }
         lines += [
             "",

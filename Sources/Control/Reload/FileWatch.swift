@@ -1,11 +1,14 @@
 import Glibc
+import HTTP
 
 /// What tells one version of a file from another, without reading it. A symbolic link is followed, so that the exchange of
 /// the `..data` link of a mounted ConfigMap shows as another file.
-struct FileIdentity: Equatable {
+struct FileIdentity: Equatable, Sendable {
     var device: UInt64
     var inode: UInt64
     var modifiedNanoseconds: Int64
+    /// Changes also when the modification time is set back, as by a copy that keeps times.
+    var changedNanoseconds: Int64 = 0
     var bytes: Int64
 
     /// The file's present identity; nil when there is none that can be looked at.
@@ -13,9 +16,17 @@ struct FileIdentity: Equatable {
         var status = stat()
         guard stat(path, &status) == 0 else { return nil }
         return FileIdentity(
-            device: UInt64(status.st_dev), inode: UInt64(status.st_ino),
-            modifiedNanoseconds: Int64(status.st_mtim.tv_sec) * 1_000_000_000 + Int64(status.st_mtim.tv_nsec), bytes: Int64(status.st_size))
+            device: UInt64(status.st_dev), inode: UInt64(status.st_ino), modifiedNanoseconds: nanoseconds(status.st_mtim),
+            changedNanoseconds: nanoseconds(status.st_ctim), bytes: Int64(status.st_size))
     }
+
+    private static func nanoseconds(_ time: timespec) -> Int64 { Int64(time.tv_sec) * 1_000_000_000 + Int64(time.tv_nsec) }
+}
+
+/// A file and what it was just before it was read; nil when there was none.
+struct SeenFile: Sendable {
+    let path: String
+    let identity: FileIdentity?
 }
 
 /// Notices that files have changed, and have stopped changing.
@@ -23,7 +34,8 @@ struct FileIdentity: Equatable {
 /// Theory of operation. Files are looked at every `intervalMilliseconds`: a handful of stat(2) cost nothing, and see what a
 /// notification would not (a link exchanged several directories above, a network file system). A change is reported once
 /// the files have been the same for two looks: an editor that truncates and writes, or a ConfigMap whose files come one by
-/// one, causes one reload, of the whole.
+/// one, causes one reload, of the whole. What a file was is noted before it is read: a change that comes while it is, or
+/// before the watch knows of it, differs from that and is seen.
 struct FileWatch {
     /// Between two looks.
     static let intervalMilliseconds: Int64 = 250
@@ -35,11 +47,11 @@ struct FileWatch {
     private var lookedMilliseconds = Int64.min / 2
     private let identity: (String) -> FileIdentity?
 
-    /// Watches from now on.
-    init(_ paths: [String], identity: @escaping (String) -> FileIdentity? = FileIdentity.of) {
-        self.paths = paths
+    /// Watches for what differs from what was read.
+    init(_ files: [SeenFile], identity: @escaping (String) -> FileIdentity? = FileIdentity.of) {
+        paths = files.map(\.path)
         self.identity = identity
-        reported = paths.map(identity)
+        reported = files.map(\.identity)
         seen = reported
     }
 
@@ -49,12 +61,12 @@ struct FileWatch {
         seen = reported
     }
 
-    /// Watches other files; those watched already keep what was seen of them.
-    mutating func watch(_ paths: [String]) {
-        let former = Dictionary(zip(self.paths, reported), uniquingKeysWith: { first, _ in first })
-        reported = paths.map { former[$0] ?? identity($0) }
+    /// Watches other files, as they were before they were read. Those watched already keep what was seen of them by `mark`.
+    mutating func watch(_ files: [SeenFile]) {
+        let former = Dictionary(zip(paths, reported), uniquingKeysWith: { first, _ in first })
+        reported = files.map { former[$0.path] ?? $0.identity }
         seen = reported
-        self.paths = paths
+        paths = files.map(\.path)
     }
 
     /// Whether a file has changed since this was last answered with true, and no longer does.

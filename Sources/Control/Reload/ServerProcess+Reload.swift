@@ -1,4 +1,5 @@
 import Glibc
+import HTTP
 
 /// What asked for a reload.
 enum ReloadTrigger: String {
@@ -20,7 +21,8 @@ enum ReloadOutcome: Sendable {
 /// Theory of operation
 /// - The whole configuration is loaded again, every layer of it. When anything in it is wrong, or a new listener cannot be
 ///   opened, nothing at all changes: the faults are logged one a line, as `sluice check` prints them.
-/// - Otherwise a snapshot is made and put into each shard's inbox. A shard applies it between two events and acknowledges.
+/// - Otherwise a snapshot is made and put into each shard's inbox. A shard applies it between two events, and acknowledges when
+///   the listeners it closes are closed. Before, the next reload is refused: a storm of them piles nothing up.
 /// - Limiters, quotas, and sockets of listeners that stay are carried over; live connections keep what they started with.
 extension ServerProcess {
     /// How long the shards may take to acknowledge. They do between two turns, a few milliseconds.
@@ -57,17 +59,20 @@ extension ServerProcess {
         let difference = ConfigurationDifference(from: loaded, to: next)
         let waiting = ConfigurationDifference(from: started, to: next).needingRestart
         let configuration = next.configuration.keeping(startOf: started.configuration)
+        guard awaitAcknowledgements() else {
+            throw StartError(description: "a shard has not taken the former configuration yet; try again")
+        }
         let change = try listeners.opening(configuration, shards: threads.count)
         listeners = change.set
         for warning in next.warnings where !loaded.warnings.contains(warning) { logger.log(.warn, warning) }
         loaded = next
-        watch.watch(next.filesRead)
+        watch.watch(next.files)
         snapshot = ServerSnapshot(
             next, configuration: listeners.bound(configuration), listeners: listeners.plans, hub: admin, former: snapshot)
         snapshot.gateway.limiters.apply(configuration.gateway)
         (logger.level, logger.format) = (configuration.log.level, configuration.log.format)
         for thread in threads { thread.post(.apply, object: snapshot) }
-        awaitAcknowledgements()
+        if !awaitAcknowledgements() { warnOfLateShards() }
         for plan in change.added { logListening(plan) }
         for plan in change.removed {
             logger.log(.info, "listener closed", ["name": .text(plan.name), "address": .text("\(plan.address)")])
@@ -82,12 +87,17 @@ extension ServerProcess {
         return .applied(changed: difference.changed, needingRestart: waiting)
     }
 
-    private func awaitAcknowledgements() {
+    /// Whether every shard has taken the configuration in force, within a while.
+    private func awaitAcknowledgements() -> Bool {
         for _ in 0..<Self.acknowledgementMilliseconds {
-            if threads.allSatisfy({ $0.generation == snapshot.generation }) { return }
+            if threads.allSatisfy({ $0.generation == snapshot.generation }) { return true }
             usleep(1000)
             logger.flush()
         }
+        return false
+    }
+
+    private func warnOfLateShards() {
         for (index, thread) in threads.enumerated() where thread.generation != snapshot.generation {
             logger.log(.warn, "a shard has not taken the configuration yet", ["shard": .number(index)])
         }
