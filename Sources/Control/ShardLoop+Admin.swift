@@ -46,9 +46,11 @@ extension ShardLoop {
         let exchange = AdminExchange(
             wanted, postponed: http.postpone(index), access: access, asker: shard.inbox, answers: inboxes.count)
         for inbox in inboxes where !inbox.post(Inbox.Message(kind: ShardMessage.question.rawValue, object: exchange)) {
-            exchange.add(AdminInterface.problem(503, "unavailable", "A shard is too busy to answer; try again"))
+            exchange.add(Self.isBusy)
         }
     }
+
+    private static let isBusy = AdminInterface.problem(503, "unavailable", "A shard is too busy to answer; try again")
 
     /// Places of connections that are looked at in one turn: a walk over all of them must not hold up those that live.
     private static let placesPerTurn = 256
@@ -64,7 +66,7 @@ extension ShardLoop {
             exchange.collect(found)
             guard range.upperBound < max(bridge.places, mux.places) else { return walked(exchange) }
             let rest = Inbox.Message(kind: ShardMessage.question.rawValue, first: UInt64(range.upperBound), object: exchange)
-            if !shard.inbox.post(rest) { exchange.add(AdminInterface.problem(503, "unavailable", "A shard is too busy to answer; try again")) }
+            if !shard.inbox.post(rest) { exchange.add(Self.isBusy) }
         case .close(let identifier): exchange.add(closed: bridge.close(identifier) || mux.close(identifier))
         case .reload, .drain, .setLogLevel: break  // the control thread's
         }

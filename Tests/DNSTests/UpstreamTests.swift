@@ -27,7 +27,8 @@ import Testing
 
     @Test(arguments: [
         "", "dns.test", "ftp://dns.test/", "https://", "https:///q", "https://:443/", "https://user@dns.test/",
-        "https://user:word@dns.test/", "https://dns.test:0/", "https://dns.test:65536/", "https://dns.test:4a3/", "https://dns.test:+443/", "https://[2001:db8::1/q",
+        "https://user:word@dns.test/", "https://dns.test:0/", "https://dns.test:65536/",
+        "https://dns.test:4a3/", "https://dns.test:+443/", "https://[2001:db8::1/q",
         "https://[::1]443/", "https://2001:db8::1/q", "https://a:b:1/",
     ])
     func isRefused(_ url: String) { #expect(HTTPSTarget(url) == nil) }
