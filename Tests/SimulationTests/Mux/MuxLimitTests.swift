@@ -102,7 +102,9 @@ private final class MuxBench {
         let pair = MuxBench.open(7, host: "name.onion") + MuxBench.frame(3, 7, [MuxClose.reset])
         bench.write(MuxBench.message(pair + pair + pair))
         var counts: [Int] = []
-        bench.observe = { [loop = bench.loop] in if loop.mux.streamCount == 0 { counts.append(loop.sharedLimits.lookups.count("session")) } }
+        bench.observe = { [loop = bench.loop] in
+            if loop.mux.streamCount == 0 { counts.append(loop.sharedLimits.lookups.count("session")) }
+        }
         bench.turns(10)
         #expect(counts.contains(3) && counts.last == 0)
         bench.finish()
