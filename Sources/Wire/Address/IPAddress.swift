@@ -2,7 +2,7 @@
 //
 // Both families are held as a number, most significant byte first, so that "is this inside that prefix" is one shift
 // and one comparison. Text is read strictly: four decimal parts without leading zeros for IPv4, RFC 4291 section 2.2
-// for IPv6, no zone. The looser spellings that people use to slip past filters belong to `TargetHost`.
+// for IPv6, no zone. The looser spellings that people use to slip past filters are the policy's concern.
 
 /// An IP address without a port or a zone.
 public struct IPAddress: Hashable, Sendable {
@@ -142,7 +142,7 @@ extension IPAddress {
             guard groups.count < 8 else { return nil }
             let start = index
             var group: UInt32 = 0
-            while index < text.count, let digit = hexadecimalValue(text[index]) {
+            while index < text.count, let digit = Character7.hexValue(text[index]) {
                 group = group << 4 | UInt32(digit)
                 index += 1
                 guard index - start <= 4 else { return nil }
@@ -179,16 +179,6 @@ extension IPAddress {
         let high = all[..<4].reduce(UInt64(0)) { $0 << 16 | UInt64($1) }
         let low = all[4...].reduce(UInt64(0)) { $0 << 16 | UInt64($1) }
         return (high, low)
-    }
-}
-
-/// The value of one hexadecimal digit, nil for any other byte.
-func hexadecimalValue(_ byte: UInt8) -> UInt8? {
-    switch byte {
-    case UInt8(ascii: "0")...UInt8(ascii: "9"): byte - UInt8(ascii: "0")
-    case UInt8(ascii: "a")...UInt8(ascii: "f"): byte - UInt8(ascii: "a") + 10
-    case UInt8(ascii: "A")...UInt8(ascii: "F"): byte - UInt8(ascii: "A") + 10
-    default: nil
     }
 }
 
