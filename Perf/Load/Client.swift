@@ -1,6 +1,6 @@
 // One connection of the load.
 
-/// Lives in preallocated memory; times of messages in flight live in a ring of `depth` stamps beside it.
+/// Lives in preallocated memory, its lanes and the times of messages in flight beside it.
 struct Client {
     enum Phase: UInt8 {
         case unused, connecting, securing, upgrading, open, closed
@@ -13,16 +13,20 @@ struct Client {
     var patternOffset = 0
     var pendingBytes = 0
     var frames = ServerFrames()
-    /// Bytes received of the message that is arriving.
-    var payloadPosition = 0
-    var inFlight = 0
-    /// Position of the oldest stamp in the ring.
-    var stampHead = 0
     /// Messages released so far, and messages that are due but found the connection full (open loop).
     var released = 0
     var owed = 0
     /// The part of the upgrade answer that has arrived.
     var head: [UInt8] = []
+}
+
+/// One sequence of messages: a connection, or one stream of a connection that has many.
+struct Lane {
+    /// Bytes received of the message that is arriving.
+    var position = 0
+    var inFlight = 0
+    /// Position of the oldest stamp in the lane's ring.
+    var stampHead = 0
 }
 
 /// What a run counts. Differences of two copies give a window.

@@ -21,6 +21,9 @@ final class LoadLoop {
     private let multiplexing: Multiplexing?
     private let requests: [[UInt8]]
     private let poller = Poller()
+    private let lanes: UnsafeMutablePointer<Lane>
+    private let lanesPerClient: Int
+    private let lanePlaces: Int
     private let stamps: UnsafeMutablePointer<UInt64>
     private let input = UnsafeMutablePointer<UInt8>.allocate(capacity: LoadLoop.inputBytes)
 
@@ -47,9 +50,13 @@ final class LoadLoop {
         pattern = MessagePattern(
             payloadBytes: options.messageBytes, depth: options.mode == .upload ? 4096 : options.depth,
             isWebSocket: options.endpoint.isWebSocket, streams: options.streams, isPing: options.sendsPings)
-        multiplexing = Multiplexing(options)
+        multiplexing = Multiplexing(options, frameBytes: pattern.frameBytes)
         clients = .allocate(capacity: options.connections)
         clients.initialize(repeating: Client(), count: options.connections)
+        lanesPerClient = max(1, options.streams)
+        lanePlaces = options.depth / lanesPerClient
+        lanes = .allocate(capacity: options.connections * lanesPerClient)
+        lanes.initialize(repeating: Lane(), count: options.connections * lanesPerClient)
         stamps = .allocate(capacity: options.connections * options.depth)
         stamps.initialize(repeating: 0, count: options.connections * options.depth)
         let subprotocol = options.streams > 0 ? "aero-tcp-mux-v1" : nil
@@ -145,14 +152,20 @@ final class LoadLoop {
 
     private func begin(_ index: Int) {
         switch options.mode {
-        case .echo where options.rate == 0: release(index, options.depth, now: nowNanoseconds())
+        case .echo where options.rate == 0:
+            let now = nowNanoseconds()
+            for lane in 0..<lanesPerClient { release(index, lane, lanePlaces, now: now) }
+            writePending(index)
         case .upload: watchWrites(index, true)
         default: break
         }
     }
 
     /// Sends one message on a connection and counts its answer, outside a run.
-    func sendOne(_ index: Int) { release(index, 1, now: nowNanoseconds()) }
+    func sendOne(_ index: Int) {
+        release(index, 0, 1, now: nowNanoseconds())
+        writePending(index)
+    }
 
     /// Waits for events, at most the given time, and serves them.
     func turn(timeoutNanoseconds: Int64) {
@@ -185,26 +198,32 @@ final class LoadLoop {
         }
     }
 
-    /// A message that found its connection full keeps the time at which it should have left: the wait counts.
+    /// A message that found its connection full keeps the time at which it should have left: the wait counts. Streams of
+    /// one WebSocket take turns.
     private func releaseOwed(_ index: Int) {
-        while clients[index].owed > 0 && clients[index].inFlight < options.depth && clients[index].phase == .open {
+        while clients[index].owed > 0 && clients[index].phase == .open {
+            let lane = clients[index].released % lanesPerClient
+            guard lanes[index * lanesPerClient + lane].inFlight < lanePlaces else { break }
             let position = index + clients[index].released * options.connections
             clients[index].owed -= 1
-            release(index, 1, now: scheduleStart + UInt64(Double(position) * intervalNanoseconds))
+            release(index, lane, 1, now: scheduleStart + UInt64(Double(position) * intervalNanoseconds))
         }
+        writePending(index)
     }
 
-    private func release(_ index: Int, _ count: Int, now: UInt64) {
-        let ring = stamps + index * options.depth
+    /// Notes messages as sent at `now` and gives them to `writePending`.
+    private func release(_ index: Int, _ number: Int, _ count: Int, now: UInt64) {
+        let lane = lanes + (index * lanesPerClient + number)
+        let ring = stamps + (index * lanesPerClient + number) * lanePlaces
         for _ in 0..<count {
-            var slot = clients[index].stampHead + clients[index].inFlight
-            if slot >= options.depth { slot -= options.depth }
-            ring[slot] = now
-            clients[index].inFlight += 1
+            ring[(lane.pointee.stampHead + lane.pointee.inFlight) % lanePlaces] = now
+            lane.pointee.inFlight += 1
         }
         clients[index].released += count
         clients[index].pendingBytes += count * pattern.frameBytes
-        writePending(index)
+        if let multiplexing {
+            for _ in 0..<count { multiplexing.outputs[index].append(pattern.bytes + number * pattern.frameBytes, pattern.frameBytes) }
+        }
     }
 
     private func watchWrites(_ index: Int, _ wanted: Bool) {
@@ -234,16 +253,22 @@ final class LoadLoop {
         watchWrites(index, false)
     }
 
-    /// One send from the pattern; false when the socket is full or broken.
+    /// One send; false when the socket is full or broken.
     private func writeOnce(_ index: Int, limit: Int) -> Bool {
+        // An upload sends to its streams in turn, as the pattern does; echoes follow their answers.
+        let outputs = limit == Int.max ? nil : multiplexing?.outputs
         let offset = clients[index].patternOffset
-        let count = min(pattern.byteCount - offset, limit)
-        let sent = clients[index].channel.transmit(pattern.bytes + offset, count)
+        let count = outputs.map { $0[index].count } ?? min(pattern.byteCount - offset, limit)
+        let sent = clients[index].channel.transmit(outputs.map { $0[index].first } ?? pattern.bytes + offset, count)
         if sent < 0 {
             if errno != EAGAIN && errno != EINTR { fail(index, "send: \(String(cString: strerror(errno)))") }
             return false
         }
-        clients[index].patternOffset = offset + sent == pattern.byteCount ? 0 : offset + sent
+        if let outputs {
+            outputs[index].drop(sent)
+        } else {
+            clients[index].patternOffset = offset + sent == pattern.byteCount ? 0 : offset + sent
+        }
         if limit != Int.max { clients[index].pendingBytes -= sent }
         tally.bytesOut += sent
         return sent == count
@@ -284,10 +309,10 @@ final class LoadLoop {
 
     private func take(_ index: Int, _ bytes: UnsafePointer<UInt8>, count: Int) {
         guard options.endpoint.isWebSocket else { 
-            return settle(index, payload(index, &clients[index].payloadPosition, bytes, count: count))
+            settle(index, 0, payload(index, 0, bytes, count: count))
+            return resume(index)
         }
         var offset = 0
-        var completed = 0
         while offset < count {
             if clients[index].frames.remainingBytes == 0 {
                 let (used, complete) = clients[index].frames.takeHeader(bytes + offset, count: count - offset)
@@ -297,22 +322,22 @@ final class LoadLoop {
             }
             let run = min(clients[index].frames.remainingBytes, count - offset)
             if clients[index].frames.opcode < 8 {
-                guard let count = multiplexing.map({ streamPayload(index, $0, bytes + offset, count: run) })
-                    ?? payload(index, &clients[index].payloadPosition, bytes + offset, count: run)
-                else { return }
-                completed += count
+                if let multiplexing {
+                    guard streamPayload(index, multiplexing, bytes + offset, count: run) else { return }
+                } else {
+                    settle(index, 0, payload(index, 0, bytes + offset, count: run))
+                }
             }
             clients[index].frames.remainingBytes -= run
             offset += run
         }
-        settle(index, completed)
+        resume(index)
     }
 
-    /// Takes frames of many streams apart; returns how many messages were completed, nil when the connection failed.
-    private func streamPayload(_ index: Int, _ multiplexing: Multiplexing, _ bytes: UnsafePointer<UInt8>, count: Int) -> Int? {
+    /// Takes frames of many streams apart; false when the connection failed.
+    private func streamPayload(_ index: Int, _ multiplexing: Multiplexing, _ bytes: UnsafePointer<UInt8>, count: Int) -> Bool {
         let reader = multiplexing.inputs + index
         var offset = 0
-        var completed = 0
         while offset < count {
             if reader.pointee.remainingBytes == 0 {
                 let (used, complete) = reader.pointee.takeHeader(bytes + offset, count: count - offset)
@@ -321,49 +346,55 @@ final class LoadLoop {
                 let expected = multiplexing.isPing ? MultiplexedInput.pong : MultiplexedInput.data
                 guard reader.pointee.type == expected, (1...multiplexing.streams).contains(reader.pointee.stream) else {
                     fail(index, "stream \(reader.pointee.stream) got a frame of type \(reader.pointee.type)")
-                    return nil
+                    return false
                 }
             }
             let run = min(reader.pointee.remainingBytes, count - offset)
-            let position = multiplexing.positions + index * multiplexing.streams + reader.pointee.stream - 1
-            completed += payload(index, &position.pointee, bytes + offset, count: run)
+            let lane = reader.pointee.stream - 1
+            settle(index, lane, payload(index, lane, bytes + offset, count: run))
             reader.pointee.remainingBytes -= run
             offset += run
         }
-        return completed
+        return true
     }
 
     /// Counts payload, whatever frames it came in; returns how many messages it completed.
-    private func payload(_ index: Int, _ position: inout Int, _ bytes: UnsafePointer<UInt8>, count: Int) -> Int {
+    private func payload(_ index: Int, _ lane: Int, _ bytes: UnsafePointer<UInt8>, count: Int) -> Int {
+        let lane = lanes + (index * lanesPerClient + lane)
         tally.bytesIn += count
         if options.mode == .echo || options.mode == .idle {
-            if !pattern.matches(bytes, count: count, position: position) { mismatches += 1 }
+            if !pattern.matches(bytes, count: count, position: lane.pointee.position) { mismatches += 1 }
         }
-        let total = position + count
+        let total = lane.pointee.position + count
         guard total >= options.messageBytes else {
-            position = total
+            lane.pointee.position = total
             return 0
         }
-        position = total % options.messageBytes
+        lane.pointee.position = total % options.messageBytes
         return total / options.messageBytes
     }
 
-    /// Records completed messages and releases the next ones.
-    private func settle(_ index: Int, _ completed: Int) {
+    /// Records completed messages of a lane and has it send as many again.
+    private func settle(_ index: Int, _ number: Int, _ completed: Int) {
         guard completed > 0 else { return }
         tally.messages += completed
         guard options.mode == .echo || options.mode == .idle else { return }
         let now = nowNanoseconds()
-        let ring = stamps + index * options.depth
-        for _ in 0..<min(completed, clients[index].inFlight) {
-            let latency = now &- min(now, ring[clients[index].stampHead])
+        let lane = lanes + (index * lanesPerClient + number)
+        let ring = stamps + (index * lanesPerClient + number) * lanePlaces
+        for _ in 0..<min(completed, lane.pointee.inFlight) {
+            let latency = now &- min(now, ring[lane.pointee.stampHead])
             histogram.record(latency)
             recent.record(latency)
-            clients[index].stampHead += 1
-            if clients[index].stampHead == options.depth { clients[index].stampHead = 0 }
-            clients[index].inFlight -= 1
+            lane.pointee.stampHead = (lane.pointee.stampHead + 1) % lanePlaces
+            lane.pointee.inFlight -= 1
         }
-        guard isRunning else { return }
-        if options.rate > 0 { releaseOwed(index) } else { release(index, completed, now: now) }
+        if isRunning && options.rate == 0 { release(index, number, completed, now: now) }
+    }
+
+    /// Everything that arrived is read: what it allows to be sent leaves together.
+    private func resume(_ index: Int) {
+        guard isRunning, clients[index].phase == .open, options.mode == .echo || options.mode == .idle else { return }
+        if options.rate > 0 { releaseOwed(index) } else if clients[index].pendingBytes > 0 { writePending(index) }
     }
 }

@@ -1,6 +1,8 @@
 // Many streams over one WebSocket, as /tcp-mux carries them: frames of `aero-tcp-mux-v1`.
 //
-// Messages go to the streams in turn, one frame a message; answers are checked stream by stream.
+// One frame a message; every stream has its own messages in flight, and answers are checked stream by stream.
+
+import Glibc
 
 /// What one WebSocket received of the present frame.
 struct MultiplexedInput {
@@ -34,25 +36,63 @@ struct MultiplexedInput {
     }
 }
 
+/// Frames of one WebSocket that have not left yet, one behind the other.
+struct MultiplexedOutput {
+    private let bytes: UnsafeMutablePointer<UInt8>
+    private let capacity: Int
+    private var start = 0
+    private var end = 0
+
+    /// `capacity` bounds what may wait: every message in flight.
+    init(capacity: Int) {
+        self.capacity = capacity
+        bytes = .allocate(capacity: capacity)
+    }
+
+    var first: UnsafeMutablePointer<UInt8> { bytes + start }
+    var count: Int { end - start }
+
+    mutating func append(_ frame: UnsafePointer<UInt8>, _ frameBytes: Int) {
+        if end + frameBytes > capacity {
+            memmove(bytes, bytes + start, count)
+            end -= start
+            start = 0
+        }
+        precondition(end + frameBytes <= capacity)
+        memcpy(bytes + end, frame, frameBytes)
+        end += frameBytes
+    }
+
+    mutating func drop(_ sent: Int) {
+        start += sent
+        if start == end {
+            start = 0
+            end = 0
+        }
+    }
+}
+
 /// What a run of many streams needs besides the clients.
 struct Multiplexing {
     let streams: Int
     /// Pings are answered by the gateway itself: no target, no stream.
     let isPing: Bool
     let inputs: UnsafeMutablePointer<MultiplexedInput>
-    /// Bytes received of the message that is arriving, of every stream of every client.
-    let positions: UnsafeMutablePointer<Int>
+    /// Frames of every client that have not left yet.
+    let outputs: UnsafeMutablePointer<MultiplexedOutput>
     /// The OPEN frames of all streams in one masked message.
     let opening: [UInt8]
 
-    init?(_ options: Options) {
+    init?(_ options: Options, frameBytes: Int) {
         guard options.streams > 0 else { return nil }
         streams = options.streams
         isPing = options.sendsPings
         inputs = .allocate(capacity: options.connections)
         inputs.initialize(repeating: MultiplexedInput(), count: options.connections)
-        positions = .allocate(capacity: options.connections * streams)
-        positions.initialize(repeating: 0, count: options.connections * streams)
+        outputs = .allocate(capacity: options.connections)
+        for index in 0..<options.connections {
+            (outputs + index).initialize(to: MultiplexedOutput(capacity: options.mode == .echo ? options.depth * frameBytes : frameBytes))
+        }
         opening = isPing ? [] : Self.opening(streams, options.endpoint.queryValue("host") ?? "127.0.0.1",
                                              UInt16(options.endpoint.queryValue("port") ?? "") ?? 0)
     }
