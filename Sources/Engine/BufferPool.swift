@@ -2,17 +2,24 @@ import CRing
 import CSocket
 import Ring
 
-/// A buffer of a shard's pool: its class in bit 16 up, its number below.
+/// A buffer of a shard's pool, or a slice of one.
 public struct BufferIndex: Equatable, Sendable {
-    /// class << 16 | number, or `UInt32.max` for none.
+    /// slice << 18 | class << 16 | number, or `UInt32.max` for none. Slice 0 is the buffer itself.
     public let raw: UInt32
     /// Wraps a raw index.
     @inline(__always) public init(_ raw: UInt32) { self.raw = raw }
     /// No buffer.
     public static let none = BufferIndex(.max)
     /// The class this buffer is of.
-    @inline(__always) public var bufferClass: BufferClass { BufferClass(rawValue: UInt8(truncatingIfNeeded: raw &>> 16)).unsafelyUnwrapped }
+    @inline(__always) public var bufferClass: BufferClass {
+        BufferClass(rawValue: UInt8(truncatingIfNeeded: raw &>> 16 & 3)).unsafelyUnwrapped
+    }
     @inline(__always) var number: Int { Int(raw & 0xFFFF) }
+    @inline(__always) var slice: Int { Int(raw &>> 18) }
+    @inline(__always) var isSlice: Bool { raw &>> 18 != 0 }
+    @inline(__always) init(_ buffer: BufferIndex, slice: Int) { raw = buffer.raw | UInt32(truncatingIfNeeded: slice) &<< 18 }
+    /// Slices that can be named, and one more for none.
+    static let slicesMaximum = 1 << 14 - 1
 }
 
 /// The sizes buffers come in.
@@ -27,6 +34,7 @@ enum BufferHolder: UInt8 {
     case kernel
     case owner
     case queue
+    case shared  // only slices of it are left
 }
 
 /// Book-keeping of one buffer, 24 bytes, apart from the buffer itself so that walking a queue touches no payload.
@@ -63,6 +71,7 @@ struct BufferClassPool {
     let capacity: UInt32
     let count: Int
     let records: UnsafeMutablePointer<BufferRecord>
+    let references: UnsafeMutablePointer<UInt16>  // slices of each buffer
     let free: UnsafeMutablePointer<UInt16>
     var freeCount: Int
     let ring: UnsafeMutablePointer<io_uring_buf_ring>
@@ -83,11 +92,13 @@ struct BufferClassPool {
         self.count = count
         group = UInt16(bufferClass.rawValue)
         guard let base = memory_map(stride * count), let ringMemory = memory_map(entries * MemoryLayout<io_uring_buf>.stride),
-            let recordMemory = memory_map(count * MemoryLayout<BufferRecord>.stride), let freeMemory = memory_map(count * 2)
+            let recordMemory = memory_map(count * MemoryLayout<BufferRecord>.stride), let freeMemory = memory_map(count * 2),
+            let referenceMemory = memory_map(count * 2)
         else { throw .outOfMemory("\(stride * count) bytes of receive buffers") }
         self.base = base
         records = recordMemory.bindMemory(to: BufferRecord.self, capacity: count)
         free = freeMemory.bindMemory(to: UInt16.self, capacity: count)
+        references = referenceMemory.bindMemory(to: UInt16.self, capacity: count)
         ring = ringMemory.bindMemory(to: io_uring_buf_ring.self, capacity: 1)
         ringMask = UInt32(entries - 1)
         offered = 0
@@ -105,6 +116,7 @@ struct BufferClassPool {
         memory_unmap(base, stride * count)
         memory_unmap(records, count * MemoryLayout<BufferRecord>.stride)
         memory_unmap(free, count * 2)
+        memory_unmap(references, count * 2)
         memory_unmap(ring, (Int(ringMask) + 1) * MemoryLayout<io_uring_buf>.stride)
     }
 

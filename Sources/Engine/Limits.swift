@@ -45,6 +45,10 @@ public enum EngineLimits {
     public static let vectorParts = 36
     /// Parts one framed buffer may need: a header and a payload for each of its pieces, and one more for a piece cut short.
     public static let framedParts = 18
+    /// Parts of shared buffers one shard has queued, nearly all of them for one turn; what finds none left is copied.
+    public static let slices = 8192
+    /// Buffers a stream may have queued when a slice is added: below `vectorParts`, so that all of them leave in this turn.
+    public static let queuedSlices: UInt16 = 32
     /// Vectored sends prepared in one turn before they must be submitted.
     public static let vectorsPerTurn = 256
 

@@ -21,7 +21,8 @@ extension Shard {
 
     @inline(__always)
     func record(_ buffer: BufferIndex) -> UnsafeMutablePointer<BufferRecord> {
-        (buffer.bufferClass == .small ? state.pointee.small.records : state.pointee.bulk.records) + buffer.number
+        if buffer.isSlice { return state.pointee.slices.records + buffer.slice }
+        return (buffer.bufferClass == .small ? state.pointee.small.records : state.pointee.bulk.records) + buffer.number
     }
 
     /// Takes a buffer for output of one's own, from the reserve if need be; nil when even that is used up.
@@ -42,6 +43,11 @@ extension Shard {
     func put(_ buffer: BufferIndex, from holder: BufferHolder) {
         if buffer.bufferClass == .small {
             state.pointee.small.put(buffer.number, from: holder)
+        } else if buffer.isSlice {
+            dropSlice(buffer)
+        } else if state.pointee.bulk.references[buffer.number] > 0 {
+            precondition(state.pointee.bulk.records[buffer.number].holder == holder, "a buffer has exactly one owner")
+            state.pointee.bulk.records[buffer.number].holder = .shared
         } else {
             state.pointee.bulk.put(buffer.number, from: holder)
         }
@@ -56,10 +62,11 @@ extension Shard {
         return free > quarter &>> 1 ? EngineLimits.queuedBuffersLow : 1
     }
 
-    /// Buffers that are neither in the pool nor offered to the kernel: with owners or in queues.
+    /// Buffers that are neither in the pool nor offered to the kernel, and slices: with owners or in queues.
     public var buffersHeld: Int {
         let small = state.pointee.small.count &- state.pointee.small.freeCount &- state.pointee.small.offered
-        return small &+ state.pointee.bulk.count &- state.pointee.bulk.freeCount &- state.pointee.bulk.offered
+        let bulk = state.pointee.bulk.count &- state.pointee.bulk.freeCount &- state.pointee.bulk.offered
+        return small &+ bulk &+ state.pointee.slices.count &- state.pointee.slices.freeCount
     }
 
     /// Bytes of the pool's mappings; memory is used only where a buffer was ever used.

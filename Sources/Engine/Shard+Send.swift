@@ -76,7 +76,7 @@ extension Shard {
         stream.pointee.queueTail = buffer.raw
         stream.pointee.queuedBuffers &+= 1
         stream.pointee.queuedBytes &+= entry.pointee.count
-        stream.pointee.queuedCapacity &+= UInt32(truncatingIfNeeded: capacity(buffer))
+        stream.pointee.queuedCapacity &+= queuedCapacity(buffer)
         markDirty(slot)
     }
 
@@ -341,7 +341,12 @@ extension Shard {
         stream.pointee.sentBytes &+= UInt64(result)
         let complete = retire(stream, UInt32(result))
         // A send that took less than it was given has filled the socket: the rest waits in the kernel for room.
-        if complete { stream.pointee.flags.remove(.sendWaiting) } else { stream.pointee.flags.insert(.sendWaiting) }
+        if complete {
+            stream.pointee.flags.remove(.sendWaiting)
+        } else {
+            stream.pointee.flags.insert(.sendWaiting)
+            keepCopies(slot, stream)
+        }
         if stream.pointee.queuedBuffers > 0 || stream.pointee.flags.contains(.finishWanted) { markDirty(slot) }
         if stream.pointee.flags.contains(.lingering) { extendLinger(slot) }
         return drainedIfLow(slot, stream, &event)
@@ -389,7 +394,7 @@ extension Shard {
             stream.pointee.queueHead = entry.pointee.next
             stream.pointee.queuedBuffers &-= 1
             stream.pointee.sendingBuffers &-= 1
-            stream.pointee.queuedCapacity &-= UInt32(truncatingIfNeeded: capacity(buffer))
+            stream.pointee.queuedCapacity &-= queuedCapacity(buffer)
             put(buffer, from: .queue)
         }
         if stream.pointee.queueHead == BufferIndex.none.raw { stream.pointee.queueTail = BufferIndex.none.raw }
@@ -406,6 +411,7 @@ extension Shard {
             // A send that waits is not refused for want of room but of memory: asking again at once would spin.
             if result == -ENOBUFS, stream.pointee.flags.contains(.sendWaiting) { return fail(slot, ENOBUFS, &event) }
             stream.pointee.flags.insert(.sendWaiting)
+            keepCopies(slot, stream)
             markDirty(slot)
             return false
         default:

@@ -62,6 +62,7 @@ struct ShardState {
     var starvedTail = SlotIndex.none.raw
     var small: BufferClassPool
     var bulk: BufferClassPool
+    var slices: SliceTable
     var bulkArmed = 0
     var timers: TimerWheel
     let startNanoseconds: UInt64
@@ -101,6 +102,8 @@ public struct ShardSizes: Sendable {
     public var smallBuffers = 32768
     /// Bulk buffers: 448 KiB each, likewise. When all are with streams, further bulk streams read into small ones.
     public var bulkBuffers = 128
+    /// Parts of bulk buffers queued by several streams; when all are used bytes are copied.
+    public var slices = EngineLimits.slices
     /// TLS handshake steps of one turn, however fast.
     public var handshakeStepsPerTurn = EngineLimits.handshakeStepsPerTurn
     /// The defaults.
@@ -131,6 +134,7 @@ extension Shard {
             let silentMemory = memory_map(sizes.slots * MemoryLayout<UInt32>.stride),
             let rearmMemory = memory_map(sizes.slots * MemoryLayout<UInt32>.stride),
             let secureMemory = memory_map(sizes.slots * MemoryLayout<SecureSlot>.stride),
+            let slices = SliceTable(count: sizes.slices),
             let lateMemory = memory_map(sizes.slots * MemoryLayout<UInt32>.stride)
         else { throw .outOfMemory("\(sizes.slots) slots") }
         let wake = wake_open()
@@ -142,7 +146,7 @@ extension Shard {
             to: ShardState(
                 ring: ring, index: index, slots: slotMemory.bindMemory(to: Slot.self, capacity: sizes.slots),
                 addresses: addressMemory.bindMemory(to: SlotAddress.self, capacity: sizes.slots), slotCapacity: sizes.slots,
-                small: small, bulk: bulk, timers: timers, startNanoseconds: started,
+                small: small, bulk: bulk, slices: slices, timers: timers, startNanoseconds: started,
                 silentSends: silentMemory.bindMemory(to: UInt32.self, capacity: sizes.slots),
                 lateDrained: lateMemory.bindMemory(to: UInt32.self, capacity: sizes.slots),
                 rearm: rearmMemory.bindMemory(to: UInt32.self, capacity: sizes.slots),
@@ -166,6 +170,7 @@ extension Shard {
         state.pointee.ring.destroy()
         state.pointee.small.unmap()
         state.pointee.bulk.unmap()
+        state.pointee.slices.unmap()
         memory_unmap(state.pointee.slots, state.pointee.slotCapacity * MemoryLayout<Slot>.stride)
         memory_unmap(state.pointee.addresses, state.pointee.slotCapacity * MemoryLayout<SlotAddress>.stride)
         memory_unmap(state.pointee.silentSends, state.pointee.slotCapacity * MemoryLayout<UInt32>.stride)

@@ -7,7 +7,7 @@ public struct Statistics {
         case turns, completions, submissions
         case accepted, acceptFailed, refusedNoSlot
         case connects, connectFailed
-        case receives, receivedBytes, sends, sentBytes, sendsWaiting, vectoredSends
+        case receives, receivedBytes, sends, sentBytes, sendsWaiting, vectoredSends, slices, slicesCopied
         case receiveStarved, receivePaused, grownToBulk, shrunkToSmall
         case closes, completionOverflows, enterBusy
         case slotsUsed, buffersSmallUsed, buffersBulkUsed, buffersSmallPeak, buffersBulkPeak, buffersSmallOffered, buffersBulkOffered

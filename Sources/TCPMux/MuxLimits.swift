@@ -10,8 +10,9 @@ enum MuxLimits {
     static let dataBytesMaximum = 65535 - MuxFrame.headerBytes
     /// Messages up to this size are copied behind one another; copying half a buffer costs less than sending one more part.
     static let copiedMessageBytesMaximum = 2048
-    /// A run of at most this many bytes is copied out of a bulk buffer: four pages instead of 448 KiB held.
-    static let copiedRunBytesMaximum = 16384
+    /// Bytes of one stream in a row from which they are sent as a slice of the client's buffer: copying fewer costs less than
+    /// one more part of a send.
+    static let sharedRunBytesMinimum = 512
     /// Bytes for the client that the kernel was not offered yet, above which its targets are not read: a burst of two bulk reads.
     static let unsentBytesMaximum = 1 << 20
     /// Buffers all streams of one WebSocket may hold queued when the shard's pool runs low, before its client is not read.

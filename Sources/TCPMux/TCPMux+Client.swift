@@ -18,7 +18,7 @@ extension TCPMux {
         let shard = state.pointee.shard
         let base = shard.bytes(buffer)
         socket.pointee.lastActivity = shard.now
-        state.pointee.run = MuxBufferRun(base: base)
+        state.pointee.run = MuxBufferRun(buffer: buffer, base: base)
         state.pointee.hasReplied = false
         var cursor = start
         var ending = MuxEnding.none
@@ -126,15 +126,14 @@ extension TCPMux {
             state.pointee.run.end &+= part.count
             return true
         }
-        if state.pointee.run.stream == MuxSocket.none, !state.pointee.run.isMixed {
+        guard leaveRun() else { return false }
+        if !state.pointee.run.isMixed || part.count >= MuxLimits.sharedRunBytesMinimum {
             ByteKernel.unmask(base + part.start, base + part.start, part.count, key: key)
             state.pointee.run.stream = index
             state.pointee.run.start = part.start
             state.pointee.run.end = part.start &+ part.count
             return true
         }
-        state.pointee.run.isMixed = true
-        guard copyRun() else { return false }
         return queue(index, base + part.start, part.count, key)
     }
 
@@ -146,16 +145,21 @@ extension TCPMux {
         return state.pointee.shard.append(target, source, count, key: key)
     }
 
-    /// Copies the run out of the buffer, because something else of the buffer has to come behind it.
+    /// Queues the run, because something else of the buffer has to come behind it: a large one as a slice, else a copy.
     @inline(__always)
-    func copyRun() -> Bool {
+    func leaveRun() -> Bool {
         let run = state.pointee.run
         guard run.stream != MuxSocket.none, let base = run.base else { return true }
-        state.pointee.run.stream = MuxSocket.none
-        state.pointee.run.start = 0
-        state.pointee.run.end = 0
+        state.pointee.run.drop()
+        let target = stream(run.stream).pointee.target
+        let count = run.end &- run.start
+        if count >= MuxLimits.sharedRunBytesMinimum, target != .none,
+            state.pointee.shard.share(target, run.buffer, start: run.start, count: count)
+        {
+            return true
+        }
         state.pointee.counters.add(.runsCopied)
-        return queue(run.stream, base + run.start, run.end &- run.start, 0)
+        return queue(run.stream, base + run.start, count, 0)
     }
 
     /// The buffer is read: it leaves with its run, or goes back to the pool.
@@ -163,21 +167,18 @@ extension TCPMux {
     private func sendRun(_ buffer: BufferIndex) -> Bool {
         let shard = state.pointee.shard
         let run = state.pointee.run
-        if run.stream != MuxSocket.none, stream(run.stream).pointee.target != .none {
+        if run.stream != MuxSocket.none, !run.isMixed, stream(run.stream).pointee.target != .none {
             let target = stream(run.stream).pointee.target
-            let count = run.end &- run.start
             // A queue of buffers that are hardly filled would hold many times its bytes.
-            let isFull = 2 &* count >= shard.capacity(buffer)
-            let isFirst = shard.queuedBuffers(target) == 0
-                && (buffer.bufferClass == .small || count > MuxLimits.copiedRunBytesMaximum)
-            if isFull || isFirst {
+            let isFull = 2 &* (run.end &- run.start) >= shard.capacity(buffer)
+            if isFull || (buffer.bufferClass == .small && shard.queuedBuffers(target) == 0) {
                 state.pointee.run.stream = MuxSocket.none
-                shard.send(target, buffer, start: run.start, count: count)
+                shard.send(target, buffer, start: run.start, count: run.end &- run.start)
                 return true
             }
         }
-        let isCopied = copyRun()
+        let isLeft = leaveRun()
         shard.release(buffer)
-        return isCopied
+        return isLeft
     }
 }

@@ -93,7 +93,7 @@ extension TCPMux {
     private func react(_ index: UInt32, _ payload: UnsafeRawBufferPointer) -> MuxEnding {
         let header = socket(index).pointee.header
         // What the buffer holds of a stream comes before what its next frames say.
-        guard copyRun() else { return .close(.internalError) }
+        guard leaveRun() else { return .close(.internalError) }
         let isAnswered: Bool
         switch MuxType(rawValue: header.type) {
         case .open: isAnswered = open(index, header.stream, payload)

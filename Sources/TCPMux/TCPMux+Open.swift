@@ -319,7 +319,7 @@ extension TCPMux {
             held += state.pointee.shard.unsentBytes(stream.pointee.target)
         }
         guard held > maximum else { return false }
-        if state.pointee.run.stream == found { state.pointee.run = MuxBufferRun(isMixed: true, base: state.pointee.run.base) }
+        if state.pointee.run.stream == found { state.pointee.run.drop() }
         abort(found)
         return true
     }

@@ -9,7 +9,8 @@ import Wire
 ///
 /// ```
 ///   client ═ frames ═► unmask ─┬─ a buffer that holds bytes of one stream only ══ that buffer ══► target
-///                              └─ of several: unmasked into the end of each stream's queue ═════► targets
+///                              ├─ of several: where they lie, as slices of that buffer ═════════► targets
+///                              └─ small pieces: unmasked into the end of each stream's queue ═══► targets
 ///   client ◄═ both headers into the headroom, same buffer; small ones copied behind one another ═ targets
 ///
 ///   OPEN ─► judge ─► resolve ─► place ─► dial ─► open ─► FIN from both, RST, or ERROR ─► place given back
@@ -162,7 +163,17 @@ struct MuxBufferRun {
     var stream = MuxSocket.none
     var start = 0
     var end = 0
-    /// The buffer holds bytes of several streams: from now on they are copied out.
+    /// The buffer holds bytes of several streams: from now on small pieces are copied out at once.
     var isMixed = false
+    var buffer = BufferIndex.none
     var base: UnsafeMutableRawPointer?
+
+    /// Forgets the bytes; what follows has something in front of it.
+    @inline(__always)
+    mutating func drop() {
+        stream = MuxSocket.none
+        start = 0
+        end = 0
+        isMixed = true
+    }
 }

@@ -26,7 +26,7 @@ final class Bench {
     var keepsBuffers = false
     var received: [UInt8] = []
 
-    init(slots: Int = 8, small: Int = 64, bulk: Int = 4, incoming: Int = 1 << 20, outgoing: Int = 1 << 20,
+    init(slots: Int = 8, small: Int = 64, bulk: Int = 4, slices: Int = 16, incoming: Int = 1 << 20, outgoing: Int = 1 << 20,
          descriptors: Int = 1024, faults: FaultPlan = FaultPlan(), tls: TLSServerContext? = nil) throws {
         kernel = SimulatedKernel(seed: 1, faults: faults, trace: Trace())
         kernel.incomingBytes = incoming
@@ -36,6 +36,7 @@ final class Bench {
         sizes.slots = slots
         sizes.smallBuffers = small
         sizes.bulkBuffers = bulk
+        sizes.slices = slices
         shard = try Shard(index: 0, ring: kernel.openRing(entries: 64, completions: 256), sizes: sizes)
         listener = kernel.openListener()
         let peer = targetPeer

@@ -42,6 +42,7 @@ struct MuxWorld {
         sizes.slots = 64
         sizes.smallBuffers = random.chance(600_000) ? 4000 : 70 + random.size(upTo: 600)
         sizes.bulkBuffers = 1 + random.size(upTo: 30)
+        if random.chance(300_000) { sizes.slices = 1 + random.size(upTo: 20) }
         kernel.incomingBytes = random.chance(300_000) ? 1 + random.size(upTo: 8192) : 4096 + random.below(700_000)
         kernel.outgoingBytes = random.chance(300_000) ? 1 + random.size(upTo: 8192) : 4096 + random.below(700_000)
         tcp.allowPrivateAddresses = true
