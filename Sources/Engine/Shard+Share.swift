@@ -54,7 +54,11 @@ extension Shard {
             var last = current
             if current.isSlice {
                 guard let copies = copy(stream, current, entry) else { return }
-                if previous == .none { stream.pointee.queueHead = copies.first.raw } else { record(previous).pointee.next = copies.first.raw }
+                if previous == .none {
+                    stream.pointee.queueHead = copies.first.raw
+                } else {
+                    record(previous).pointee.next = copies.first.raw
+                }
                 record(copies.last).pointee.next = entry.next
                 if entry.next == BufferIndex.none.raw { stream.pointee.queueTail = copies.last.raw }
                 dropSlice(current)
@@ -109,7 +113,8 @@ struct SliceTable {
 
     init?(count: Int) {
         precondition(count > 0 && count < BufferIndex.slicesMaximum)
-        guard let records = memory_map((count + 1) * MemoryLayout<BufferRecord>.stride), let free = memory_map(count * 2) else { return nil }
+        guard let records = memory_map((count + 1) * MemoryLayout<BufferRecord>.stride), let free = memory_map(count * 2)
+        else { return nil }
         self.records = records.bindMemory(to: BufferRecord.self, capacity: count + 1)
         self.free = free.bindMemory(to: UInt16.self, capacity: count)
         self.count = count
