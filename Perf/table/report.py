@@ -103,7 +103,7 @@ def svg(document):
         y += 12
         for name, figures in items:
             length = max(1.0, min(figures["median"], largest) * scale)
-            kind = "sluice" if name == "sluice" else "floor" if name in row["floors"] else "other"
+            kind = "sluice" if name in document["own"] else "floor" if name in row["floors"] else "other"
             cut = " ▸" if figures["median"] > largest else ""
             body.append(f'<text x="{left - 8}" y="{y + 13}" class="name">{html.escape(name)}</text>')
             body.append(f'<rect x="{left}" y="{y}" width="{length:.1f}" height="{bar}" class="{kind}"/>')

@@ -14,9 +14,10 @@ ENVOY = os.path.join(PERF, "results", "work", "envoy", "envoy", "_bin", "envoy")
 
 
 class System:
-    """A forwarder. `websocket_target`: it passes WebSocket traffic on, so that the target speaks it."""
+    """A forwarder. `websocket_target`: it passes WebSocket traffic on, so that the target speaks it. `is_own`: it is Sluice."""
 
     websocket_target = False
+    is_own = False
 
     def __init__(self, name, description):
         self.name, self.description = name, description
@@ -69,6 +70,8 @@ class OpaqueFloor(Floor):
 class Sluice(System):
     """The gateway: WebSocket from the client, raw TCP to the target, on /tcp."""
 
+    is_own = True
+
     def missing(self):
         return None if os.access(binary("sluice"), os.X_OK) else "sluice is not built"
 
@@ -102,6 +105,8 @@ class Multiplexed(Sluice):
 
 class SluiceDNS(System):
     """The gateway's DNS over HTTPS with a local upstream."""
+
+    is_own = True
 
     def missing(self):
         return None if os.access(binary("sluice"), os.X_OK) else "sluice is not built"

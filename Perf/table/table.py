@@ -189,7 +189,8 @@ def main():
     root = tempfile.mkdtemp(prefix="sluice-perf-")
     document = {"name": options.name, "date": datetime.date.today().isoformat(), "machine": machine(), "rounds": options.rounds,
                 "warm_up": options.warm_up, "duration": options.duration, "server_core": options.server_core,
-                "load_core": options.load_core, "versions": {}, "systems": {}, "left_out": absent, "rows": []}
+                "load_core": options.load_core, "versions": {}, "systems": {},
+                "own": [name for name, system in SYSTEMS.items() if system.is_own], "left_out": absent, "rows": []}
     folder = os.path.join(PERF, "results")
     os.makedirs(folder, exist_ok=True)
     try:

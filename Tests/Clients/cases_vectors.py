@@ -101,3 +101,23 @@ def origin(context):
             equal((status, fields.get("access-control-allow-origin")), (200, normalised) if normalised else (403, None), f"origin {raw!r}")
         count += 1
     context.note(f"{count} origins")
+
+
+@case("vectors-headers")
+def security_headers(context):
+    """Every plain answer has the baseline headers, and those of isolation exactly when it is on; the policy of content is the edge's."""
+    expected = vectors("headers.json")
+    isolation, baseline = expected["crossOriginIsolation"], expected["baseline"]
+    for isolated in (0, 1):
+        server = context.server(CROSS_ORIGIN_ISOLATION=isolated)
+        for method, target, status in (("GET", "/healthz", 200), ("POST", "/session", 201), ("GET", "/nowhere", 404), ("OPTIONS", "/", 204),
+                                       ("GET", "/dns-query", 401), ("GET", "/" + "x" * 9000, 414), ("HEAD", "/metrics", 200)):
+            response, _ = server.request(method, target)
+            equal(response.status, status, f"{method} {target[:20]}")
+            for name, value in baseline.items():
+                equal(response.getheader(name), value, f"{name} of {method} {target[:20]}")
+            for name, value in isolation.items():
+                equal(response.getheader(name), value if isolated else None, f"{name} of {method} {target[:20]}, isolation {isolated}")
+            equal(response.getheader("X-Frame-Options"), "DENY", "X-Frame-Options")
+            for name in expected["contentSecurityPolicy"]:
+                equal(response.getheader(name), None, name)

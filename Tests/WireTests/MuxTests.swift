@@ -157,6 +157,37 @@ struct MuxVectorTests {
         }
     }
 
+    /// The unified set has the same cases in another spelling.
+    @Test func framesOfTheUnifiedSet() throws {
+        let unified = try #require(document("aero-vectors-v2.json")?["aero-tcp-mux-v1"])
+        func bytes(_ text: JSONValue?) -> [UInt8] {
+            let digits = Array((text?.string ?? "").utf8).compactMap { Character(UnicodeScalar($0)).hexDigitValue }
+            return stride(from: 0, to: digits.count - digits.count % 2, by: 2).map { UInt8(digits[$0] << 4 | digits[$0 + 1]) }
+        }
+        #expect(entries(unified, "frames").count == 6 && entries(unified, "parserStreams").count == 3)
+        for entry in entries(unified, "frames") {
+            let (type, stream) = (UInt8(number(entry["msgType"])), UInt32(number(entry["streamId"])))
+            #expect(read([bytes(entry["frameHex"])]) == [.frame(type: type, stream: stream, payload: bytes(entry["payloadHex"]))])
+        }
+        for entry in entries(unified, "openPayloads") {
+            let payload = MuxOpen.encode(
+                host: entry["host"]?.string ?? "", port: UInt16(number(entry["port"])), metadata: entry["metadata"]?.string ?? "")
+            #expect(payload == bytes(entry["payloadHex"]))
+        }
+        for entry in entries(unified, "errorPayloads") {
+            let code = MuxError(bytes(entry["payloadHex"]).span).map { Int($0.code) }
+            #expect(code == (entry["message"] == nil ? nil : number(entry["code"])))
+        }
+        for entry in entries(unified, "parserStreams") {
+            guard case .array(let chunks)? = entry["chunksHex"] else { Issue.record("no chunks"); continue }
+            let found = read(chunks.map { bytes($0) })
+            guard entry["expectError"] != .boolean(true) else { #expect(found.last == .incomplete); continue }
+            #expect(found == entries(entry, "expectFrames").map {
+                .frame(type: UInt8(number($0["msgType"])), stream: UInt32(number($0["streamId"])), payload: bytes($0["payloadHex"]))
+            })
+        }
+    }
+
     @Test func payloads() {
         #expect(entries(published, "openPayloads").count == 3 && entries(observed, "mux_open_payload").count == 10)
         for entry in entries(published, "openPayloads") {
