@@ -181,6 +181,13 @@ void *memory_map(size_t bytes) {
 
 void memory_unmap(void *address, size_t bytes) { munmap(address, bytes); }
 
+void memory_release(void *address, size_t bytes) {
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    uintptr_t first = ((uintptr_t)address + page - 1) & ~(page - 1);
+    uintptr_t end = ((uintptr_t)address + bytes) & ~(page - 1);
+    if (first < end) madvise((void *)first, end - first, MADV_DONTNEED);
+}
+
 void descriptor_close(int descriptor) { close(descriptor); }
 
 size_t memory_heap_bytes(void) {

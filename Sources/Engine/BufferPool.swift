@@ -74,6 +74,8 @@ struct BufferClassPool {
     let references: UnsafeMutablePointer<UInt16>  // slices of each buffer
     let free: UnsafeMutablePointer<UInt16>
     var freeCount: Int
+    var clean: Int  // at the bottom of the stack: without memory (`Shard+Trim`)
+    var floor: Int  // the fewest free ones since the last trim
     let ring: UnsafeMutablePointer<io_uring_buf_ring>
     let ringMask: UInt32
     let group: UInt16
@@ -106,6 +108,8 @@ struct BufferClassPool {
         offeredTarget = 0
         self.reserve = reserve
         freeCount = count
+        clean = count
+        floor = count
         // Numbers descend so that the stack's top, handed out first, is buffer 0.
         for index in 0..<count { free[index] = UInt16(count - 1 - index) }
         let result = ring_register_buffers(owner.pointer, Int32(group), ring, UInt32(entries))
@@ -128,6 +132,8 @@ struct BufferClassPool {
     mutating func take(for holder: BufferHolder) -> Int {
         precondition(freeCount > 0)
         freeCount &-= 1
+        if freeCount < floor { floor = freeCount }
+        if freeCount < clean { clean = freeCount }
         let number = Int(free[freeCount])
         precondition(records[number].holder == .pool)
         records[number].holder = holder

@@ -33,6 +33,11 @@ public enum EngineLimits {
     /// Buffers only the engine's own output may take: Close and Pong frames, error answers. Receives never get them.
     public static let buffersReserved = 64
 
+    /// How often free bulk buffers that nobody used since the last look give their memory back.
+    public static let trimMilliseconds: UInt64 = 10_000
+    /// So many at a time: releasing 448 KiB takes some 10 µs.
+    public static let trimBuffers = 16
+
     /// Buffers one stream may hold queued before its source is no longer read: 64 KiB of small ones.
     public static let queuedBuffersHigh: UInt16 = 16
     /// Below this many queued buffers the source is read again.

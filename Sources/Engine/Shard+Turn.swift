@@ -32,6 +32,7 @@ extension Shard {
         let now = ring_now_nanoseconds(state.pointee.ring.pointer)
         state.pointee.nowNanoseconds = now
         state.pointee.nowMilliseconds = (now &- state.pointee.startNanoseconds) / 1_000_000
+        trimIfDue()
         // Also without timers: one that is set later is counted from the wheel's own time.
         state.pointee.timers.advance(toMilliseconds: state.pointee.nowMilliseconds)
     }

@@ -85,6 +85,7 @@ struct ShardState {
     var listenerCount = 0
     let resolver: UnsafeMutablePointer<Resolver>
     var acceptPaused = false
+    var trimAtMilliseconds = EngineLimits.trimMilliseconds
     var turnsSoon = false  // the next turn does not wait
     let secure: UnsafeMutablePointer<SecureSlot>  // touched only for streams that speak TLS
     var secureWork = SecureList(number: 1)

@@ -8,7 +8,7 @@ public struct Statistics {
         case accepted, acceptFailed, refusedNoSlot
         case connects, connectFailed
         case receives, receivedBytes, sends, sentBytes, sendsWaiting, vectoredSends, slices, slicesCopied
-        case receiveStarved, receivePaused, grownToBulk, shrunkToSmall
+        case receiveStarved, receivePaused, grownToBulk, shrunkToSmall, buffersTrimmed
         case closes, completionOverflows, enterBusy
         case slotsUsed, buffersSmallUsed, buffersBulkUsed, buffersSmallPeak, buffersBulkPeak, buffersSmallOffered, buffersBulkOffered
         case lookups, lookupsFailed, lookupsRefused

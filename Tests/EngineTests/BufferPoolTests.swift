@@ -1,4 +1,5 @@
 import CRing
+import CSocket
 import Ring
 import Testing
 
@@ -76,5 +77,33 @@ private nonisolated(unsafe) let idleKernel: UnsafePointer<ring_kernel> = {
     @Test func aBufferNamesItsClass() {
         #expect(BufferIndex(5).bufferClass == .small && BufferIndex(5).number == 5)
         #expect(BufferIndex(1 << 16 | 7).bufferClass == .bulk && BufferIndex(1 << 16 | 7).number == 7)
+    }
+
+    @Test func whatNobodyUsedSinceTheLastLookGivesItsMemoryBack() throws {
+        try withPool(count: 8, reserve: 0) { pool in
+            #expect(pool.trim(maximum: 8) == 0, "nothing was touched")
+            let taken = (0..<5).map { _ in pool.take(for: .owner) }
+            for number in taken { pool.payload(number).storeBytes(of: 1, toByteOffset: 4000, as: UInt8.self) }
+            for number in taken { pool.put(number, from: .owner) }
+            #expect(pool.trim(maximum: 8) == 0, "they were in use since the last look")
+            let again = pool.take(for: .owner)
+            pool.put(again, from: .owner)
+            #expect(pool.trim(maximum: 3) == 3 && pool.trim(maximum: 8) == 2, "a few at a time")
+            #expect(pool.trim(maximum: 8) == 0 && pool.freeCount == 8)
+            #expect(Set((0..<8).map { _ in pool.take(for: .owner) }).count == 8)
+        }
+    }
+
+    @Test func givenBackMemoryReadsAsZerosAndItsNeighboursStay() throws {
+        try withPool(count: 4, reserve: 0) { pool in
+            let last = pool.stride - pool.front - 1
+            for number in 0..<4 {
+                for byte in [-pool.front, 0, last] { pool.payload(number).storeBytes(of: 7, toByteOffset: byte, as: UInt8.self) }
+            }
+            memory_release(pool.base + pool.stride, 2 * pool.stride)
+            #expect(pool.payload(0).load(fromByteOffset: last, as: UInt8.self) == 7)
+            #expect(pool.payload(3).load(fromByteOffset: -pool.front, as: UInt8.self) == 7)
+            #expect(pool.payload(1).load(fromByteOffset: last, as: UInt8.self) == 0)
+        }
     }
 }

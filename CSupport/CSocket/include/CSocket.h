@@ -39,6 +39,7 @@ int signals_wait(int timeout_milliseconds);  // the signal's number, or 0 when t
 int64_t descriptors_limit(bool raise);  // RLIMIT_NOFILE's soft limit, raised to the hard limit first when asked
 void *memory_map(size_t bytes);         // zeroed, committed on first touch; NULL when refused
 void memory_unmap(void *address, size_t bytes);
+void memory_release(void *address, size_t bytes);  // whole pages of a mapping go back to the kernel and read as zeros
 size_t memory_heap_bytes(void);         // handed out by malloc
 
 #endif
