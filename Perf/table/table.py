@@ -6,6 +6,7 @@ rounds are for. Progress goes to standard error, results to Perf/results/.
 """
 
 import argparse
+import contextlib
 import datetime
 import os
 import platform
@@ -141,8 +142,38 @@ def machine():
     text = open("/proc/cpuinfo", encoding="utf-8").read()
     model = next((line.split(":", 1)[1].strip() for line in text.splitlines() if line.startswith("model name")), platform.machine())
     memory = int(open("/proc/meminfo", encoding="utf-8").readline().split()[1]) // 1048576
-    return {"processor": model, "cores": os.cpu_count(), "memory": f"{memory} GiB", "kernel": f"Linux {platform.release()}",
+    return {"processor": model, "cores": os.cpu_count(), "memory": f"{memory} GiB", "kernel": f"Linux {platform.release()}", "congestion control": congestion_control(),
             "load average at start": " ".join(f"{value:.2f}" for value in os.getloadavg())}
+
+
+CONGESTION_CONTROL = "/proc/sys/net/ipv4/tcp_congestion_control"
+
+
+def congestion_control():
+    with open(CONGESTION_CONTROL, encoding="utf-8") as file:
+        return file.read().strip()
+
+
+@contextlib.contextmanager
+def chosen_congestion_control(name):
+    """All systems of the run use `name`, whether they open connections or accept them; afterwards the machine's own is back."""
+    own = congestion_control()
+    if not name or name == own:
+        yield
+        return
+
+    def choose(value):
+        try:
+            with open(CONGESTION_CONTROL, "w", encoding="utf-8") as file:
+                file.write(value)
+        except OSError as error:
+            sys.exit(f"congestion control {value}: {error.strerror}; try `modprobe tcp_{value}`, as root")
+
+    choose(name)
+    try:
+        yield
+    finally:
+        choose(own)
 
 
 def parse():
@@ -158,6 +189,8 @@ def parse():
     parser.add_argument("--load-core", type=int, default=1)
     parser.add_argument("--sluice-config", help="configuration file for sluice instead of the generated one")
     parser.add_argument("--keep", action="store_true", help="keep configurations and logs of the systems")
+    parser.add_argument("--congestion-control", metavar="NAME",
+                        help="TCP's congestion control for this run, as root; default: the machine's, `" + congestion_control() + "`")
     parser.add_argument("--no-envoy", action="store_true", help="do not fetch Envoy")
     parser.add_argument("--list", action="store_true", help="list rows and systems")
     options = parser.parse_args()
@@ -186,6 +219,11 @@ def main():
     absent = {name: system.missing() for name, system in SYSTEMS.items() if system.missing()}
     for name, reason in absent.items():
         say(f"left out: {name}, {reason}")
+    with chosen_congestion_control(options.congestion_control):
+        measure(options, absent)
+
+
+def measure(options, absent):
     root = tempfile.mkdtemp(prefix="sluice-perf-")
     document = {"name": options.name, "date": datetime.date.today().isoformat(), "machine": machine(), "rounds": options.rounds,
                 "warm_up": options.warm_up, "duration": options.duration, "server_core": options.server_core,
