@@ -55,6 +55,13 @@ extension ShardLoop {
         log.commit()
     }
 
+    /// Writes what the operator should know of a request.
+    func warn(_ message: StaticString, _ requestID: String) {
+        guard log.begin(.warn, message, timeMilliseconds: WallClock.nowMilliseconds) else { return }
+        log.field("reqId", requestID)
+        log.commit()
+    }
+
     private func write(_ access: RequestAccess) {
         log.field("reqId", access.requestID)
         log.field("traceId", access.traceID)

@@ -235,6 +235,7 @@ final class ShardLoop {
         switch gateway.judge(request, features: features, requestID: requestID) {
         case .dns(let admission): return answerDNS(index, request, admission, access)
         case .answer(let response):
+            if let warning = gateway.takeWarning() { warn(warning, requestID) }
             endAccess(access, status: response.status, bytes: response.bodyCount)
             http.respond(index, response)
             return true
@@ -268,7 +269,7 @@ final class ShardLoop {
             UpgradeAnswer.refuse(taken.slot, status: status, message: message, on: shard)
         case .tcp(let admission, let target):
             guard taken.count >= 0 else {
-                shard.close(taken.slot)
+                UpgradeAnswer.fail(taken.slot, on: shard)
                 return nil
             }
             bridge.open(
@@ -278,7 +279,7 @@ final class ShardLoop {
                     leftover: (buffer: taken.leftover, start: taken.start, count: taken.count), record: record))
         case .mux(let admission):
             guard taken.count >= 0 else {
-                shard.close(taken.slot)
+                UpgradeAnswer.fail(taken.slot, on: shard)
                 return nil
             }
             mux.open(
@@ -313,15 +314,23 @@ final class ShardLoop {
     /// A request the parser refused. An upgrade is answered in the form upgrades are refused in, if enough of it came to tell.
     private func refuse(_ index: UInt32, _ violation: HTTPViolation) {
         let isAdmin = features(http.refused(index).request).contains(.admin)
-        if violation == .targetTooLong, !isAdmin, looksLikeUpgrade(http.refused(index).request.bytes) {
+        if let answer = Self.refusalOfUpgrade(violation), !isAdmin, looksLikeUpgrade(http.refused(index).request.bytes) {
             let taken = http.detach(index)
             if taken.leftover != .none { shard.release(taken.leftover) }
-            let shutsDown = gateway.draining
-            gateway.counters.add(GatewayCounters.Reason(upgradeStatus: shutsDown ? 503 : 414))
-            return UpgradeAnswer.refuse(
-                taken.slot, status: shutsDown ? 503 : 414, message: shutsDown ? "Shutting down" : "Request URL too long", on: shard)
+            let (status, message) = gateway.draining ? (503, "Shutting down") : answer
+            gateway.counters.add(GatewayCounters.Reason(upgradeStatus: status))
+            return UpgradeAnswer.refuse(taken.slot, status: status, message: message, on: shard)
         }
         refuse(index, isAdmin ? violation.problem : SessionGateway.problem(violation))
+    }
+
+    /// Rows 2 and 3 of the table of upgrades: faults of the target.
+    private static func refusalOfUpgrade(_ violation: HTTPViolation) -> (status: Int, message: String)? {
+        switch violation {
+        case .targetTooLong: (414, "Request URL too long")
+        case .targetMalformed: (400, "Invalid request URL")
+        default: nil
+        }
     }
 
     /// Answers a request that was not read to its end, and closes the connection.

@@ -4,7 +4,7 @@ extension HTTPViolation {
     /// What a client whose request was refused by the parser is told.
     public var problem: Problem {
         switch self {
-        case .badRequest, .badGateway: Problem(400, "bad_request", "Malformed request")
+        case .badRequest, .targetMalformed, .badGateway: Problem(400, "bad_request", "Malformed request")
         case .methodNotAllowed: Problem(405, "method_not_allowed", "Method not allowed")
         case .contentTooLarge: Problem(413, "payload_too_large", "Request body too large")
         case .targetTooLong: Problem(414, "url_too_long", "Request URL too long")

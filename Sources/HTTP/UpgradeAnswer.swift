@@ -25,6 +25,15 @@ public enum UpgradeAnswer {
         shard.linger(slot, drainMilliseconds: refusalMilliseconds, totalMilliseconds: 2 * refusalMilliseconds)
     }
 
+    /// What stood behind the request finds no buffer, or the 101 does not: the fault is ours.
+    public static let failure: (status: Int, message: String) = (500, "WebSocket upgrade failed")
+
+    /// Ends a stream whose upgrade could not be carried out.
+    public static func fail(_ slot: SlotIndex, on shard: Shard) {
+        shard.transfer(slot, to: .engine, context: 0)
+        refuse(slot, status: failure.status, message: failure.message, on: shard)
+    }
+
     private static func write(_ text: String, _ slot: SlotIndex, _ shard: Shard) -> Bool {
         guard let buffer = shard.acquire(.small) else { return false }
         var text = text

@@ -31,6 +31,8 @@ public final class SessionGateway {
     public let counters = GatewayCounters()
     /// Readiness is off and upgrades are refused.
     public var draining = false
+    /// What the operator should know of the request answered last.
+    private var warning: StaticString?
 
     /// The gateway of one shard.
     public init(shared: GatewayShared) {
@@ -47,6 +49,12 @@ public final class SessionGateway {
         authority = SessionAuthority(shared.settings.session)
         commonLines = encodeCommonFields()
         sessions.forget()
+    }
+
+    /// What the operator should know of the request answered last, once; nil when there is nothing.
+    public func takeWarning() -> StaticString? {
+        defer { warning = nil }
+        return warning
     }
 
     /// Answers a plain request.
@@ -212,13 +220,22 @@ public final class SessionGateway {
         guard let issued = authority.issue(refreshing: presentedSession(request, now), secure: isSecure(request), nowMilliseconds: now)
         else { return Problem(500, "internal_error", "Failed to issue a session").response }
         let relay = settings.relay.map { RelayToken.mint($0, sessionID: issued.sessionID, origin: origin, nowMilliseconds: now) }
+        warnOfCookie(request)
+        if case .failed? = relay { warning = "no relay token was minted: its claims are too long; the session goes without" }
         var response = json(201, SessionDocument.session(expiryMilliseconds: issued.expiryMilliseconds, settings: settings, relay: relay),
                             noStore: true)
         response.fields.append((name: "Set-Cookie", value: issued.setCookie))
         return response
     }
 
+    /// Browsers drop a cookie for other sites that is not for TLS alone.
+    private func warnOfCookie(_ request: RequestView) {
+        guard settings.session.sameSite == .none, !isSecure(request) else { return }
+        warning = "a session cookie with SameSite=None was set on a request that is not secure: browsers will not keep it"
+    }
+
     private func getSession(_ request: RequestView) -> Response {
+        warnOfCookie(request)
         let now = WallClock.nowMilliseconds
         guard let issued = authority.issue(refreshing: presentedSession(request, now), secure: isSecure(request), nowMilliseconds: now)
         else { return Problem(500, "internal_error", "Failed to issue a session").response }

@@ -173,7 +173,7 @@ extension TCPBridge {
         bridge.pointee.sessionPlace = Unmanaged.passRetained(places.session)
         bridge.pointee.addressPlace = places.address.map { Unmanaged.passRetained($0) }
         guard UpgradeAnswer.accept(bridge.pointee.client, key: opening.webSocketKey, on: shard) else {
-            return refuse(index, status: 503, message: "Out of buffers")
+            return refuse(index, status: UpgradeAnswer.failure.status, message: UpgradeAnswer.failure.message)
         }
         bridge.pointee.phase = .connecting
         state.pointee.counters.add(.opened)

@@ -202,6 +202,18 @@ def cache(context):
     equal(upstream.count() - before, 3, "no cache")
 
 
+@case("dns-cache-longest")
+def longest(context):
+    """No answer is kept beyond the configured time, whatever its TTL; 0 keeps none."""
+    upstream = Scripted(context, lambda message, how: address(message, seconds=300))
+    for seconds, pause, expected in ((1, 0, 1), (1, 1.3, 2), (0, 0, 2)):
+        asker, before = Asker(resolver(context, upstream.entry, DNS_CACHE_MAX_TTL_SECONDS=seconds)), upstream.count()
+        asker.ask(query("a.example.test"))
+        time.sleep(pause)
+        asker.ask(query("a.example.test"))
+        equal(upstream.count() - before, expected, f"questions with a longest time of {seconds} s and {pause} s between")
+
+
 @case("dns-upstream-udp")
 def datagrams(context):
     def reply(message, how):

@@ -206,5 +206,7 @@ def metrics(context):
         equal(found, [1.0], f"requests of route {route}")
     for name in ("tcp_proxy_blocked_by_host_policy_total", "tcp_proxy_blocked_by_ip_policy_total"):
         equal(samples.get(name), 0.0, name)
-    for name in ("process_resident_memory_bytes", "process_open_fds", "process_start_time_seconds", "process_cpu_seconds_total"):
-        check(samples.get(name, 0) >= 0 and name in samples, f"{name} is exported")
+    for name in ("resident_memory_bytes", "virtual_memory_bytes", "heap_bytes", "open_fds", "max_fds", "start_time_seconds"):
+        check(samples.get("process_" + name, 0) > 0, f"process_{name} is exported", samples.get("process_" + name))
+    user, system, both = (samples[f"process_cpu_{name}seconds_total"] for name in ("user_", "system_", ""))
+    check(both > 0 and abs(user + system - both) < 0.05, "processor time of both kinds", user, system, both)

@@ -36,6 +36,8 @@ def refusals(context):
     expect(head(target, cookie[:-1] + ("A" if cookie[-1] != "A" else "B")), 401, "Unauthorized", "a changed signature")
     expect(head("/other", cookie), 404, "Not Found", "an unknown path")
     expect(head("/tcp/", cookie), 404, "Not Found", "a trailing slash")
+    for malformed in ("tcp", "*", "http://[", "http:///tcp", "http://a:99999/tcp", "/tcp#part", "/tcp?host=\x80"):
+        expect(head(malformed, None, replace={"Sec-WebSocket-Version": "12"}), 400, "Invalid request URL", f"the target {malformed!r}")
     expect(head("/tcp?v=1&x=" + "x" * 9000, cookie), 414, "Request URL too long", "a long target")
     expect(head(target, cookie, extra=[("X-Forwarded-For", "192.0.2.9")]), 403, "Client IP blocked", "a blocked client")
     for origins in (["https://evil.example"], ["https://app.example"] * 2, [""]):
@@ -67,7 +69,9 @@ def egress(context):
                                  ("example", port, (403, "Target host not allowed")), ("-x", port, (400, "Invalid target host")),
                                  ("bad.example", port, (403, "Target is blocked")), ("127.1", port, (101, ""))):
         equal(refusal(limited, head(tcp(number, host), cookie)), answer, f"target {host}:{number} under allowlists")
-    equal(refusal(context.server(), head(tcp(port, "nowhere.invalid"), "x"))[0], 401, "the cookie comes before the lookup")
+    resolving = context.server()
+    equal(refusal(resolving, head(tcp(port, "nowhere.invalid"), "x"))[0], 401, "the cookie comes before the lookup")
+    equal(refusal(resolving, head(tcp(port, "nowhere.invalid"), resolving.session())), (502, "DNS lookup failed"), "a name nobody has")
 
 
 @case("tcp-echo-and-limit")
@@ -179,3 +183,31 @@ def framing(context):
     opcode, payload = peer.frame()
     check((opcode, payload) in ((BINARY, b"abc"), (CLOSE, b"\x03\xea")), "a length that is not the shortest", opcode, payload)
     open_peer(server).close()
+
+
+@case("tcp-connect-timeout-and-cap")
+def unconnected(context):
+    """While a target does not accept, what the client sends waits up to the cap, and the connect up to its time."""
+    server = context.server(TCP_PROXY_MAX_TCP_BUFFER_BYTES=20_000, TCP_PROXY_CONNECT_TIMEOUT_MS=900)
+    cookie, full = server.session(), socket.socket()
+    full.bind(("127.0.0.1", 0))
+    full.listen(0)
+    fillers = [socket.socket() for _ in range(4)]
+    for filler in fillers:
+        filler.setblocking(False)
+        filler.connect_ex(full.getsockname())
+    time.sleep(0.2)
+    target = tcp(full.getsockname()[1])
+    for size, least, most, text in ((9_000, 0.8, 4, "less than half of the cap waits for the connect's time"),
+                                    (15_000, 0.8, 4, "so does more than half of it"), (20_001, 0, 0.7, "more than the cap does not wait")):
+        peer, began = upgrade(server, target, cookie), time.monotonic()
+        peer.send(frame(BINARY, bytes(size)))
+        equal(peer.until_close(), (1011, b""), text)
+        seconds = time.monotonic() - began
+        check(least <= seconds < most, text, seconds)
+        peer.close()
+    samples = server.metrics()[0]
+    ends = {cause: sum(value for name, value in samples.items() if f'"{cause}"' in name) for cause in ("buffer_overflow", "connect_timeout")}
+    equal(ends, {"buffer_overflow": 1, "connect_timeout": 2}, "how they ended")
+    for one in (full, *fillers):
+        one.close()

@@ -124,4 +124,30 @@ import Testing
         let document = try bench.send("POST", "/session").text
         #expect(document.contains("\"udpRelay\":{\"baseUrl\":\"wss://relay.test\",\"authMode\":\"api_key\""))
     }
+
+    @Test func aRelayTokenThatCannotBeMintedIsSaid() throws {
+        let bench = GatewayBench { settings in
+            var relay = GatewaySettings.RelaySettings(baseURL: "wss://relay.test", authentication: .jwt(secret: Array("secret".utf8)))
+            relay.audience = String(repeating: "a", count: 20_000)
+            settings.relay = relay
+        }
+        let session = try bench.send("POST", "/session")
+        #expect(session.status == 201 && !session.text.contains("udpRelay\":") && session.value("Set-Cookie") != nil)
+        #expect(bench.gateway.takeWarning() != nil && bench.gateway.takeWarning() == nil, "said once")
+        let answer = try bench.send("POST", "/udp-relay/token", ["Origin: https://app.test", "Cookie: aero_session=\(try bench.token())"])
+        #expect(answer.status == 500)
+        #expect(answer.text == "{\"error\":\"internal_error\",\"message\":\"Failed to mint UDP relay token\"}")
+    }
+
+    @Test func aCookieThatBrowsersDropIsSetAndSaid() throws {
+        let bench = GatewayBench { $0.session.sameSite = .none }
+        for method in ["POST", "GET"] {
+            bench.isSecure = false
+            #expect(try bench.send(method, "/session").value("Set-Cookie")?.hasSuffix("SameSite=None") == true)
+            #expect(bench.gateway.takeWarning() != nil, "\(method)")
+            bench.isSecure = true
+            #expect(try bench.send(method, "/session").value("Set-Cookie")?.hasSuffix("SameSite=None; Secure") == true)
+            #expect(bench.gateway.takeWarning() == nil, "\(method)")
+        }
+    }
 }

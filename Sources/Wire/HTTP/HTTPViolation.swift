@@ -3,6 +3,8 @@
 public enum HTTPViolation: UInt8, Sendable, Equatable {
     /// Malformed or ambiguous.
     case badRequest
+    /// A target that is no URL: neither a path nor `http://` with a host and port that can be.
+    case targetMalformed
     /// TRACE, TRACK, CONNECT, DEBUG, or a target in authority form.
     case methodNotAllowed
     /// The body is longer than its limit.
@@ -23,7 +25,7 @@ public enum HTTPViolation: UInt8, Sendable, Equatable {
     /// Status code of the answer.
     public var status: Int {
         switch self {
-        case .badRequest: 400
+        case .badRequest, .targetMalformed: 400
         case .methodNotAllowed: 405
         case .contentTooLarge: 413
         case .targetTooLong: 414

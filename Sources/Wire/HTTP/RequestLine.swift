@@ -52,7 +52,7 @@ struct RequestLine {
 
     private mutating func readTarget(_ bytes: Span<UInt8>) -> HTTPViolation? {
         // Controls and spaces cannot be here any more. A fragment is never sent, and bytes above 0x7F are not a URI.
-        for index in target where bytes[index] >= 0x80 || bytes[index] == 0x23 { return .badRequest }
+        for index in target where bytes[index] >= 0x80 || bytes[index] == 0x23 { return .targetMalformed }
         if bytes[target.lowerBound] == 0x2F {
             splitPath(bytes, from: target.lowerBound)
             return nil
@@ -60,7 +60,7 @@ struct RequestLine {
         if target.count == 1, bytes[target.lowerBound] == 0x2A {
             path = target
             query = target.upperBound..<target.upperBound
-            return method == .options ? nil : .badRequest
+            return method == .options ? nil : .targetMalformed
         }
         return readAbsoluteTarget(bytes)
     }
@@ -71,11 +71,11 @@ struct RequestLine {
         var slashes = start
         if target.count > 7, bytes.equalsIgnoringCase("http://", in: start..<start + 7) { slashes = start + 7 }
         if target.count > 8, bytes.equalsIgnoringCase("https://", in: start..<start + 8) { slashes = start + 8 }
-        guard slashes > start else { return HostField.isAuthorityForm(bytes, target) ? .methodNotAllowed : .badRequest }
+        guard slashes > start else { return HostField.isAuthorityForm(bytes, target) ? .methodNotAllowed : .targetMalformed }
         var end = slashes
         while end < target.upperBound, bytes[end] != 0x2F, bytes[end] != 0x3F { end += 1 }
         authority = slashes..<end
-        guard HostField.isValid(bytes, authority) else { return .badRequest }
+        guard HostField.isValid(bytes, authority) else { return .targetMalformed }
         if end < target.upperBound, bytes[end] == 0x2F {
             splitPath(bytes, from: end)
         } else {
