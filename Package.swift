@@ -64,7 +64,7 @@ let package = Package(
         .testTarget(name: "SimulationTests", dependencies: ["Simulator", "TCPBridge", "TCPMux", "HTTP", "Engine", "Ring", "Wire", "Policy"]),
         .testTarget(name: "SharedStateTests",
                     dependencies: ["SharedState", "Simulator", "HTTP", "Engine", "Ring", "Wire", "Policy"]),
-        .testTarget(name: "ControlTests", dependencies: ["Control", "Policy"]),
+        .testTarget(name: "ControlTests", dependencies: ["Control", "HTTP", "Policy", "Wire"]),
         .testTarget(name: "DemoTests", dependencies: ["Demo", "Wire"]),
         .testTarget(name: "LoadTests", dependencies: ["sluice-load"]),
         .testTarget(name: "TidyTests"),

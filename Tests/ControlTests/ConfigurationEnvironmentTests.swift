@@ -1,6 +1,8 @@
 import Foundation
+import HTTP
 import Policy
 import Testing
+import Wire
 
 @testable import Control
 
@@ -231,5 +233,16 @@ import Testing
         let secret = TemporaryFile("__REPLACE_ME__\n", name: "secret")
         #expect(load(environment: ["SESSION_SECRET_FILE": secret.path]).faults.count == 1)
         #expect(load(file: "sessions: { secret_file: \(secret.path) }").faults.count == 1)
+    }
+}
+
+/// What of HTTP is bound without anybody configuring it.
+@Suite struct HTTPDefaultTests {
+    @Test func timesAndSizesAreThoseOfTheTable() throws {
+        let http = try #require(load().configuration?.http)
+        #expect(http.idleMilliseconds == 72_000 && http.headMilliseconds == 60_000)
+        let limits = ServerLimits()
+        #expect(limits.idleMilliseconds == 72_000 && limits.headMilliseconds == 60_000 && limits.bodyBytes == 1_048_576)
+        #expect(HTTPLimits().targetBytes == 8192 && HTTPLimits().headBytes == 16_384)
     }
 }

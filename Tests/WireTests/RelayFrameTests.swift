@@ -60,7 +60,9 @@ private func vectors(_ file: String) throws -> [String: Any]? {
         #expect(decode(bytes(hex)) == .malformed(fault))
     }
 
-    @Test(arguments: [("0001 7f000001 0035", 8), ("a2020400 0001 7f000001 0035", 12), ("a2020600 0001 20010db8000000000000000000000001 0035", 24)])
+    @Test(arguments: [
+        ("0001 7f000001 0035", 8), ("a2020400 0001 7f000001 0035", 12), ("a2020600 0001 20010db8000000000000000000000001 0035", 24),
+    ])
     func payloadLimit(_ hex: String, _ headerBytes: Int) {
         for (payloadBytes, limit, fits) in [(0, 0, true), (1, 0, false), (1200, 1200, true), (1201, 1200, false)] {
             let message = bytes(hex) + [UInt8](repeating: 0xA2, count: payloadBytes)
