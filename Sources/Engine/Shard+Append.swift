@@ -30,11 +30,12 @@ extension Shard {
         stream.pointee.queuedBytes &+= UInt32(truncatingIfNeeded: count)
     }
 
-    /// Whether `count` bytes more find room in the last queued buffer and in free ones.
-    public func canAppend(_ slot: SlotIndex, _ count: Int) -> Bool {
+    /// Whether `count` bytes more find room in the last queued buffer and in free ones, with or without the reserve.
+    public func canAppend(_ slot: SlotIndex, _ count: Int, fromReserve: Bool = true) -> Bool {
         var place: UnsafeMutableRawPointer?
         let missing = count &- tailRoom(slot, &place)
-        return missing <= 0 || (missing &- 1) / EngineLimits.smallBufferBytes < state.pointee.small.freeCount
+        let free = state.pointee.small.freeCount &- (fromReserve ? 0 : state.pointee.small.reserve)
+        return missing <= 0 || (missing &- 1) / EngineLimits.smallBufferBytes < free
     }
 
     /// Copies bytes to the end of the stream's queue, XORed with `key` (see `ByteKernel.unmask`; 0 copies them as they are).

@@ -7,20 +7,25 @@ import CSocket
 ///   own that points into the buffer. The buffer counts its slices and returns to the pool when the last is sent and its
 ///   owner has released it.
 /// - A slice lives for a turn. A stream whose peer does not take its bytes at once gets copies of what is left
-///   (`keepCopies`), so that a slow peer never holds a bulk buffer that was filled for others too.
+///   (`keepCopies`), so that a slow peer holds no bulk buffer that was filled for others too, unless small ones are used up.
 /// - Slices of secure streams do not exist: encryption needs room around the bytes.
 extension Shard {
     /// Queues `count` bytes, from `start` of the payload, of a bulk buffer that the caller keeps and must release later.
     ///
     /// The bytes must not change any more. False when the stream is behind, or not connected, or there are no more slices: the
-    /// bytes then have to be copied (`append`). A stream that can send no more takes them and drops them.
+    /// bytes then have to be copied (`append`). With `evenIfBehind` only the lack of slices is a reason: for when there are no
+    /// small buffers to copy into. A stream that can send no more takes the bytes and drops them.
     @inline(__always)
-    public func share(_ slot: SlotIndex, _ buffer: BufferIndex, start: Int, count: Int) -> Bool {
+    public func share(_ slot: SlotIndex, _ buffer: BufferIndex, start: Int, count: Int, evenIfBehind: Bool = false) -> Bool {
         let stream = state.pointee.slots + Int(slot.raw)
         if !stream.pointee.flags.isDisjoint(with: [.closing, .failed, .finishWanted]) { return true }
-        guard buffer.bufferClass == .bulk, stream.pointee.flags.isDisjoint(with: [.connecting, .sendWaiting, .sendInFlight, .secure]),
-            stream.pointee.queuedBuffers < EngineLimits.queuedSlices, state.pointee.slices.freeCount > 0
+        guard buffer.bufferClass == .bulk, !stream.pointee.flags.contains(.secure), state.pointee.slices.freeCount > 0
         else { return false }
+        if !evenIfBehind {
+            guard stream.pointee.flags.isDisjoint(with: [.connecting, .sendWaiting, .sendInFlight]),
+                stream.pointee.queuedBuffers < EngineLimits.queuedSlices
+            else { return false }
+        }
         precondition(state.pointee.bulk.records[buffer.number].holder == .owner)
         let slice = BufferIndex(buffer, slice: state.pointee.slices.take())
         state.pointee.bulk.references[buffer.number] &+= 1
@@ -76,7 +81,7 @@ extension Shard {
     {
         let room = EngineLimits.smallBufferBytes
         let needed = (Int(entry.count) &+ room &- 1) / room
-        guard needed <= state.pointee.small.freeCount else { return nil }
+        guard needed <= state.pointee.small.freeCount &- state.pointee.small.reserve else { return nil }
         let source = bytes(slice) - EngineLimits.headroomBytes + Int(Int32(bitPattern: entry.start))
         var first = BufferIndex.none
         var last = BufferIndex.none

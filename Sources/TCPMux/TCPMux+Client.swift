@@ -137,12 +137,26 @@ extension TCPMux {
         return queue(index, base + part.start, part.count, key)
     }
 
-    /// Copies bytes to the end of a stream's queue; false without buffers.
+    /// Copies bytes of the buffer to the end of a stream's queue. With no more small buffers than the reserve, which is for
+    /// answers, they stay where they are, as a slice. False when that is impossible too.
     @inline(__always)
-    private func queue(_ index: UInt32, _ source: UnsafeRawPointer, _ count: Int, _ key: UInt32) -> Bool {
+    private func queue(_ index: UInt32, _ source: UnsafeMutableRawPointer, _ count: Int, _ key: UInt32) -> Bool {
         let target = stream(index).pointee.target
         if target == .none { return keepEarly(index, source, count, key) }
-        return state.pointee.shard.append(target, source, count, key: key)
+        let shard = state.pointee.shard
+        if !shard.canAppend(target, count, fromReserve: false), keepInPlace(target, source, count, key) { return true }
+        return shard.append(target, source, count, key: key)
+    }
+
+    @inline(never)
+    private func keepInPlace(_ target: SlotIndex, _ source: UnsafeMutableRawPointer, _ count: Int, _ key: UInt32) -> Bool {
+        let run = state.pointee.run
+        guard let base = run.base, run.buffer.bufferClass == .bulk else { return false }
+        ByteKernel.unmask(source, source, count, key: key)
+        state.pointee.run.isMixed = true
+        if state.pointee.shard.share(target, run.buffer, start: source - base, count: count, evenIfBehind: true) { return true }
+        ByteKernel.unmask(source, source, count, key: key)
+        return false
     }
 
     /// Queues the run, because something else of the buffer has to come behind it: a large one as a slice, else a copy.
