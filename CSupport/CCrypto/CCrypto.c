@@ -30,17 +30,25 @@ int crypto_sha256(const void *data, size_t count, uint8_t output[CRYPTO_SHA256_B
     return digest(EVP_sha256(), data, count, output);
 }
 
-int crypto_hmac_sha256(const void *key, size_t key_count, const void *data, size_t count,
-                       uint8_t mac[CRYPTO_SHA256_BYTES]) {
+static int authenticate(const EVP_MD *algorithm, unsigned int mac_count, const void *key, size_t key_count, const void *data,
+                        size_t count, uint8_t *mac) {
     unsigned int length = 0;
     if (key_count > INT32_MAX) return 0;
     /* A NULL key means "keep the previous key" to OpenSSL, an empty one is a key. */
     const void *some_key = key_count ? key : "";
     const void *some_data = count ? data : "";
-    int done = HMAC(EVP_sha256(), some_key, (int)key_count, some_data, count, mac, &length) != NULL
-        && length == CRYPTO_SHA256_BYTES;
+    int done = HMAC(algorithm, some_key, (int)key_count, some_data, count, mac, &length) != NULL && length == mac_count;
     if (!done) ERR_clear_error();
     return done;
+}
+
+int crypto_hmac_sha256(const void *key, size_t key_count, const void *data, size_t count,
+                       uint8_t mac[CRYPTO_SHA256_BYTES]) {
+    return authenticate(EVP_sha256(), CRYPTO_SHA256_BYTES, key, key_count, data, count, mac);
+}
+
+int crypto_hmac_sha1(const void *key, size_t key_count, const void *data, size_t count, uint8_t mac[CRYPTO_SHA1_BYTES]) {
+    return authenticate(EVP_sha1(), CRYPTO_SHA1_BYTES, key, key_count, data, count, mac);
 }
 
 int crypto_random(void *bytes, size_t count) {

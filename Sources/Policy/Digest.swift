@@ -18,6 +18,16 @@ public enum Digest {
         return mac
     }
 
+    /// HMAC-SHA-1 of `data`, 20 bytes: what TURN servers expect of time-limited credentials.
+    public static func hmacSHA1(key: [UInt8], _ data: [UInt8]) -> [UInt8] {
+        var mac = [UInt8](repeating: 0, count: 20)
+        let done = unsafe mac.withUnsafeMutableBufferPointer { output in
+            unsafe crypto_hmac_sha1(key, key.count, data, data.count, output.baseAddress)
+        }
+        precondition(done == 1, "HMAC-SHA-1 is not available")
+        return mac
+    }
+
     /// SHA-256 of `data`.
     public static func sha256(_ data: [UInt8]) -> [UInt8] {
         var digest = [UInt8](repeating: 0, count: 32)

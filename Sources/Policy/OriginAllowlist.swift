@@ -76,9 +76,11 @@ public struct OriginAllowlist: Sendable, Equatable {
         case refused
     }
 
-    /// Judges all Origin lines of a request in wire order. A line that is present but empty is invalid, not absent.
-    public func judge(originLines: [String], hosts: [String] = []) -> Decision {
+    /// Judges all Origin lines of a request in wire order. One line that is there but blank is invalid, unless `blankIsAbsent`, which is
+    /// the UDP relay's rule.
+    public func judge(originLines: [String], hosts: [String] = [], blankIsAbsent: Bool = false) -> Decision {
         guard let first = originLines.first else { return .absent }
+        if blankIsAbsent, originLines.count == 1, first.trimmingBlanks().isEmpty { return .absent }
         guard originLines.count == 1, let origin = Origin(first), admits(origin, hosts: hosts) else { return .refused }
         return .allowed(origin)
     }

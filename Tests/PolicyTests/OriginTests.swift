@@ -103,6 +103,34 @@ import Testing
         }
     }
 
+    /// Origin lines of the relay's observed requests: `none` lists one origin, `key` none at all; the Host was relay.example.
+    @Test func observedRelayDecisions() throws {
+        var judged = 0
+        for entry in try Vectors.list("observed-udp-relay.json", "http", atLeast: 74) {
+            guard let request = entry["request"] as? [String: Any], let response = entry["response"] as? [String: Any],
+                let configuration = entry.string("config"), ["none", "key"].contains(configuration)
+            else { continue }
+            let lines = (request["headers"] as? [[String]] ?? []).filter { $0[0] == "Origin" }.map { $0[1] }
+            guard !lines.isEmpty else { continue }
+            let list = try OriginAllowlist(entries: configuration == "none" ? ["https://app.example"] : [])
+            let decision = list.judge(originLines: lines, hosts: ["relay.example"], blankIsAbsent: true)
+            judged += 1
+            #expect((decision == .refused) == (response.integer("status") == 403), "\(lines)")
+            guard case .allowed(let origin) = decision, let headers = response["headers"] as? [String: Any] else { continue }
+            #expect(headers.string("access-control-allow-origin") == origin.text)
+        }
+        #expect(judged == 0 || judged >= 10)
+    }
+
+    @Test func blankOriginLines() {
+        let list = OriginAllowlist(anyOrigin: false, origins: [])
+        for line in ["", " ", "\t"] {
+            #expect(list.judge(originLines: [line]) == .refused)
+            #expect(list.judge(originLines: [line], blankIsAbsent: true) == .absent)
+            #expect(list.judge(originLines: [line, line], blankIsAbsent: true) == .refused)
+        }
+    }
+
     @Test func publishedAllowHeaders() throws {
         for entry in try Vectors.list("observed-gateway.json", "cors_allow_headers", atLeast: 10) {
             #expect(CrossOriginHeaders.allowHeaders(requested: entry.string("requested")) == entry.string("allowHeaders"))

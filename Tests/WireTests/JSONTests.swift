@@ -37,6 +37,26 @@ private func read(_ text: String) -> JSONValue? { JSONReader.read(Array(text.utf
         #expect(!isValid(text))
     }
 
+    @Test(arguments: [
+        ("0", 0), ("-0", 0), ("1700000060", 1_700_000_060), ("-1", -1), ("9223372036854775807", Int64.max),
+        ("-9223372036854775808", Int64.min), ("9223372036854775808", nil), ("-9223372036854775809", nil), ("1.0", nil), ("1e0", nil),
+        ("1E2", nil), ("-0.0", nil), ("99999999999999999999", nil), ("\"1\"", nil), ("null", nil), ("true", nil), ("[1]", nil),
+    ] as [(String, Int64?)])
+    func integers(_ text: String, _ expected: Int64?) throws {
+        let json = Array(" {\"a\" : \(text) ,\"b\":[]}".utf8)
+        let read = JSONReader.fields(json.span)
+        let fields = try #require(read)
+        #expect(fields.map(\.name) == ["a", "b"] && String(decoding: json[fields[0].text], as: UTF8.self) == text)
+        let integer = fields[0].integer(in: json.span)
+        #expect(integer == expected)
+    }
+
+    @Test(arguments: ["", "[]", "1", "null", "{} {}", "{", "{}x", "\u{FEFF}{}", "[{}]"])
+    func fieldsOfWhatIsNoObject(_ text: String) {
+        let fields = JSONReader.fields(Array(text.utf8).span)
+        #expect(fields == nil)
+    }
+
     @Test func bytesThatAreNotUTF8() {
         for bytes: [UInt8] in [
             [0x22, 0xFF, 0x22], [0x22, 0xC3, 0x22], [0x22, 0xED, 0xA0, 0x80, 0x22], [0xEF, 0xBB, 0xBF, 0x31],

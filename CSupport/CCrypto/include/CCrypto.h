@@ -18,6 +18,7 @@ int crypto_sha1(const void *data, size_t count, uint8_t digest[CRYPTO_SHA1_BYTES
 int crypto_sha256(const void *data, size_t count, uint8_t digest[CRYPTO_SHA256_BYTES]);
 int crypto_hmac_sha256(const void *key, size_t key_count, const void *data, size_t count,
                        uint8_t mac[CRYPTO_SHA256_BYTES]);
+int crypto_hmac_sha1(const void *key, size_t key_count, const void *data, size_t count, uint8_t mac[CRYPTO_SHA1_BYTES]);
 
 /* Fills `bytes` with output of the library's seeded generator. Returns 1, or 0 when there is no entropy. */
 int crypto_random(void *bytes, size_t count);

@@ -31,9 +31,24 @@ public struct JSONReader {
         run(text, JSONReader(depth: depth, builds: false)) != nil
     }
 
-    private static func run(_ text: Span<UInt8>, _ reader: JSONReader) -> JSONValue? {
+    /// The members of a text that is exactly one JSON object, each with the place of its value; nil for anything else. Where it matters
+    /// how a number was written, the text is asked.
+    public static func fields(_ text: Span<UInt8>, depth: Int = defaultDepth) -> [JSONField]? {
+        guard isUTF8(text) else { return nil }
+        var reader = JSONReader(depth: depth, builds: true)
+        reader.skipBlanks(text)
+        guard reader.index < text.count, text[reader.index] == 0x7B, let fields = reader.fields(text) else { return nil }
+        reader.skipBlanks(text)
+        return reader.index == text.count ? fields : nil
+    }
+
+    private static func isUTF8(_ text: Span<UInt8>) -> Bool {
         var utf8 = UTF8Validator()
-        guard utf8.validate(text), utf8.isComplete else { return nil }
+        return utf8.validate(text) && utf8.isComplete
+    }
+
+    private static func run(_ text: Span<UInt8>, _ reader: JSONReader) -> JSONValue? {
+        guard isUTF8(text) else { return nil }
         var reader = reader
         reader.skipBlanks(text)
         guard let value = reader.value(text) else { return nil }
@@ -78,23 +93,28 @@ public struct JSONReader {
     }
 
     private mutating func object(_ text: Span<UInt8>) -> JSONValue? {
+        fields(text).map { .object($0.map { JSONMember(name: $0.name, value: $0.value) }) }
+    }
+
+    private mutating func fields(_ text: Span<UInt8>) -> [JSONField]? {
         guard depth > 0 else { return nil }
         depth -= 1
         defer { depth += 1 }
-        var members: [JSONMember] = []
+        var fields: [JSONField] = []
         index += 1
         skipBlanks(text)
-        if take(0x7D, text) { return .object(members) }
+        if take(0x7D, text) { return fields }
         while true {
             skipBlanks(text)
             guard index < text.count, text[index] == 0x22, let name = string(text) else { return nil }
             skipBlanks(text)
             guard take(0x3A, text) else { return nil }
             skipBlanks(text)
+            let start = index
             guard let value = value(text) else { return nil }
-            if builds { members.append(JSONMember(name: name, value: value)) }
+            if builds { fields.append(JSONField(name: name, value: value, text: start..<index)) }
             skipBlanks(text)
-            if take(0x7D, text) { return .object(members) }
+            if take(0x7D, text) { return fields }
             guard take(0x2C, text) else { return nil }
         }
     }

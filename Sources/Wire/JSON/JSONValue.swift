@@ -47,3 +47,33 @@ public struct JSONMember: Sendable, Equatable {
         self.value = value
     }
 }
+
+/// A member of a JSON object and where its value stands.
+public struct JSONField: Sendable, Equatable {
+    /// The name, escapes resolved.
+    public var name: String
+    /// The value.
+    public var value: JSONValue
+    /// The value's place in the text, without blanks around it.
+    public var text: Range<Int>
+
+    /// The value of a number that is written as an integer, without fraction or exponent, and fits; nil for anything else.
+    /// `json` is the text the field was read from.
+    public func integer(in json: Span<UInt8>) -> Int64? {
+        guard case .number = value else { return nil }
+        var place = text.lowerBound
+        let isNegative = json[place] == 0x2D
+        if isNegative { place += 1 }
+        var integer: Int64 = 0
+        while place < text.upperBound {
+            guard Character7.isDigit(json[place]) else { return nil }
+            let (scaled, overflowed) = integer.multipliedReportingOverflow(by: 10)
+            let digit = Int64(json[place] - 0x30)
+            let (sum, carried) = scaled.addingReportingOverflow(isNegative ? -digit : digit)
+            guard !overflowed, !carried else { return nil }
+            integer = sum
+            place += 1
+        }
+        return integer
+    }
+}

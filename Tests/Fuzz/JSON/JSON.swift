@@ -6,6 +6,16 @@ public func fuzzJSON(_ start: UnsafePointer<UInt8>, _ count: Int) -> CInt {
     let bytes = Array(UnsafeBufferPointer(start: start, count: count))
     let value = JSONReader.read(bytes.span)
     precondition(JSONReader.isValid(bytes.span) == (value != nil))
+    let fields = JSONReader.fields(bytes.span)
+    if case .object(let members)? = value {
+        precondition(fields?.map { JSONMember(name: $0.name, value: $0.value) } == members)
+        for field in fields ?? [] {
+            precondition(JSONReader.read(Array(bytes[field.text]).span) == field.value)
+            if let integer = field.integer(in: bytes.span) { precondition(field.value == .number(Double(integer))) }
+        }
+    } else {
+        precondition(fields == nil)
+    }
     if let value {
         precondition(String(validating: bytes, as: Unicode.UTF8.self) != nil)
         let text = write(value)
