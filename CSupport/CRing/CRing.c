@@ -1,6 +1,7 @@
 #define _GNU_SOURCE
 #include "CRing.h"
 #include <limits.h>
+#include <linux/sock_diag.h>
 #include <netinet/tcp.h>
 #include <stdlib.h>
 #include <time.h>
@@ -119,6 +120,52 @@ uint64_t ring_now_nanoseconds(struct ring *ring) {
 void ring_close_descriptor(struct ring *ring, int descriptor) {
     if (ring->kernel) ring->kernel->close_descriptor(ring->kernel->context, descriptor);
     else close(descriptor);
+}
+
+static int datagram_options(int descriptor, const struct ring_datagram_socket *wanted) {
+    int on = 1;
+    int family = wanted->local.sin6_family;
+    if (wanted->shares_port && setsockopt(descriptor, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on) < 0) return -errno;
+    if (family == AF_INET6 && setsockopt(descriptor, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on) < 0) return -errno;
+    // The system caps it (net.core.rmem_max); less than wanted is no error.
+    int bytes = wanted->receive_buffer_bytes;
+    if (bytes > 0) setsockopt(descriptor, SOL_SOCKET, SO_RCVBUF, &bytes, sizeof bytes);
+    socklen_t length = family == AF_INET ? sizeof(struct sockaddr_in) : sizeof wanted->local;
+    if (bind(descriptor, (const struct sockaddr *)&wanted->local, length) < 0) return -errno;
+    if (wanted->peer.sin6_family == 0) return 0;
+    return connect(descriptor, (const struct sockaddr *)&wanted->peer, length) < 0 ? -errno : 0;
+}
+
+int ring_open_datagram_socket(struct ring *ring, const struct ring_datagram_socket *wanted) {
+    if (ring->kernel) return ring->kernel->open_datagram_socket(ring->kernel->context, wanted);
+    int descriptor = socket(wanted->local.sin6_family, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (descriptor < 0) return -errno;
+    int result = datagram_options(descriptor, wanted);
+    if (result < 0) {
+        close(descriptor);
+        return result;
+    }
+    return descriptor;
+}
+
+int ring_coalesce_datagrams(struct ring *ring, int descriptor) {
+    if (ring->kernel) return ring->kernel->coalesce_datagrams(ring->kernel->context, descriptor);
+    int on = 1;
+    return setsockopt(descriptor, SOL_UDP, UDP_GRO, &on, sizeof on) < 0 ? -errno : 0;
+}
+
+int ring_local_address(struct ring *ring, int descriptor, struct sockaddr_in6 *address) {
+    if (ring->kernel) return ring->kernel->local_address(ring->kernel->context, descriptor, address);
+    socklen_t bytes = sizeof *address;
+    return getsockname(descriptor, (struct sockaddr *)address, &bytes) == 0 ? 0 : -errno;
+}
+
+uint32_t ring_datagrams_lost(struct ring *ring, int descriptor) {
+    if (ring->kernel) return ring->kernel->datagrams_lost(ring->kernel->context, descriptor);
+    uint32_t values[SK_MEMINFO_VARS] = {0};
+    socklen_t bytes = sizeof values;
+    if (getsockopt(descriptor, SOL_SOCKET, SO_MEMINFO, values, &bytes) < 0) return 0;
+    return values[SK_MEMINFO_DROPS];
 }
 
 // --- the ring on plain memory ---

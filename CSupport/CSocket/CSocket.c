@@ -65,13 +65,6 @@ int socket_connect(const struct sockaddr_in6 *address, unsigned address_bytes) {
     return descriptor;
 }
 
-int socket_connect_datagram(const struct sockaddr_in6 *address, unsigned address_bytes) {
-    int descriptor = socket(address->sin6_family, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (descriptor < 0) return -errno;
-    if (connect(descriptor, (const struct sockaddr *)address, address_bytes) < 0) return failed(descriptor);
-    return descriptor;
-}
-
 int socket_local_port(int descriptor) {
     struct sockaddr_in6 address;
     socklen_t bytes = sizeof address;

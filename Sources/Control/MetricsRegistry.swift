@@ -185,6 +185,12 @@ final class MetricsRegistry: Sendable {
         (.buffersBulkOffered, "sluice_shard_buffers_offered", "class=\"bulk\""),
         (.buffersSmallPeak, "sluice_shard_buffers_peak", "class=\"small\""),
         (.buffersBulkPeak, "sluice_shard_buffers_peak", "class=\"bulk\""),
+        (.buffersPacketUsed, "sluice_shard_buffers_used", "class=\"packet\""),
+        (.buffersPacketOffered, "sluice_shard_buffers_offered", "class=\"packet\""),
+        (.buffersPacketPeak, "sluice_shard_buffers_peak", "class=\"packet\""),
+        (.buffersTrainUsed, "sluice_shard_buffers_used", "class=\"train\""),
+        (.buffersTrainOffered, "sluice_shard_buffers_offered", "class=\"train\""),
+        (.buffersTrainPeak, "sluice_shard_buffers_peak", "class=\"train\""),
     ]
 
     private func engine(_ page: inout MetricsPage, _ shards: [ShardMetrics]) {
@@ -197,9 +203,9 @@ final class MetricsRegistry: Sendable {
             for shard in shards { page.sample(name, "shard=\"\(shard.index)\"", shard.statistics.read(counter)) }
         }
         for (name, help) in [
-            ("sluice_shard_buffers_used", "Buffers with streams"),
+            ("sluice_shard_buffers_used", "Buffers with streams and datagram sockets"),
             ("sluice_shard_buffers_offered", "Buffers offered to the kernel, which fills them as bytes come"),
-            ("sluice_shard_buffers_peak", "Most buffers with streams at once"),
+            ("sluice_shard_buffers_peak", "Most buffers with streams and datagram sockets at once"),
         ] {
             page.family(name, "gauge", help)
             for shard in shards {
@@ -211,6 +217,27 @@ final class MetricsRegistry: Sendable {
         page.family("sluice_shard_buffer_pool_bytes", "gauge", "Address space of the buffer pool; memory is used where buffers were used")
         for shard in shards { page.sample("sluice_shard_buffer_pool_bytes", "shard=\"\(shard.index)\"", UInt64(shard.poolBytes)) }
         turns(&page, shards)
+        trains(&page, shards)
+    }
+
+    private func trains(_ page: inout MetricsPage, _ shards: [ShardMetrics]) {
+        let name = "sluice_shard_datagrams_per_train"
+        page.family(name, "histogram", "Datagrams that one receive or one send moved")
+        for shard in shards {
+            for direction in Statistics.Direction.allCases {
+                let labels = "shard=\"\(shard.index)\",direction=\"\(direction)\""
+                var cumulated: UInt64 = 0
+                for bucket in 0..<Statistics.trainBuckets - 1 {
+                    cumulated &+= shard.statistics.trains(direction, inBucket: bucket)
+                    page.sample("\(name)_bucket", "\(labels),le=\"\(1 << bucket)\"", cumulated)
+                }
+                cumulated &+= shard.statistics.trains(direction, inBucket: Statistics.trainBuckets - 1)
+                page.sample("\(name)_bucket", "\(labels),le=\"+Inf\"", cumulated)
+                let sum = shard.statistics.read(direction == .sent ? .datagramsSent : .datagramsReceived)
+                page.sample("\(name)_sum", labels, sum)
+                page.sample("\(name)_count", labels, cumulated)
+            }
+        }
     }
 
     private func turns(_ page: inout MetricsPage, _ shards: [ShardMetrics]) {

@@ -75,7 +75,8 @@ extension DNSService {
         guard slot != .none, let buffer = queryBuffer(index, prefix: 0) else { return attemptFailed(index) }
         shard.resumeReceive(slot)
         shard.setTimer(slot, afterMilliseconds: millisecondsLeft(index))
-        shard.send(slot, buffer, start: 0, count: exchange.pointee.queryBytes)
+        shard.sendDatagram(slot, shard.bytes(buffer), count: exchange.pointee.queryBytes)
+        shard.releaseAfterSends(buffer)
     }
 
     /// A buffer with the query under the attempt's identifier, behind `prefix` bytes.
@@ -91,12 +92,11 @@ extension DNSService {
 
     private func datagramEvent(_ index: UInt32, _ event: Event) {
         switch event.kind {
-        case .received:
-            // A datagram that fills its buffer may have been cut by it.
-            let isWhole = event.count < shard.capacity(event.buffer)
-            datagram(index, UnsafeRawBufferPointer(start: shard.bytes(event.buffer), count: event.count), isWhole: isWhole)
+        case .datagrams:
+            let bytes = UnsafeRawBufferPointer(start: shard.bytes(event.buffer) + Int(event.start), count: event.count)
+            if event.count > 0 { datagram(index, bytes, isWhole: event.result == 0) }
             shard.release(event.buffer)
-        case .failed, .timer, .ended: attemptFailed(index)
+        case .unreachable, .failed, .timer: attemptFailed(index)
         default: break
         }
     }

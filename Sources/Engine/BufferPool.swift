@@ -24,8 +24,23 @@ public struct BufferIndex: Equatable, Sendable {
 
 /// The sizes buffers come in.
 public enum BufferClass: UInt8, Sendable {
+    /// What interactive streams read into, and output is written into.
     case small = 0
+    /// What streams with much to read read into.
     case bulk = 1
+    /// One datagram behind what the kernel says about it.
+    case packet = 2
+    /// A train of datagrams, likewise.
+    case train = 3
+
+    /// Room in front of the headroom: for what TLS adds, and in a train's buffer for the headers between its datagrams.
+    var frontRoomBytes: Int {
+        switch self {
+        case .small, .packet: EngineLimits.recordRoomSmall
+        case .bulk: EngineLimits.recordRoomBulk
+        case .train: EngineLimits.recordRoomBulk + EngineLimits.spreadRoomBytes
+        }
+    }
 }
 
 /// Who has a buffer. At any time exactly one of these.
@@ -35,6 +50,7 @@ enum BufferHolder: UInt8 {
     case owner
     case queue
     case shared  // only slices of it are left
+    case sending  // sends of this turn read from it
 }
 
 /// Book-keeping of one buffer, 24 bytes, apart from the buffer itself so that walking a queue touches no payload.
@@ -58,7 +74,7 @@ struct BufferRecord {
 /// ```
 /// base + number × stride
 /// ┌─────────────┬──────────────┬──────────────────────────────┬────────────┐
-/// │ record room │ headroom 128 │ payload (capacity)           │ tailroom 32│
+/// │ front room  │ headroom 128 │ payload (capacity)           │ tailroom 32│
 /// └─────────────┴──────────────┴──────────────────────────────┴────────────┘
 ///                              ▲ registered with the kernel
 /// ```
@@ -67,7 +83,7 @@ struct BufferRecord {
 struct BufferClassPool {
     let base: UnsafeMutableRawPointer
     let stride: Int
-    let front: Int  // record room and headroom
+    let front: Int  // front room and headroom
     let capacity: UInt32
     let count: Int
     let records: UnsafeMutablePointer<BufferRecord>
@@ -87,9 +103,10 @@ struct BufferClassPool {
     /// Maps the class's memory and hands its ring to the kernel. `entries` is a power of two.
     init(bufferClass: BufferClass, payloadBytes: Int, count: Int, entries: Int, reserve: Int, ring owner: Ring) throws(EngineError) {
         precondition(count <= 1 << 16 && entries & (entries - 1) == 0)
-        front = EngineLimits.headroomBytes + (bufferClass == .small ? EngineLimits.recordRoomSmall : EngineLimits.recordRoomBulk)
+        front = EngineLimits.headroomBytes + bufferClass.frontRoomBytes
         let raw = front + payloadBytes + EngineLimits.tailroomBytes
-        stride = (raw + 63) & ~63
+        // An odd number of cache lines: neighbours do not begin in the same set of the cache.
+        stride = (raw + 63) & ~63 | 64
         capacity = UInt32(payloadBytes)
         self.count = count
         group = UInt16(bufferClass.rawValue)
@@ -123,6 +140,13 @@ struct BufferClassPool {
         memory_unmap(references, count * 2)
         memory_unmap(ring, (Int(ringMask) + 1) * MemoryLayout<io_uring_buf>.stride)
     }
+
+    /// Buffers that are neither free nor offered.
+    @inline(__always)
+    var held: Int { count &- freeCount &- offered }
+
+    /// Address space of the buffers.
+    var mappedBytes: Int { stride &* count }
 
     /// Address of the first payload byte.
     @inline(__always)

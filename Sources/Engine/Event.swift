@@ -6,9 +6,14 @@ public struct Event {
         case accepted
         /// A connect succeeded.
         case connected
-        /// `buffer` holds `count` received bytes at `bytes`; of a datagram socket one datagram, cut to the buffer. The owner
-        /// now has the buffer and sends or releases it.
+        /// `buffer` holds `count` received bytes at `bytes`. The owner now has the buffer and sends or releases it.
         case received
+        /// `buffer` holds `count` bytes at `bytes` + `start`: a datagram (perhaps empty), or a train of them, each of `detail`
+        /// bytes and the last of those that are left. All came from `datagramSource`. `result` is 0, or EMSGSIZE when the end
+        /// was cut for want of room. The owner now has the buffer.
+        case datagrams
+        /// A connected datagram socket heard (ICMP) that its peer is out of reach: `result` is the errno. It stays usable.
+        case unreachable
         /// The peer will send no more.
         case ended
         /// The stream broke: `result` is the errno. Nothing more will come; the owner calls `close`.
@@ -41,6 +46,8 @@ public struct Event {
     public internal(set) var buffer = BufferIndex.none
     /// Number of received bytes.
     public internal(set) var count = 0
+    /// Of `datagrams`: where they begin, from the buffer's first payload byte.
+    public internal(set) var start: UInt32 = 0
     /// See `Kind`.
     public internal(set) var detail: UInt32 = 0
 

@@ -1,3 +1,5 @@
+import CRing
+
 /// Every size and time the engine is bound by, with its reason.
 public enum EngineLimits {
     /// Submission queue. One turn of 1,000 busy streams prepares about 2,000 entries; a full queue only means one more
@@ -15,8 +17,7 @@ public enum EngineLimits {
     /// Payload of a bulk receive buffer: seven pieces, 448 KiB, so that two of them stay below 1 MiB. The larger a read, the
     /// fewer window updates the sender is woken by (`Decisions.md`).
     public static let bulkBufferBytes = 7 * pieceBytesMaximum
-    /// Room in front of every payload: the largest frame header any feature writes (14 for WebSocket, 28 plus control data for
-    /// datagrams), and those of all messages a bulk read leaves in (eight of 13 bytes for multiplexed streams); two cache lines.
+    /// Room in front of every payload: the largest frame header any feature writes (14 for WebSocket, 24 for the relay), and those of all messages a bulk read leaves in (eight of 13 bytes for multiplexed streams); two cache lines.
     public static let headroomBytes = 128
     /// Room in front of a small buffer's headroom for what TLS adds: with it and the headroom three records of one packet.
     public static let recordRoomSmall = 64
@@ -30,6 +31,43 @@ public enum EngineLimits {
     public static let smallBuffersOfferedMaximum = 4096
     /// Most bulk buffers offered.
     public static let bulkBuffersOfferedMaximum = 64
+    /// Largest payload of a datagram over IPv4 (65,535 less IP's 20 and UDP's 8); a train is bound by the same.
+    public static let datagramBytesMaximum = 65507
+    /// What lies in front of a received datagram in its buffer: struct io_uring_recvmsg_out, address and control message.
+    public static let datagramMetadataBytes = Int(RING_DATAGRAM_PAYLOAD.rawValue)
+    /// Largest datagram a packet buffer holds: a page, more than any path but loopback carries unfragmented.
+    public static let packetBytes = 4096
+    /// Payload of a train buffer: the largest train (IPv6: 65,535 less UDP's 8) behind what is said about it.
+    public static let trainBufferBytes = datagramMetadataBytes + 65527
+    /// Room in front of a train for one header for each of its datagrams: 128 (the kernel's bound) of 28 bytes (a relay frame of
+    /// 24 in a WebSocket frame of 4) are 3,584.
+    public static let spreadRoomBytes = 4096
+    /// Packet buffers offered to the kernel at first; doubled when it ran out.
+    public static let packetsOffered = 256
+    /// Most packet buffers offered.
+    public static let packetsOfferedMaximum = 2048
+    /// Train buffers offered at first: a look of the kernel at one socket brings 32 at most.
+    public static let trainsOffered = 32
+    /// Most train buffers offered.
+    public static let trainsOfferedMaximum = 128
+    /// Packet buffers one socket may have filled and not back before it is no longer read; its own buffer in the kernel then
+    /// fills, and what comes beyond is dropped there. A turn adds a look of the kernel (32) to it. 1/16 of a shard's.
+    public static let packetCredit: UInt32 = 256
+    /// Train buffers likewise: 1/8 of a shard's, 2 MiB.
+    public static let trainCredit: UInt32 = 32
+    /// Datagrams of one turn after which a socket reads trains.
+    public static let burstToGrow: UInt8 = 8
+    /// Segments of one train that is sent (the kernel's bound before Linux 6.9).
+    public static let trainSegments = 64
+    /// Trains of one turn before they must be submitted.
+    public static let trainsPerTurn = 512
+    /// Trains of one socket that are looked at for one to the same destination.
+    public static let trainSearchDepth = 8
+    /// Bytes one socket may have waiting because its own buffer in the kernel is full: about what that buffer holds.
+    public static let datagramBytesQueued = 256 * 1024
+    /// Buffers likewise.
+    public static let datagramBuffersQueued: UInt16 = 16
+
     /// Buffers only the engine's own output may take: Close and Pong frames, error answers. Receives never get them.
     public static let buffersReserved = 64
 

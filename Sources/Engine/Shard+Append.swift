@@ -14,12 +14,12 @@ extension Shard {
         let stream = state.pointee.slots + Int(slot.raw)
         guard stream.pointee.queuedBuffers > stream.pointee.sendingBuffers else { return 0 }
         let tail = BufferIndex(stream.pointee.queueTail)
-        guard tail.bufferClass == .small else { return 0 }
+        guard tail.bufferClass != .bulk else { return 0 }
         let entry = record(tail)
         guard entry.pointee.pieceBytes == 0, !entry.pointee.isEncrypted else { return 0 }
         let end = Int(entry.pointee.start &+ entry.pointee.count) &- EngineLimits.headroomBytes
         place = bytes(tail) + end
-        return max(0, EngineLimits.smallBufferBytes &- end)
+        return max(0, capacity(tail) &- end)
     }
 
     /// Makes bytes written into `tailRoom` part of the queue.

@@ -4,35 +4,60 @@ extension Shard {
     /// Address of the buffer's first payload byte. In front of it lie `EngineLimits.headroomBytes` more.
     @inline(__always)
     public func bytes(_ buffer: BufferIndex) -> UnsafeMutableRawPointer {
-        buffer.bufferClass == .small ? state.pointee.small.payload(buffer.number) : state.pointee.bulk.payload(buffer.number)
+        switch buffer.bufferClass {
+        case .small: state.pointee.small.payload(buffer.number)
+        case .bulk: state.pointee.bulk.payload(buffer.number)
+        case .packet: state.pointee.packets.payload(buffer.number)
+        case .train: state.pointee.trains.payload(buffer.number)
+        }
     }
 
     /// Payload bytes the buffer holds.
     @inline(__always)
     public func capacity(_ buffer: BufferIndex) -> Int {
-        buffer.bufferClass == .small ? Int(state.pointee.small.capacity) : Int(state.pointee.bulk.capacity)
+        switch buffer.bufferClass {
+        case .small: Int(state.pointee.small.capacity)
+        case .bulk: Int(state.pointee.bulk.capacity)
+        case .packet: Int(state.pointee.packets.capacity)
+        case .train: Int(state.pointee.trains.capacity)
+        }
     }
 
-    /// Bytes in front of the headroom that TLS records of this buffer may take.
+    /// Bytes in front of the first payload byte that output may begin in.
     @inline(__always)
-    func recordRoom(_ buffer: BufferIndex) -> Int {
-        buffer.bufferClass == .small ? EngineLimits.recordRoomSmall : EngineLimits.recordRoomBulk
+    func frontBytes(_ buffer: BufferIndex) -> Int {
+        EngineLimits.headroomBytes &+ (buffer.bufferClass == .train ? EngineLimits.spreadRoomBytes : 0)
     }
 
     @inline(__always)
     func record(_ buffer: BufferIndex) -> UnsafeMutablePointer<BufferRecord> {
         if buffer.isSlice { return state.pointee.slices.records + buffer.slice }
-        return (buffer.bufferClass == .small ? state.pointee.small.records : state.pointee.bulk.records) + buffer.number
+        return switch buffer.bufferClass {
+        case .small: state.pointee.small.records + buffer.number
+        case .bulk: state.pointee.bulk.records + buffer.number
+        case .packet: state.pointee.packets.records + buffer.number
+        case .train: state.pointee.trains.records + buffer.number
+        }
     }
 
     /// Takes a buffer for output of one's own, from the reserve if need be; nil when even that is used up.
     public func acquire(_ bufferClass: BufferClass = .small) -> BufferIndex? {
-        if bufferClass == .small {
+        let number: Int
+        switch bufferClass {
+        case .small:
             guard state.pointee.small.freeCount > 0 else { return nil }
-            return BufferIndex(UInt32(state.pointee.small.take(for: .owner)))
+            number = state.pointee.small.take(for: .owner)
+        case .bulk:
+            guard state.pointee.bulk.freeCount > 0 else { return nil }
+            number = state.pointee.bulk.take(for: .owner)
+        case .packet:
+            guard state.pointee.packets.freeCount > 0 else { return nil }
+            number = state.pointee.packets.take(for: .owner)
+        case .train:
+            guard state.pointee.trains.freeCount > 0 else { return nil }
+            number = state.pointee.trains.take(for: .owner)
         }
-        guard state.pointee.bulk.freeCount > 0 else { return nil }
-        return BufferIndex(1 << 16 | UInt32(state.pointee.bulk.take(for: .owner)))
+        return BufferIndex(UInt32(bufferClass.rawValue) &<< 16 | UInt32(truncatingIfNeeded: number))
     }
 
     /// Returns a buffer the caller has.
@@ -41,9 +66,21 @@ extension Shard {
 
     @inline(__always)
     func put(_ buffer: BufferIndex, from holder: BufferHolder) {
-        if buffer.bufferClass == .small {
-            state.pointee.small.put(buffer.number, from: holder)
-        } else if buffer.isSlice {
+        switch buffer.bufferClass {
+        case .small: state.pointee.small.put(buffer.number, from: holder)
+        case .bulk: putBulk(buffer, from: holder)
+        case .packet:
+            state.pointee.packets.put(buffer.number, from: holder)
+            returnCredit(state.pointee.packetSources + buffer.number)
+        case .train:
+            state.pointee.trains.put(buffer.number, from: holder)
+            returnCredit(state.pointee.trainSources + buffer.number)
+        }
+    }
+
+    @inline(__always)
+    private func putBulk(_ buffer: BufferIndex, from holder: BufferHolder) {
+        if buffer.isSlice {
             dropSlice(buffer)
         } else if state.pointee.bulk.references[buffer.number] > 0 {
             precondition(state.pointee.bulk.records[buffer.number].holder == holder, "a buffer has exactly one owner")
@@ -64,13 +101,13 @@ extension Shard {
 
     /// Buffers that are neither in the pool nor offered to the kernel, and slices: with owners or in queues.
     public var buffersHeld: Int {
-        let small = state.pointee.small.count &- state.pointee.small.freeCount &- state.pointee.small.offered
-        let bulk = state.pointee.bulk.count &- state.pointee.bulk.freeCount &- state.pointee.bulk.offered
-        return small &+ bulk &+ state.pointee.slices.count &- state.pointee.slices.freeCount
+        let pools = state.pointee.small.held &+ state.pointee.bulk.held &+ state.pointee.packets.held &+ state.pointee.trains.held
+        return pools &+ state.pointee.slices.count &- state.pointee.slices.freeCount
     }
 
     /// Bytes of the pool's mappings; memory is used only where a buffer was ever used.
     public var poolBytes: Int {
-        state.pointee.small.stride &* state.pointee.small.count &+ state.pointee.bulk.stride &* state.pointee.bulk.count
+        state.pointee.small.mappedBytes &+ state.pointee.bulk.mappedBytes &+ state.pointee.packets.mappedBytes
+            &+ state.pointee.trains.mappedBytes
     }
 }

@@ -17,6 +17,7 @@ extension Shard {
         stream.pointee.owner = Owner.engine.raw
         forgetStarved(slot)
         clearTimer(slot)
+        if stream.pointee.flags.contains(.datagram) { forgetDatagrams(slot) }
         closeStep(slot)
     }
 
@@ -116,6 +117,7 @@ extension Shard {
         let stream = state.pointee.slots + Int(slot.raw)
         stream.pointee.inFlight &-= 1
         if stream.pointee.flags.contains(.dirty) { forgetDirty(slot) }
+        if stream.pointee.flags.contains(.datagram) { state.pointee.datagramSockets &-= 1 }
         let reports = stream.pointee.flags.contains(.reportsClose)
         if reports {
             fill(&event, .closed, slot)

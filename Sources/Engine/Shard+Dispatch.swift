@@ -20,6 +20,8 @@ extension Shard {
             case .shutdown: shutdownCompleted(slot)
             case .cancel: cancelCompleted(slot)
             case .close: return closeCompleted(slot, &event)
+            case .receiveDatagrams: return receivedDatagrams(slot, completion, &event)
+            case .sendDatagrams: queuedSendEnded(slot, completion.result)
             default: break
             }
             return false
@@ -31,6 +33,9 @@ extension Shard {
     private func dispatchShard(_ operation: Token.Operation, _ completion: ring_completion, _ event: inout Event) -> Bool {
         switch operation {
         case .accept: return accepted(completion, &event)
+        case .train:
+            noteTrain(Token(packed: completion.token), completion.result)
+            return false
         case .wake:
             if completion.flags & UInt32(IORING_CQE_F_MORE) == 0 { armWake() }
             _ = wake_clear(state.pointee.inbox.wakeDescriptor)

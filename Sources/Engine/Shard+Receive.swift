@@ -44,12 +44,13 @@ extension Shard {
         guard record.pointee.flags.contains(.receiveArmed), !record.pointee.flags.contains(.receiveCancelling) else { return }
         record.pointee.flags.insert(.receiveCancelling)
         record.pointee.inFlight &+= 1
-        ring_prepare_cancel(state.pointee.ring.entry(), token(.receive, slot), token(.cancel, slot))
+        let operation: Token.Operation = record.pointee.flags.contains(.datagram) ? .receiveDatagrams : .receive
+        ring_prepare_cancel(state.pointee.ring.entry(), token(operation, slot), token(.cancel, slot))
     }
 
     /// Arms again at the end of the turn: then the buffer just received is sent first, and the owner may have paused.
     @inline(__always)
-    private func armLater(_ slot: SlotIndex) {
+    func armLater(_ slot: SlotIndex) {
         // A stream can end several receives in one turn when the submission queue overflows into early entries.
         if state.pointee.rearmCount == state.pointee.slotCapacity { return armReceive(slot) }
         state.pointee.rearm[state.pointee.rearmCount] = slot.raw
@@ -63,6 +64,7 @@ extension Shard {
 
     func armReceive(_ slot: SlotIndex) {
         let record = state.pointee.slots + Int(slot.raw)
+        if record.pointee.flags.contains(.datagram) { return armDatagrams(slot) }
         let blocked: Slot.Flags = [.receiveArmed, .receiveEnded, .closing, .failed, .starved, .connecting, .secureHeld]
         guard record.pointee.flags.isDisjoint(with: blocked), !record.pointee.flags.isDisjoint(with: [.receiveWanted, .handshaking])
         else { return }
@@ -179,10 +181,6 @@ extension Shard {
         }
         if record.pointee.flags.contains(.failed) { return false }
         switch -completion.result {
-        case 0 where record.pointee.flags.contains(.datagram):
-            // An empty datagram ends nothing.
-            armReceive(slot)
-            return false
         case 0:
             record.pointee.flags.insert(.receiveEnded)
             if record.pointee.owner == Owner.engine.raw {
@@ -236,6 +234,7 @@ extension Shard {
     func forgetStarved(_ slot: SlotIndex) {
         let record = state.pointee.slots + Int(slot.raw)
         guard record.pointee.flags.contains(.starved) else { return }
+        if record.pointee.flags.contains(.datagram) { return forgetStarvedDatagrams(slot) }
         record.pointee.flags.remove(.starved)
         var previous = SlotIndex.none.raw
         var current = state.pointee.starvedHead

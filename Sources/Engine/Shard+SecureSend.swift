@@ -74,11 +74,11 @@ extension Shard {
                          _ session: OpaquePointer) -> Bool {
         let part = record(buffer)
         let base = bytes(buffer) - EngineLimits.headroomBytes
-        let room = recordRoom(buffer)
+        let room = buffer.bufferClass.frontRoomBytes
         var writer = RecordWriter(session: session, output: base - room)
         if part.pointee.pieceBytes == 0 {
             closeUp(buffer, stream)
-            guard seal(base + Int(part.pointee.start), Int(part.pointee.count), end: end(buffer), &writer, entry) >= 0 else { return false }
+            guard seal(base + Int(Int32(bitPattern: part.pointee.start)), Int(part.pointee.count), end: end(buffer), &writer, entry) >= 0 else { return false }
         } else {
             guard sealFramed(buffer, &writer, entry) else { return false }
         }
@@ -104,7 +104,7 @@ extension Shard {
         while part.pointee.next != BufferIndex.none.raw {
             let next = BufferIndex(part.pointee.next)
             let other = record(next).pointee
-            let end = Int(part.pointee.start) &+ Int(part.pointee.count)
+            let end = Int(part.pointee.start &+ part.pointee.count)
             guard other.pieceBytes == 0, !other.isEncrypted, next.bufferClass == .small, end &+ Int(other.count) <= room else { return }
             (base + end).copyMemory(from: bytes(next) - EngineLimits.headroomBytes + Int(other.start), byteCount: Int(other.count))
             part.pointee.count &+= other.count

@@ -18,18 +18,20 @@ extension Shard {
     /// Queues bytes of a buffer that the caller has; ownership passes to the stream.
     ///
     /// - Parameters:
-    ///   - start: offset from the buffer's first payload byte; negative for bytes in the headroom.
+    ///   - start: offset from the buffer's first payload byte; negative for bytes in the headroom, and of a train's buffer in the
+    ///     room for its headers.
     ///   - count: bytes to send. None returns the buffer at once.
     @inline(__always)
     public func send(_ slot: SlotIndex, _ buffer: BufferIndex, start: Int, count: Int) {
         let stream = state.pointee.slots + Int(slot.raw)
         let entry = record(buffer)
         precondition(entry.pointee.holder == .owner)
+        assert(!stream.pointee.flags.contains(.datagram), "datagrams leave by sendDatagram")
         if count == 0 || !stream.pointee.flags.isDisjoint(with: [.closing, .failed, .finishWanted]) {
             release(buffer)
             return
         }
-        assert(start >= -EngineLimits.headroomBytes && start &+ count <= capacity(buffer) &+ EngineLimits.tailroomBytes)
+        assert(start >= -frontBytes(buffer) && start &+ count <= capacity(buffer) &+ EngineLimits.tailroomBytes)
         entry.pointee = BufferRecord(
             next: BufferIndex.none.raw, start: UInt32(truncatingIfNeeded: start &+ EngineLimits.headroomBytes),
             count: UInt32(truncatingIfNeeded: count), payloadBytes: 0, pieceBytes: 0, headerBytes: 0, holder: .queue)
@@ -165,9 +167,7 @@ extension Shard {
 
     @inline(__always)
     private func needsVector(_ stream: UnsafeMutablePointer<Slot>) -> Bool {
-        // A vector would make one datagram of several.
-        if stream.pointee.flags.contains(.datagram) { return false }
-        return stream.pointee.queuedBuffers > 1 || record(BufferIndex(stream.pointee.queueHead)).pointee.pieceBytes > 0
+        stream.pointee.queuedBuffers > 1 || record(BufferIndex(stream.pointee.queueHead)).pointee.pieceBytes > 0
     }
 
     @inline(__always)
@@ -207,7 +207,7 @@ extension Shard {
         }
         let consequences: Slot.Flags = [.sendWaiting, .drainedWanted, .finishWanted, .lingering]
         if stream.pointee.flags.isDisjoint(with: consequences), stream.pointee.sendingBuffers == stream.pointee.queuedBuffers,
-            state.pointee.starvedHead == SlotIndex.none.raw
+            state.pointee.starvedHead == SlotIndex.none.raw, state.pointee.datagramsParked == 0
         {
             ring_silence_success(entry)
             state.pointee.silentSends[state.pointee.silentCount] = slot.raw

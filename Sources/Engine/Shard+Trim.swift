@@ -3,11 +3,11 @@ import CSocket
 /// Giving memory back.
 ///
 /// Theory of operation
-/// - The free bulk buffers are a stack: what a burst once needed and nobody needs since lies at its bottom. `clean` counts the
+/// - The free bulk and train buffers are stacks: what a burst once needed and nobody needs since lies at the bottom. `clean` counts the
 ///   buffers at the bottom whose memory was never touched or is given back, `floor` the fewest that were free since the last look.
 /// - Every few seconds the kernel gets back the pages of the buffers between both: nobody had them since the last look. They stay
 ///   in the pool; the next use commits new pages.
-/// - Small buffers stay: several share a page, and all together are bounded.
+/// - Small and packet buffers stay: several share a page, and all together are bounded.
 extension Shard {
     /// Gives back what was not used for a while; called once a turn.
     @inline(__always)
@@ -18,7 +18,7 @@ extension Shard {
     @inline(never)
     private func trim() {
         state.pointee.trimAtMilliseconds = state.pointee.nowMilliseconds &+ EngineLimits.trimMilliseconds
-        let trimmed = state.pointee.bulk.trim(maximum: EngineLimits.trimBuffers)
+        let trimmed = state.pointee.bulk.trim(maximum: EngineLimits.trimBuffers) + state.pointee.trains.trim(maximum: EngineLimits.trimBuffers)
         if trimmed > 0 { state.pointee.statistics.add(.buffersTrimmed, UInt64(trimmed)) }
     }
 }

@@ -13,6 +13,7 @@ extension Shard {
     /// - Parameter wait: false only looks, for tests and simulation.
     public func turn(wait: Bool = true) {
         flush()
+        if state.pointee.trainsUsed > state.pointee.trainsSubmitted { submitTrains() }
         armBehindSends()
         recycle()
         let state = state
@@ -26,6 +27,7 @@ extension Shard {
         state.pointee.completionsCounted = completions
         if result < 0 { enterFailed(result) }
         if state.pointee.silentCount > 0 { retireSilentSends() }
+        if state.pointee.trainsUsed > 0 { concludeTrains() }
         if !state.pointee.secureLater.isEmpty || state.pointee.handshakeSteps > 0 { resumeSecureWork() }
         // A kernel short of memory leaves entries behind, which still point at their vectors.
         if state.pointee.ring.unconsumed == 0 { state.pointee.vectorsUsed = 0 }
@@ -62,6 +64,8 @@ extension Shard {
         if !state.pointee.secureLater.isEmpty {
             milliseconds = min(milliseconds, state.pointee.small.freeCount > 0 ? 0 : EngineLimits.bufferRetryMilliseconds)
         }
+        // Buffers that come back with the sends of this turn may be what a socket waits for.
+        if state.pointee.datagramsParked > 0, state.pointee.sendingHead != BufferIndex.none.raw { milliseconds = 0 }
         if state.pointee.turnsSoon || state.pointee.inboxPending || state.pointee.resolver.pointee.hasFinished { milliseconds = 0 }
         return milliseconds &* 1_000_000
     }
@@ -168,20 +172,22 @@ extension Shard {
             state.pointee.bulk.offeredTarget = wanted
             state.pointee.bulk.refill()
         }
+        if state.pointee.datagramSockets > 0 { recycleDatagrams() }
         publishGauges()
     }
 
     @inline(__always)
     private func publishGauges() {
         let statistics = state.pointee.statistics
-        let small = UInt64(state.pointee.small.count &- state.pointee.small.freeCount &- state.pointee.small.offered)
-        let bulk = UInt64(state.pointee.bulk.count &- state.pointee.bulk.freeCount &- state.pointee.bulk.offered)
+        let small = UInt64(state.pointee.small.held)
+        let bulk = UInt64(state.pointee.bulk.held)
         statistics.set(.buffersSmallUsed, small)
         statistics.set(.buffersBulkUsed, bulk)
         statistics.set(.buffersSmallOffered, UInt64(state.pointee.small.offered))
         statistics.set(.buffersBulkOffered, UInt64(state.pointee.bulk.offered))
         if small > statistics.read(.buffersSmallPeak) { statistics.set(.buffersSmallPeak, small) }
         if bulk > statistics.read(.buffersBulkPeak) { statistics.set(.buffersBulkPeak, bulk) }
+        if state.pointee.datagramSockets > 0 { publishDatagramGauges() }
     }
 
     @inline(never)

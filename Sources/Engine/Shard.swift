@@ -64,6 +64,20 @@ struct ShardState {
     var bulk: BufferClassPool
     var slices: SliceTable
     var bulkArmed = 0
+    var packets: BufferClassPool
+    var trains: BufferClassPool
+    let packetSources: UnsafeMutablePointer<BufferSource>  // of each packet buffer
+    let trainSources: UnsafeMutablePointer<BufferSource>
+    var datagramSockets = 0
+    var datagramsParked = 0  // sockets that are not read until buffers come back
+    var starvedPackets = SlotList()
+    var starvedTrains = SlotList()
+    let receiveHeader: UnsafeMutablePointer<msghdr>  // room for name and control data of every receive of datagrams
+    let trainRecords: UnsafeMutablePointer<ring_train>  // of this turn
+    let trainParts: UnsafeMutablePointer<iovec>
+    var trainsUsed = 0
+    var trainsSubmitted = 0
+    var sendingHead = BufferIndex.none.raw  // buffers that trains of this turn read from, to be released behind them
     var timers: TimerWheel
     let startNanoseconds: UInt64
     var nowMilliseconds: UInt64 = 0
@@ -105,6 +119,10 @@ public struct ShardSizes: Sendable {
     public var bulkBuffers = 128
     /// Parts of bulk buffers queued by several streams; when all are used bytes are copied.
     public var slices = EngineLimits.slices
+    /// Packet buffers: 4 KiB each, likewise; nothing before the first datagram socket.
+    public var packetBuffers = 4096
+    /// Train buffers: 72 KiB each, likewise.
+    public var trainBuffers = 256
     /// TLS handshake steps of one turn, however fast.
     public var handshakeStepsPerTurn = EngineLimits.handshakeStepsPerTurn
     /// The defaults.
@@ -128,6 +146,12 @@ extension Shard {
         let bulk = try BufferClassPool(
             bufferClass: .bulk, payloadBytes: EngineLimits.bulkBufferBytes, count: sizes.bulkBuffers,
             entries: EngineLimits.bulkBuffersOfferedMaximum, reserve: 0, ring: ring)
+        let packets = try BufferClassPool(
+            bufferClass: .packet, payloadBytes: EngineLimits.datagramMetadataBytes + EngineLimits.packetBytes, count: sizes.packetBuffers,
+            entries: EngineLimits.packetsOfferedMaximum, reserve: 0, ring: ring)
+        let trains = try BufferClassPool(
+            bufferClass: .train, payloadBytes: EngineLimits.trainBufferBytes, count: sizes.trainBuffers,
+            entries: EngineLimits.trainsOfferedMaximum, reserve: 0, ring: ring)
         let slotBytes = sizes.slots * MemoryLayout<Slot>.stride
         let addressBytes = sizes.slots * MemoryLayout<SlotAddress>.stride
         guard let slotMemory = memory_map(slotBytes), let addressMemory = memory_map(addressBytes),
@@ -136,7 +160,10 @@ extension Shard {
             let rearmMemory = memory_map(sizes.slots * MemoryLayout<UInt32>.stride),
             let secureMemory = memory_map(sizes.slots * MemoryLayout<SecureSlot>.stride),
             let slices = SliceTable(count: sizes.slices),
-            let lateMemory = memory_map(sizes.slots * MemoryLayout<UInt32>.stride)
+            let lateMemory = memory_map(sizes.slots * MemoryLayout<UInt32>.stride),
+            let sourceMemory = memory_map((sizes.packetBuffers + sizes.trainBuffers) * MemoryLayout<BufferSource>.stride),
+            let trainMemory = memory_map(EngineLimits.trainsPerTurn * MemoryLayout<ring_train>.stride),
+            let partMemory = memory_map(Self.trainPartBytes)
         else { throw .outOfMemory("\(sizes.slots) slots") }
         let wake = wake_open()
         guard wake >= 0 else { throw .kernel("opening an eventfd", -wake) }
@@ -147,7 +174,14 @@ extension Shard {
             to: ShardState(
                 ring: ring, index: index, slots: slotMemory.bindMemory(to: Slot.self, capacity: sizes.slots),
                 addresses: addressMemory.bindMemory(to: SlotAddress.self, capacity: sizes.slots), slotCapacity: sizes.slots,
-                small: small, bulk: bulk, slices: slices, timers: timers, startNanoseconds: started,
+                small: small, bulk: bulk, slices: slices, packets: packets, trains: trains,
+                packetSources: sourceMemory.bindMemory(to: BufferSource.self, capacity: sizes.packetBuffers + sizes.trainBuffers),
+                trainSources: sourceMemory.bindMemory(to: BufferSource.self, capacity: sizes.packetBuffers + sizes.trainBuffers)
+                    + sizes.packetBuffers,
+                receiveHeader: .allocate(capacity: 1),
+                trainRecords: trainMemory.bindMemory(to: ring_train.self, capacity: EngineLimits.trainsPerTurn),
+                trainParts: partMemory.bindMemory(to: iovec.self, capacity: EngineLimits.trainsPerTurn * EngineLimits.trainSegments),
+                timers: timers, startNanoseconds: started,
                 silentSends: silentMemory.bindMemory(to: UInt32.self, capacity: sizes.slots),
                 lateDrained: lateMemory.bindMemory(to: UInt32.self, capacity: sizes.slots),
                 rearm: rearmMemory.bindMemory(to: UInt32.self, capacity: sizes.slots),
@@ -160,6 +194,7 @@ extension Shard {
         state.pointee.nowNanoseconds = started
         state.pointee.small.offeredTarget = min(EngineLimits.smallBuffersOffered, state.pointee.small.offeredMaximum)
         state.pointee.small.refill()
+        prepareDatagrams()
         state.pointee.resolver.initialize(to: Resolver())
         armWake()
     }
@@ -172,6 +207,7 @@ extension Shard {
         state.pointee.small.unmap()
         state.pointee.bulk.unmap()
         state.pointee.slices.unmap()
+        dropDatagrams()
         memory_unmap(state.pointee.slots, state.pointee.slotCapacity * MemoryLayout<Slot>.stride)
         memory_unmap(state.pointee.addresses, state.pointee.slotCapacity * MemoryLayout<SlotAddress>.stride)
         memory_unmap(state.pointee.silentSends, state.pointee.slotCapacity * MemoryLayout<UInt32>.stride)

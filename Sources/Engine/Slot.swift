@@ -18,7 +18,7 @@ public struct Owner: Equatable, Sendable {
     public static let engine = Owner(0)
 }
 
-/// The hot record of one stream: 64 bytes, one cache line.
+/// The hot record of one stream or datagram socket: 64 bytes, one cache line.
 ///
 /// A stream's state is the set of things that have happened to it and of requests under way, not one enumeration:
 /// half-close falls out by itself.
@@ -48,7 +48,10 @@ struct Slot {
         static let finishDone = Flags(rawValue: 1 << 20)
         static let receiveBulk = Flags(rawValue: 1 << 22)  // the armed receive takes a bulk buffer
         static let reportsClose = Flags(rawValue: 1 << 23)
-        static let datagram = Flags(rawValue: 1 << 28)  // a connected datagram socket: a send is one buffer
+        static let datagram = Flags(rawValue: 1 << 28)  // a datagram socket
+        static let creditUsed = Flags(rawValue: 1 << 27)  // not read: it has as many buffers filled as it may
+        static let trainsInFlight = Flags(rawValue: 1 << 30)  // submitted this turn; counted once in `inFlight`
+        static let coalescing = Flags(rawValue: 1 << 31)  // the kernel may join datagrams: only train buffers are armed
         static let exactQueue = Flags(rawValue: 1 << 29)  // sends that wait report every progress
         static let sendReported = Flags(rawValue: 1 << 21)  // a completion of the send waits to be read
         static let secure = Flags(rawValue: 1 << 24)  // has an entry in the table of TLS sessions
@@ -77,8 +80,43 @@ struct Slot {
     var sentBytes: UInt64  // 64
 }
 
+/// What a datagram socket keeps in fields that only streams use otherwise.
+extension Slot {
+    /// Received buffers that are not back in the pool: the receive credit used.
+    var heldBuffers: UInt32 {
+        @inline(__always) get { queuedCapacity }
+        @inline(__always) set { queuedCapacity = newValue }
+    }
+    /// Newest train of this turn, or none.
+    var lastTrain: UInt32 {
+        @inline(__always) get { nextInList }
+        @inline(__always) set { nextInList = newValue }
+    }
+    /// Largest segment the kernel is asked to cut a train into: 0 none, smaller after a refusal.
+    var segmentLimit: UInt16 {
+        @inline(__always) get { lingerMilliseconds }
+        @inline(__always) set { lingerMilliseconds = newValue }
+    }
+    /// Datagrams of the turn `burstTurn`; `UInt8.max` of a socket that never reads trains.
+    var burst: UInt8 {
+        @inline(__always) get { readScore }
+        @inline(__always) set { readScore = newValue }
+    }
+    /// Low bits of a turn's number.
+    var burstTurn: UInt16 {
+        @inline(__always) get { sendingBuffers }
+        @inline(__always) set { sendingBuffers = newValue }
+    }
+}
+
 /// A slot's cold record: where the peer is, and where a connect is going while the kernel reads it.
 struct SlotAddress {
     var address: SocketAddress  // 28 bytes
     var lingerUntil: UInt32  // 32: end of a polite end in units of `EngineLimits.lingerUnitMilliseconds`
+
+    /// Of a datagram socket: drops of the kernel that are counted already.
+    var lostCounted: UInt32 {
+        get { lingerUntil }
+        set { lingerUntil = newValue }
+    }
 }

@@ -10,6 +10,12 @@ public struct SocketAddress: Sendable {
     /// The unspecified address.
     public init() { storage = sockaddr_in6() }
 
+    /// Any address and any port of a family (AF_INET or AF_INET6).
+    public init(anyOf family: Int32) {
+        storage = sockaddr_in6()
+        storage.sin6_family = sa_family_t(family)
+    }
+
     /// Wraps the kernel's structure.
     public init(storage: sockaddr_in6) { self.storage = storage }
 

@@ -13,6 +13,10 @@ public struct Statistics {
         case slotsUsed, buffersSmallUsed, buffersBulkUsed, buffersSmallPeak, buffersBulkPeak, buffersSmallOffered, buffersBulkOffered
         case lookups, lookupsFailed, lookupsRefused
         case inboxMessages, timersFired
+        case datagramsReceived, datagramBytesReceived, datagramsSent, datagramBytesSent
+        case datagramsCut, datagramsLostInKernel, datagramReceiveErrors, datagramReceivesStarved, datagramCreditUsed, datagramSocketsGrown
+        case datagramSendErrors, datagramSendsDelayed, datagramsDroppedFull, segmentationRefused
+        case buffersPacketUsed, buffersTrainUsed, buffersPacketPeak, buffersTrainPeak, buffersPacketOffered, buffersTrainOffered
         case tlsStreams, tlsHandshakes, tlsHandshakesFailed, tlsHandshakeTimeouts, tlsHandshakesDeferred
         case tlsVersion12, tlsVersion13, tlsResumed, tlsTruncated
     }
@@ -23,9 +27,37 @@ public struct Statistics {
     /// those with one at most, the last all above.
     public static let turnBuckets = 12
 
+    /// Buckets of the histograms of datagrams per receive and per send, like those of turns: 1, 2, 4 … 64, above.
+    public static let trainBuckets = 8
+
+    /// Which way a train went.
+    public enum Direction: Int, CaseIterable, Sendable {
+        case received, sent
+    }
+
+    private static let wordCount = Counter.allCases.count + turnBuckets + Direction.allCases.count * trainBuckets
+
     init() {
-        words = .allocate(capacity: Counter.allCases.count + Self.turnBuckets)
-        words.initialize(repeating: 0, count: Counter.allCases.count + Self.turnBuckets)
+        words = .allocate(capacity: Self.wordCount)
+        words.initialize(repeating: 0, count: Self.wordCount)
+    }
+
+    /// Counts a receive or send of so many datagrams.
+    @inline(__always)
+    func addTrain(_ direction: Direction, segments: Int) {
+        let bits = segments > 1 ? Int.bitWidth &- (segments &- 1).leadingZeroBitCount : 0
+        counter_add(train(direction, min(bits, Self.trainBuckets &- 1)), 1)
+    }
+
+    /// Receives or sends in one bucket, not cumulated; from any thread.
+    public func trains(_ direction: Direction, inBucket bucket: Int) -> UInt64 {
+        precondition(bucket >= 0 && bucket < Self.trainBuckets)
+        return counter_read(train(direction, bucket))
+    }
+
+    @inline(__always)
+    private func train(_ direction: Direction, _ bucket: Int) -> UnsafeMutablePointer<UInt64> {
+        words + (Counter.allCases.count &+ Self.turnBuckets &+ direction.rawValue &* Self.trainBuckets &+ bucket)
     }
 
     /// Counts a turn by its completions.

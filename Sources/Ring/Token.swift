@@ -38,6 +38,8 @@ public struct Token: Equatable, Sendable {
     /// Requests the engine makes. Those from `receive` on belong to a slot and count as in flight there.
     public enum Operation: UInt8, Sendable {
         case ignored = 0, wake, accept, poll
+        case train  // names a train by `detail` and its life by `generation`; counted with its socket's other trains
         case receive = 8, send, connect, shutdown, cancel, close
+        case receiveDatagrams, sendDatagrams
     }
 }

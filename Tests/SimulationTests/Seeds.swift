@@ -11,6 +11,8 @@ enum Seeds {
     /// - 7364, 9067: a send that waits for everything hid its progress, and a slow target's stream was ended in the middle.
     /// - 10810, 12226: a client's Close was echoed, then its last bytes went over the cap, and a second Close followed.
     static let bridge: [UInt64] = [7364, 9067, 10810, 12226]
+    /// Of datagram sockets under a repeater.
+    static let datagrams: [UInt64] = []
     /// Of `/tcp-mux`.
     /// - 2002097: the reads of one turn needed more small buffers than were free, and the WebSocket was closed for it.
     static let mux: [UInt64] = [2_002_097]

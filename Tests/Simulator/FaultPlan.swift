@@ -36,6 +36,19 @@ public struct FaultPlan {
     /// The network resets a connection, or gives it up.
     public var connectionBreaks = 0
 
+    /// The network loses a datagram.
+    public var datagramLost = 0
+    /// A datagram overtakes the one before it.
+    public var datagramOvertakes = 0
+    /// The kernel joins datagrams only where it likes.
+    public var datagramUnjoined = 0
+    /// A send of datagrams finds the socket full although there is room.
+    public var datagramRefused = 0
+    /// ICMP, or a route that is missing for a moment.
+    public var datagramError = 0
+    /// Segments longer than this are not cut (the path's MTU); 0: the device cuts nothing.
+    public var segmentMaximum = Int.max
+
     /// No faults.
     public init() {}
 
@@ -61,5 +74,18 @@ public struct FaultPlan {
         interrupted = draw(&random, 300_000, 300_000)
         clockJump = draw(&random, 100_000, 3_000)
         connectionBreaks = draw(&random, 150_000, 3_000)
+    }
+
+    /// The faults of datagrams, which the other plans do without.
+    public mutating func drawDatagrams(_ random: inout SimulatedRandom) {
+        func draw(_ random: inout SimulatedRandom, _ often: Int, _ maximum: Int) -> Int {
+            random.chance(often) ? max(1, random.size(upTo: maximum)) : 0
+        }
+        datagramLost = draw(&random, 300_000, 200_000)
+        datagramOvertakes = draw(&random, 300_000, 300_000)
+        datagramUnjoined = draw(&random, 500_000, 900_000)
+        datagramRefused = draw(&random, 300_000, 200_000)
+        datagramError = draw(&random, 300_000, 50_000)
+        if random.chance(250_000) { segmentMaximum = random.chance(300_000) ? 0 : 1 + random.size(upTo: 2000) }
     }
 }

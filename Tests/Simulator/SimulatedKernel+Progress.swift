@@ -20,6 +20,8 @@ extension SimulatedKernel {
             case .accept: acceptWaiting(request, socket)
             case .receive: receiveReady(request, socket)
             case .send: sendReady(request, socket)
+            case .receiveDatagrams: datagramsReady(request, socket)
+            case .sendDatagrams: sendDatagramsReady(request, socket)
             case .connect, .poll: break
             }
         }

@@ -22,6 +22,8 @@ extension SimulatedKernel {
             return post(sqe.user_data, -EBADF, 0)
         }
         switch UInt32(sqe.opcode) {
+        case IORING_OP_RECVMSG.rawValue: receiveDatagrams(sqe, socket)
+        case IORING_OP_SENDMSG.rawValue where socket.datagrams != nil: sendDatagrams(sqe, socket)
         case IORING_OP_ACCEPT.rawValue: accept(sqe, socket)
         case IORING_OP_CONNECT.rawValue: connect(sqe, socket)
         case IORING_OP_RECV.rawValue: receive(sqe, socket)

@@ -34,6 +34,10 @@ public final class SimulatedKernel {
     public var dial: (UInt16) -> Dial = { _ in .fail(ECONNREFUSED) }
     /// TLS of the peers that are dialled.
     public var dialledLayer: () -> SecureLayer? = { nil }
+    /// Takes every datagram that leaves the engine, in the order in which they leave: from, to, payload.
+    public var datagramLeft: (SimulatedSocket, UInt16, [UInt8]) -> Void = { _, _, _ in }
+    /// Told of every datagram socket the engine opens.
+    public var datagramOpened: (SimulatedSocket) -> Void = { _ in }
     /// Sizes of the buffers of sockets made from now on.
     public var incomingBytes = 65536
     /// See `incomingBytes`.
@@ -63,6 +67,10 @@ public final class SimulatedKernel {
         table.pointee.peer_address = { SimulatedKernel.of($0).peerAddress($1, $2!) }
         table.pointee.now_nanoseconds = { SimulatedKernel.of($0).nanoseconds }
         table.pointee.close_descriptor = { _ = SimulatedKernel.of($0).closeDescriptor($1) }
+        table.pointee.open_datagram_socket = { SimulatedKernel.of($0).openDatagramSocket($1!.pointee) }
+        table.pointee.coalesce_datagrams = { SimulatedKernel.of($0).coalesceDatagrams($1) }
+        table.pointee.local_address = { SimulatedKernel.of($0).localAddress($1, $2!) }
+        table.pointee.datagrams_lost = { SimulatedKernel.of($0).socket($1)?.datagrams?.lost ?? 0 }
     }
 
     deinit { table.deallocate() }
@@ -90,6 +98,8 @@ public final class SimulatedKernel {
         heap.removeAll()
         dial = { _ in .fail(ECONNREFUSED) }
         dialledLayer = { nil }
+        datagramLeft = { _, _, _ in }
+        datagramOpened = { _ in }
     }
 
     /// Descriptors that are open.

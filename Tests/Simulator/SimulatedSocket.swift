@@ -1,3 +1,5 @@
+import Glibc
+
 /// The other end of a simulated connection: a script that writes, reads, stalls and closes.
 public protocol RemotePeer: AnyObject {
     /// Does something on the connection. Answers after how many nanoseconds it wants to act again; nil waits until
@@ -15,7 +17,7 @@ public enum Dial {
 
 /// A request the kernel holds.
 final class SimulatedRequest {
-    enum Operation { case accept, connect, receive, send, poll }
+    enum Operation { case accept, connect, receive, send, poll, receiveDatagrams, sendDatagrams }
 
     let token: UInt64
     let operation: Operation
@@ -26,6 +28,8 @@ final class SimulatedRequest {
     var waitsForAll = true
     /// What a send still has to take, in order.
     var parts: [(address: UnsafeRawPointer, count: Int)] = []
+    /// Of a send of datagrams: what is read when it is executed.
+    var message: UnsafePointer<msghdr>?
     var done = 0
     var finished = false
     var cancelPlanned = false
@@ -80,6 +84,7 @@ public final class SimulatedSocket {
     var peerPlanned = false
     var progressPlanned = false
     var requests: [SimulatedRequest] = []
+    var datagrams: SimulatedDatagrams?
 
     init(identifier: Int, isListener: Bool, incomingBytes: Int, outgoingBytes: Int) {
         self.identifier = identifier

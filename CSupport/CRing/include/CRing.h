@@ -25,12 +25,31 @@
 #include <netinet/in.h>
 #include <liburing.h>
 
+// netinet/udp.h needs feature macros that this header must not define (values from include/uapi/linux/udp.h).
+#ifndef SOL_UDP
+#define SOL_UDP 17
+#endif
+#ifndef UDP_SEGMENT
+#define UDP_SEGMENT 103
+#endif
+#ifndef UDP_GRO
+#define UDP_GRO 104
+#endif
+
 // Constants newer than Debian 12's headers (values from the kernel's include/uapi/linux/io_uring.h).
 #define RING_FEATURE_MIN_TIMEOUT (1U << 15)
 #define RING_FEATURE_NO_IOWAIT (1U << 17)
 #define RING_ENTER_NO_IOWAIT (1U << 7)
 
 struct ring;
+
+// A datagram socket as the engine wants it.
+struct ring_datagram_socket {
+    struct sockaddr_in6 local; // where it is bound; its family is the socket's
+    struct sockaddr_in6 peer;  // family 0: not connected
+    int receive_buffer_bytes;  // 0: the system's default
+    bool shares_port;          // SO_REUSEPORT
+};
 
 // What a simulated kernel answers. Return values are those of the system calls, errors as -errno.
 struct ring_kernel {
@@ -41,6 +60,10 @@ struct ring_kernel {
     int (*peer_address)(void *context, int descriptor, struct sockaddr_in6 *address);
     uint64_t (*now_nanoseconds)(void *context);
     void (*close_descriptor)(void *context, int descriptor);
+    int (*open_datagram_socket)(void *context, const struct ring_datagram_socket *wanted);
+    int (*coalesce_datagrams)(void *context, int descriptor);
+    int (*local_address)(void *context, int descriptor, struct sockaddr_in6 *address);
+    uint32_t (*datagrams_lost)(void *context, int descriptor);
 };
 
 struct ring {
@@ -72,11 +95,18 @@ int ring_try_setup(unsigned entries, unsigned setup_flags, unsigned *features);
 // 0: not at all). Returns what the kernel consumed, or -errno; -ETIME is an ordinary answer.
 int ring_enter(struct ring *ring, unsigned wait, uint64_t timeout_nanoseconds);
 
-// The four calls the engine makes outside the ring.
+// The calls the engine makes outside the ring.
 int ring_open_stream_socket(struct ring *ring, int family);
 int ring_peer_address(struct ring *ring, int descriptor, struct sockaddr_in6 *address);
 uint64_t ring_now_nanoseconds(struct ring *ring);
 void ring_close_descriptor(struct ring *ring, int descriptor);
+// A descriptor, or -errno. An IPv6 socket never carries IPv4.
+int ring_open_datagram_socket(struct ring *ring, const struct ring_datagram_socket *wanted);
+// From now on the kernel may join datagrams of one sender and size (UDP_GRO).
+int ring_coalesce_datagrams(struct ring *ring, int descriptor);
+int ring_local_address(struct ring *ring, int descriptor, struct sockaddr_in6 *address);
+// Datagrams the kernel dropped at this socket because its buffer was full, since it was opened.
+uint32_t ring_datagrams_lost(struct ring *ring, int descriptor);
 
 static inline unsigned ring_prepared(struct ring *ring) { return ring->uring.sq.sqe_tail - *ring->uring.sq.ktail; }
 
@@ -161,6 +191,98 @@ static inline void ring_prepare_send_vector(struct io_uring_sqe *entry, int desc
     entry->len = 1;
     entry->msg_flags = (uint32_t)flags;
     entry->user_data = token;
+}
+
+// Many datagrams, each in a buffer of the group behind what recvmsg(2) says about it (see ring_datagram_layout); the
+// header gives the room for name and control data and is read before ring_enter() returns. With MSG_TRUNC the kernel
+// tells the length of what it had to cut. Nothing is tried before the socket is readable.
+static inline void ring_prepare_receive_datagrams(struct io_uring_sqe *entry, int descriptor, const struct msghdr *header,
+                                                  uint16_t group, uint64_t token) {
+    entry->opcode = IORING_OP_RECVMSG;
+    entry->fd = descriptor;
+    entry->flags = IOSQE_BUFFER_SELECT;
+    entry->addr = (uint64_t)(uintptr_t)header;
+    entry->len = 1;
+    entry->buf_group = group;
+    entry->ioprio = IORING_RECV_MULTISHOT | IORING_RECVSEND_POLL_FIRST;
+    entry->msg_flags = MSG_TRUNC;
+    entry->user_data = token;
+}
+
+// What precedes a datagram in its buffer, in bytes from the buffer's start: struct io_uring_recvmsg_out, the peer's
+// address, one control message of four bytes, the payload.
+enum ring_datagram_layout {
+    RING_DATAGRAM_CONTROL_COUNT = 4,
+    RING_DATAGRAM_FULL_COUNT = 8,
+    RING_DATAGRAM_FLAGS = 12,
+    RING_DATAGRAM_NAME = 16,
+    RING_DATAGRAM_NAME_BYTES = 32,
+    RING_DATAGRAM_CONTROL = RING_DATAGRAM_NAME + RING_DATAGRAM_NAME_BYTES,
+    RING_DATAGRAM_CONTROL_BYTES = CMSG_SPACE(sizeof(int)),
+    RING_DATAGRAM_PAYLOAD = RING_DATAGRAM_CONTROL + RING_DATAGRAM_CONTROL_BYTES,
+};
+
+// Size of the segments of a received train, or 0 when the kernel joined nothing.
+static inline uint32_t ring_segment_bytes(const void *buffer) {
+    const char *start = (const char *)buffer;
+    uint32_t control_count;
+    memcpy(&control_count, start + RING_DATAGRAM_CONTROL_COUNT, sizeof control_count);
+    if (control_count < CMSG_LEN(sizeof(int))) return 0;
+    struct cmsghdr control;
+    memcpy(&control, start + RING_DATAGRAM_CONTROL, sizeof control);
+    if (control.cmsg_level != SOL_UDP || control.cmsg_type != UDP_GRO) return 0;
+    int segment;
+    memcpy(&segment, start + RING_DATAGRAM_CONTROL + CMSG_LEN(0), sizeof segment);
+    return segment > 0 ? (uint32_t)segment : 0;
+}
+
+// Datagrams of one size to one address that leave as one request: while they are gathered and until their fate is known.
+struct ring_train {
+    struct msghdr header;
+    struct sockaddr_in6 destination; // family 0: the socket is connected
+    uint32_t slot;
+    uint64_t control[3];             // UDP_SEGMENT
+    uint32_t previous;               // the socket's train before this one
+    uint32_t bytes;                  // of all payloads
+    int32_t result;
+    uint16_t segment_bytes;          // of every datagram but the last, which may be shorter
+    uint16_t segments;
+    uint16_t parts;
+    uint16_t sequence;
+    bool sealed;                     // takes no more
+};
+
+// One sendmsg(2) of `parts`; with more than one segment the kernel cuts them apart (UDP_SEGMENT). The train and its
+// parts stay where they are until the request has ended.
+static inline void ring_prepare_train(struct io_uring_sqe *entry, int descriptor, struct ring_train *train,
+                                      struct iovec *parts, unsigned count, bool segmented, int flags, uint64_t token) {
+    struct msghdr *header = &train->header;
+    memset(header, 0, sizeof *header);
+    if (train->destination.sin6_family != 0) {
+        header->msg_name = &train->destination;
+        header->msg_namelen = train->destination.sin6_family == AF_INET ? sizeof(struct sockaddr_in) : sizeof train->destination;
+    }
+    header->msg_iov = parts;
+    header->msg_iovlen = count;
+    if (segmented) {
+        struct cmsghdr *control = (struct cmsghdr *)train->control;
+        control->cmsg_level = SOL_UDP;
+        control->cmsg_type = UDP_SEGMENT;
+        control->cmsg_len = CMSG_LEN(sizeof(uint16_t));
+        memcpy(CMSG_DATA(control), &train->segment_bytes, sizeof(uint16_t));
+        header->msg_control = train->control;
+        header->msg_controllen = CMSG_SPACE(sizeof(uint16_t));
+    }
+    ring_prepare_send_vector(entry, descriptor, header, flags, token);
+}
+
+// Whether two destinations of one socket are the same.
+static inline bool ring_same_address(const struct sockaddr_in6 *one, const struct sockaddr_in6 *other) {
+    if (one->sin6_family != other->sin6_family || one->sin6_port != other->sin6_port) return false;
+    if (one->sin6_family == AF_INET) {
+        return ((const struct sockaddr_in *)one)->sin_addr.s_addr == ((const struct sockaddr_in *)other)->sin_addr.s_addr;
+    }
+    return memcmp(&one->sin6_addr, &other->sin6_addr, sizeof one->sin6_addr) == 0 && one->sin6_scope_id == other->sin6_scope_id;
 }
 
 // No completion unless the request fails or falls short: for requests that are known to end while they are submitted.

@@ -17,8 +17,6 @@ int socket_format_address(const struct sockaddr_in6 *address, char *text, size_t
 int socket_listen(const struct sockaddr_in6 *address, unsigned address_bytes, int backlog, bool reuse_port);
 // A blocking connection; for tests and tools.
 int socket_connect(const struct sockaddr_in6 *address, unsigned address_bytes);
-// A datagram socket connected to `address`: the kernel picks a random port and drops what comes from elsewhere.
-int socket_connect_datagram(const struct sockaddr_in6 *address, unsigned address_bytes);
 int socket_local_port(int descriptor);
 
 int wake_open(void);                  // an eventfd
