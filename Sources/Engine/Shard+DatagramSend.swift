@@ -9,7 +9,8 @@ import Ring
 ///   last of a train may be shorter. One request sends it, and the kernel cuts it apart (UDP_SEGMENT).
 /// - A payload is sent from where it lies; what lies between two payloads of a train costs one more part of the request's
 ///   vector. The bytes stay the caller's until `releaseAfterSends` of the buffer they lie in.
-/// - Datagrams to one destination keep their order. Trains leave in the order in which they began.
+/// - Trains leave in the order in which they began, and datagrams to one destination keep their order, except that what the kernel
+///   refuses at first is overtaken by what it takes in the same turn.
 /// - A train's request does not wait (MSG_DONTWAIT) and is silent: it ends inside the entry that submits it and reports only
 ///   failure. After the entry every train without a completion is sent, and the buffers go back.
 /// - The socket's own buffer was full: what the train holds is copied to the socket's queue and waits there.

@@ -30,7 +30,7 @@ import Testing
     static let hardStates: [Statistics.Counter] = [
         .datagramsCut, .datagramsLostInKernel, .datagramReceiveErrors, .datagramReceivesStarved, .datagramCreditUsed,
         .datagramSocketsGrown, .datagramSendErrors, .datagramSendsDelayed, .datagramsDroppedFull, .segmentationRefused, .refusedNoSlot,
-        .enterBusy, .completionOverflows,
+        .enterBusy,
     ]
 
     @Test func oneSeedIsOneRun() {
