@@ -17,7 +17,8 @@ public enum EngineLimits {
     /// Payload of a bulk receive buffer: seven pieces, 448 KiB, so that two of them stay below 1 MiB. The larger a read, the
     /// fewer window updates the sender is woken by (`Decisions.md`).
     public static let bulkBufferBytes = 7 * pieceBytesMaximum
-    /// Room in front of every payload: the largest frame header any feature writes (14 for WebSocket, 24 for the relay), and those of all messages a bulk read leaves in (eight of 13 bytes for multiplexed streams); two cache lines.
+    /// Room in front of every payload: the largest frame header any feature writes (14 for WebSocket, 24 for the relay), and those
+    /// of all messages a bulk read leaves in (eight of 13 bytes for multiplexed streams); two cache lines.
     public static let headroomBytes = 128
     /// Room in front of a small buffer's headroom for what TLS adds: with it and the headroom three records of one packet.
     public static let recordRoomSmall = 64
@@ -42,6 +43,12 @@ public enum EngineLimits {
     /// Room in front of a train for one header for each of its datagrams: 128 (the kernel's bound) of 28 bytes (a relay frame of
     /// 24 in a WebSocket frame of 4) are 3,584.
     public static let spreadRoomBytes = 4096
+    /// Packet buffers of a shard.
+    public static let packetBuffers = 4096
+    /// Train buffers of a shard.
+    public static let trainBuffers = 256
+    /// What the buffers of datagrams hold when every one is used at once: 33 MiB a shard.
+    public static let datagramBufferBytes = packetBuffers * packetBytes + trainBuffers * trainBufferBytes
     /// Packet buffers offered to the kernel at first; doubled when it ran out.
     public static let packetsOffered = 256
     /// Most packet buffers offered.

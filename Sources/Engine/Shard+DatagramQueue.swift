@@ -112,7 +112,9 @@ extension Shard {
         let train = queuedTrain(buffer)
         let entry = record(buffer)
         let end = Int(entry.pointee.count)
-        guard entry.pointee.start == 0, takes(train, count), end &+ count <= capacity(buffer), isTo(train, destination) else { return false }
+        guard entry.pointee.start == 0, takes(train, count), end &+ count <= capacity(buffer), isTo(train, destination) else {
+            return false
+        }
         (bytes(buffer) + end).copyMemory(from: payload, byteCount: count)
         entry.pointee.count &+= UInt32(count)
         socket.pointee.queuedBytes &+= UInt32(count)

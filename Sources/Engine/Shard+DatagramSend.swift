@@ -151,7 +151,8 @@ extension Shard {
                 socket.pointee.flags.insert(.trainsInFlight)
                 socket.pointee.inFlight &+= 1
             }
-            let token = Token(.train, slot: train.pointee.slot, generation: train.pointee.sequence, detail: UInt16(truncatingIfNeeded: number))
+            let token = Token(
+                .train, slot: train.pointee.slot, generation: train.pointee.sequence, detail: UInt16(truncatingIfNeeded: number))
             let entry = state.pointee.ring.entry()
             ring_prepare_train(
                 entry, socket.pointee.descriptor, train, state.pointee.trainParts + number &* EngineLimits.trainSegments,
@@ -207,7 +208,11 @@ extension Shard {
         if train.pointee.slot == SlotIndex.none.raw { return }
         let slot = SlotIndex(train.pointee.slot)
         let socket = state.pointee.slots + Int(slot.raw)
-        if train.pointee.result < 0 { trainFailed(train, number) } else { countSent(slot, Int(train.pointee.segments), Int(train.pointee.bytes)) }
+        if train.pointee.result < 0 {
+            trainFailed(train, number)
+        } else {
+            countSent(slot, Int(train.pointee.segments), Int(train.pointee.bytes))
+        }
         socket.pointee.lastTrain = SlotIndex.none.raw
         guard socket.pointee.flags.contains(.trainsInFlight) else { return }
         socket.pointee.flags.remove(.trainsInFlight)

@@ -78,7 +78,8 @@ extension Shard {
         var writer = RecordWriter(session: session, output: base - room)
         if part.pointee.pieceBytes == 0 {
             closeUp(buffer, stream)
-            guard seal(base + Int(Int32(bitPattern: part.pointee.start)), Int(part.pointee.count), end: end(buffer), &writer, entry) >= 0 else { return false }
+            let plain = base + Int(Int32(bitPattern: part.pointee.start))
+            guard seal(plain, Int(part.pointee.count), end: end(buffer), &writer, entry) >= 0 else { return false }
         } else {
             guard sealFramed(buffer, &writer, entry) else { return false }
         }

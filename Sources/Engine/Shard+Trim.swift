@@ -18,7 +18,8 @@ extension Shard {
     @inline(never)
     private func trim() {
         state.pointee.trimAtMilliseconds = state.pointee.nowMilliseconds &+ EngineLimits.trimMilliseconds
-        let trimmed = state.pointee.bulk.trim(maximum: EngineLimits.trimBuffers) + state.pointee.trains.trim(maximum: EngineLimits.trimBuffers)
+        var trimmed = state.pointee.bulk.trim(maximum: EngineLimits.trimBuffers)
+        trimmed += state.pointee.trains.trim(maximum: EngineLimits.trimBuffers)
         if trimmed > 0 { state.pointee.statistics.add(.buffersTrimmed, UInt64(trimmed)) }
     }
 }

@@ -120,9 +120,9 @@ public struct ShardSizes: Sendable {
     /// Parts of bulk buffers queued by several streams; when all are used bytes are copied.
     public var slices = EngineLimits.slices
     /// Packet buffers: 4 KiB each, likewise; nothing before the first datagram socket.
-    public var packetBuffers = 4096
+    public var packetBuffers = EngineLimits.packetBuffers
     /// Train buffers: 72 KiB each, likewise.
-    public var trainBuffers = 256
+    public var trainBuffers = EngineLimits.trainBuffers
     /// TLS handshake steps of one turn, however fast.
     public var handshakeStepsPerTurn = EngineLimits.handshakeStepsPerTurn
     /// The defaults.

@@ -7,6 +7,7 @@ import Ring
 import Wire
 
 // A WebSocket echo built from the same engine and HTTP targets as the gateway: the fixture the conformance suite talks to.
+// Datagrams to the same port are sent back from where they lie.
 // Usage: sluice-echo PORT
 
 /// One connection: its frames are unmasked, judged and sent back frame by frame, so that nothing is reassembled.
@@ -21,6 +22,7 @@ struct EchoConnection {
 final class EchoServer {
     static let httpOwner = Owner(1)
     static let echoOwner = Owner(2)
+    static let datagramOwner = Owner(3)
     static let maximumMessageBytes: UInt64 = 64 << 20
 
     let shard: Shard
@@ -38,9 +40,29 @@ final class EchoServer {
         while true {
             shard.turn()
             while shard.next(&event) {
-                if event.owner == Self.httpOwner { serve(event) } else if event.owner == Self.echoOwner { echo(event) }
+                if event.owner == Self.datagramOwner {
+                    sendBack(event)
+                } else if event.owner == Self.httpOwner {
+                    serve(event)
+                } else if event.owner == Self.echoOwner {
+                    echo(event)
+                }
             }
         }
+    }
+
+    /// Every datagram goes back to its sender; those of a train in a train.
+    private func sendBack(_ event: Event) {
+        guard event.kind == .datagrams else { return }
+        let source = shard.datagramSource(event)
+        let base = shard.bytes(event.buffer) + Int(event.start)
+        var at = 0
+        repeat {
+            let count = min(Int(event.detail), event.count - at)
+            shard.sendDatagram(event.slot, to: source, base + at, count: count)
+            at += count
+        } while at < event.count
+        shard.releaseAfterSends(event.buffer)
     }
 
     private func serve(_ event: Event) {
@@ -181,6 +203,14 @@ do {
     let shard = try Shard(index: 0, ring: ring)
     let server = EchoServer(shard: shard)
     shard.listen(descriptor, owner: EchoServer.httpOwner, tag: 0)
+    address.port = UInt16(socket_local_port(descriptor))
+    var error: Int32 = 0
+    let datagrams = shard.openDatagrams(at: address, owner: EchoServer.datagramOwner, context: 0, error: &error)
+    guard datagrams != .none else {
+        print("sluice-echo: no datagram socket on port \(address.port): \(String(cString: strerror(error)))")
+        exit(1)
+    }
+    shard.resumeReceive(datagrams)
     print("listening on 127.0.0.1:\(socket_local_port(descriptor))")
     fflush(nil)
     server.run()

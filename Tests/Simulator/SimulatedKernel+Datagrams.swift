@@ -68,7 +68,11 @@ extension SimulatedKernel {
         address.sin6_family = family
         address.sin6_port = port.bigEndian
         withUnsafeMutableBytes(of: &address) { raw in
-            if Int32(family) == AF_INET { raw.storeBytes(of: UInt32(0x7F00_0001).bigEndian, toByteOffset: 4, as: UInt32.self) } else { raw[23] = 1 }
+            if Int32(family) == AF_INET {
+                raw.storeBytes(of: UInt32(0x7F00_0001).bigEndian, toByteOffset: 4, as: UInt32.self)
+            } else {
+                raw[23] = 1
+            }
         }
         return address
     }
@@ -238,7 +242,8 @@ extension SimulatedKernel {
         if count > 0, socket.datagrams!.isCoalescing, !random.chance(faults.datagramUnjoined) {
             let last = socket.datagrams!.incoming[count - 1]
             let isOpen = last.payload.count == last.segments * last.segmentBytes && last.segments < Self.segmentsMaximum
-            if last.port == port, isOpen, !payload.isEmpty, payload.count <= last.segmentBytes, last.payload.count + payload.count <= 65507 {
+            let fits = payload.count <= last.segmentBytes && last.payload.count + payload.count <= 65507
+            if last.port == port, isOpen, fits, !payload.isEmpty {
                 socket.datagrams!.incoming[count - 1].payload += payload
                 socket.datagrams!.incoming[count - 1].segments += 1
                 return

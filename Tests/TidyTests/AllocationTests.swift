@@ -21,6 +21,9 @@ struct AllocationTests {
     static let canRun = ReleaseBuild.isUsable && Tool.exists("cc")
         && FileManager.default.isExecutableFile(atPath: ReleaseBuild.executable("sluice-target").path)
 
+    static let canRunEcho = ReleaseBuild.isUsable && Tool.exists("cc")
+        && FileManager.default.isExecutableFile(atPath: ReleaseBuild.executable("sluice-echo").path)
+
     static let messageBytes = 64
     static let inFlight = 16
     static let warmUpMessages = 10_000
@@ -29,15 +32,8 @@ struct AllocationTests {
     @Test("a million forwarded messages allocate nothing", .enabled(if: canRun, "needs a current release build with sluice-target, and cc"),
           .timeLimit(.minutes(2)))
     func steadyState() throws {
-        let directory = FileManager.default.temporaryDirectory.appendingPathComponent("sluice-allocations-\(UUID().uuidString)")
-        try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: true)
+        let (library, counter, directory) = try Self.counter()
         defer { try? FileManager.default.removeItem(at: directory) }
-        let library = directory.appendingPathComponent("count.so")
-        let source = Repository.root.appendingPathComponent("Tests/AllocationCounter/count.c")
-        let compiled = try Tool.run("cc", "-shared", "-fPIC", "-O2", "-Wall", "-Werror", "-o", library.path, source.path)
-        #expect(compiled.status == 0, "the counter compiles")
-        let counter = AllocationCounter(url: directory.appendingPathComponent("count"))
-        try Data().write(to: counter.url)
 
         let target = try RunningTarget()
         defer { target.stop() }
@@ -60,6 +56,38 @@ struct AllocationTests {
         // The counter was listening all the time: what does allocate is seen.
         _ = try gateway.openSession()
         #expect(try counter.read()[0] > later[0], "a request for a session allocates and is counted")
+    }
+
+    @Test("a million datagrams allocate nothing", .enabled(if: canRunEcho, "needs a current release build with sluice-echo, and cc"),
+          .timeLimit(.minutes(2)))
+    func datagrams() throws {
+        let (library, counter, directory) = try Self.counter()
+        defer { try? FileManager.default.removeItem(at: directory) }
+        let echo = try RunningEcho(environment: ["LD_PRELOAD": library.path, "SLUICE_ALLOCATION_COUNTER": counter.url.path])
+        defer { echo.stop() }
+        #expect(try counter.read()[0] > 0, "starting allocates")
+        let client = try DatagramClient(port: echo.port)
+        try client.echo(datagrams: Self.warmUpMessages, payloadBytes: Self.messageBytes, inFlight: Self.inFlight)
+        let before = try counter.read()
+        try client.echo(datagrams: Self.measuredMessages, payloadBytes: Self.messageBytes, inFlight: Self.inFlight)
+        #expect(try counter.read() == before, "calls of malloc, calloc, realloc, aligned, mmap, free")
+        // The counter was listening all the time: what does allocate is seen.
+        _ = try? Connection(port: echo.port).write("GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        for _ in 0..<100 where try counter.read()[0] == before[0] { usleep(20_000) }
+        #expect(try counter.read()[0] > before[0], "a request allocates and is counted")
+    }
+
+    /// The compiled counter, the file it counts into, and the directory of both.
+    private static func counter() throws -> (library: URL, counter: AllocationCounter, directory: URL) {
+        let directory = FileManager.default.temporaryDirectory.appendingPathComponent("sluice-allocations-\(UUID().uuidString)")
+        try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: true)
+        let library = directory.appendingPathComponent("count.so")
+        let source = Repository.root.appendingPathComponent("Tests/AllocationCounter/count.c")
+        let compiled = try Tool.run("cc", "-shared", "-fPIC", "-O2", "-Wall", "-Werror", "-o", library.path, source.path)
+        #expect(compiled.status == 0, "the counter compiles")
+        let counter = AllocationCounter(url: directory.appendingPathComponent("count"))
+        try Data().write(to: counter.url)
+        return (library, counter, directory)
     }
 
     /// The same over `/tcp-mux`, on several streams whose frames share buffers.

@@ -123,6 +123,76 @@ final class RunningGateway {
     }
 }
 
+/// `sluice-echo`: a service on the bare engine that sends datagrams back.
+final class RunningEcho {
+    let port: UInt16
+    private let child: Process
+
+    init(environment: [String: String]) throws {
+        child = Process()
+        child.executableURL = ReleaseBuild.executable("sluice-echo")
+        child.arguments = ["0"]
+        child.environment = environment
+        let output = Pipe()
+        child.standardOutput = output
+        child.standardInput = FileHandle.nullDevice
+        try child.run()
+        var text = ""
+        while !text.contains("\n") {
+            let data = output.fileHandleForReading.availableData
+            guard !data.isEmpty else { throw Tool.Failure(description: "sluice-echo ended: \(text)") }
+            text += String(decoding: data, as: UTF8.self)
+        }
+        guard let word = text.split(separator: ":").last, let number = UInt16(word.trimmingCharacters(in: .whitespacesAndNewlines)) else {
+            throw Tool.Failure(description: "sluice-echo printed \(text)")
+        }
+        port = number
+    }
+
+    func stop() {
+        guard child.isRunning else { return }
+        kill(child.processIdentifier, SIGKILL)
+        child.waitUntilExit()
+    }
+}
+
+/// A datagram socket whose peer echoes.
+final class DatagramClient {
+    private let descriptor: Int32
+
+    init(port: UInt16) throws {
+        descriptor = socket(AF_INET, Int32(SOCK_DGRAM.rawValue), 0)
+        var limit = timeval(tv_sec: 10, tv_usec: 0)
+        setsockopt(descriptor, SOL_SOCKET, SO_RCVTIMEO, &limit, socklen_t(MemoryLayout<timeval>.size))
+        var address = Connection.loopback(port: port)
+        let result = withUnsafePointer(to: &address) { pointer in
+            pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { connect(descriptor, $0, socklen_t(MemoryLayout<sockaddr_in>.size)) }
+        }
+        guard result == 0 else { throw Tool.Failure(description: "no socket to port \(port)") }
+    }
+
+    deinit { close(descriptor) }
+
+    /// Sends rounds of so many datagrams and waits for all of a round to come back.
+    func echo(datagrams: Int, payloadBytes: Int, inFlight: Int) throws {
+        var payload = (0..<payloadBytes).map { UInt8(truncatingIfNeeded: $0) }
+        var answer = [UInt8](repeating: 0, count: payloadBytes + 1)
+        for round in 0..<datagrams / inFlight {
+            payload[0] = UInt8(truncatingIfNeeded: round)
+            for _ in 0..<inFlight {
+                guard send(descriptor, payload, payloadBytes, 0) == payloadBytes else {
+                    throw Tool.Failure(description: "a datagram is not sent")
+                }
+            }
+            for _ in 0..<inFlight {
+                guard recv(descriptor, &answer, answer.count, 0) == payloadBytes, answer.prefix(payloadBytes).elementsEqual(payload) else {
+                    throw Tool.Failure(description: "round \(round): a datagram did not come back as it was")
+                }
+            }
+        }
+    }
+}
+
 /// `sluice-target echo`: a TCP service that sends everything back.
 final class RunningTarget {
     let port: UInt16

@@ -63,7 +63,7 @@ extension Doctor {
     static func poolBytes(_ limits: ResourceLimits, shards: Int) -> Int {
         shards
             * (EngineLimits.smallBufferBytes * limits.smallBuffersPerShard + EngineLimits.bulkBufferBytes * limits.bulkBuffersPerShard
-                + limits.logBufferBytesPerShard)
+                + EngineLimits.datagramBufferBytes + limits.logBufferBytesPerShard)
     }
 
     static func controlGroup(_ limits: ResourceLimits, shards: Int, _ group: ControlGroup = .current()) -> [Finding] {

@@ -6,7 +6,7 @@ import Testing
 /// Datagram sockets under a repeater, over many seeds.
 @Suite struct DatagramTests {
     /// Datagrams of one run; `SLUICE_DATAGRAMS` asks for more.
-    static let total = getenv("SLUICE_DATAGRAMS").flatMap { Int(String(cString: $0)) } ?? 400
+    static let total = getenv("SLUICE_DATAGRAMS").flatMap { Int(String(cString: $0)) } ?? 600
 
     @Test func repeatsEveryDatagramAndReturnsEverything() {
         var met: [Statistics.Counter: UInt64] = [:]

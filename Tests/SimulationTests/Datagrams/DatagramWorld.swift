@@ -210,7 +210,7 @@ final class DatagramWorld {
         let taken = remotes.reduce(0) { $0 + $1.taken }
         if repeater.seen != taken { failures.append("\(taken) datagrams arrived, \(repeater.seen) were seen") }
         let lost = sockets.reduce(0) { $0 + $1.datagramsLost }
-        if Int(counted[.datagramsLostInKernel, default: 0]) != lost { failures.append("\(lost) were lost in the kernel, counted otherwise") }
+        if Int(counted[.datagramsLostInKernel, default: 0]) != lost { failures.append("\(lost) lost in the kernel, counted otherwise") }
         return failures
     }
 }

@@ -24,6 +24,7 @@ final class Repeater {
         mutating func draw(_ random: inout SimulatedRandom) {
             keeps = random.chance(300_000) ? random.size(upTo: 900_000) : 0
             keepsTurns = 1 + random.size(upTo: 60)
+            if random.chance(100_000) { (keeps, keepsTurns) = (1_000_000, 300) }
             skips = random.chance(400_000) ? random.size(upTo: 600_000) : 0
             cuts = random.chance(150_000) ? random.size(upTo: 5_000) : 0
             pauses = random.chance(200_000) ? random.size(upTo: 50_000) : 0
@@ -138,7 +139,9 @@ final class Repeater {
                 complain("a datagram of \(count) bytes in a train of \(event.count)/\(segment) is not what it says")
                 continue
             }
-            if count > 0, StampedDatagram.remote(place) != Int(source.port) - DatagramWorld.remotePort { complain("a source is not the sender") }
+            if count > 0, StampedDatagram.remote(place) != Int(source.port) - DatagramWorld.remotePort {
+                complain("a source is not the sender")
+            }
             if random.chance(habits.skips) { continue }
             stamp += 1
             if count > 0 { place.storeBytes(of: stamp, toByteOffset: 6, as: UInt32.self) }
