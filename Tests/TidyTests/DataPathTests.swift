@@ -60,7 +60,8 @@ enum DataPath {
 
     /// Functions of other targets that a message passes; if one of these is not reached, the walk is broken.
     static let landmarks = [
-        "Engine.Shard.turn(", "Engine.Shard.next(", "Engine.Shard.submitTrains(", "Engine.Shard.concludeTrains(", "Engine.Shard.send(", "Engine.Shard.sendFramed(", "Engine.Shard.bytes(",
+        "Engine.Shard.turn(", "Engine.Shard.submitTrains(", "Engine.Shard.concludeTrains(", "Engine.Shard.next(",
+        "Engine.Shard.send(", "Engine.Shard.sendFramed(", "Engine.Shard.bytes(",
         "Engine.CounterBlock.add(", "TCPBridge.TCPBridge.handle(", "Wire.FrameReader.next(",
         "TCPMux.TCPMux.handle(", "TCPMux.TCPMux.clientBytes(", "Engine.Shard.append(", "static Wire.ByteKernel.unmask(",
         "static Wire.FrameHeader.encode(", "Ring.Ring.entry(", "ring_enter",
