@@ -4,7 +4,9 @@ Theory of operation
   actors   each is a coroutine that repeats one kind of client until the time is over; `ACTORS` says how many of each there are
   exact    what well-behaved actors send through an echo comes back byte for byte, or the soak fails
   probing  endpoints this build or configuration does not serve are found out first and said to be left out
-  memory   resident bytes every 2 s; behind the warm-up the fitted line may not rise by more than GROWTH_BYTES in all
+  memory   resident bytes every 2 s, those of the buffer pools apart. Behind the warm-up the line fitted to the others may not
+           rise by more than GROWTH_BYTES in all; pools follow the bursts of the load, and their highest mark of the second
+           half may not be more than POOL_GROWTH above that of the first
   the end  actors stop, and descriptors and every gauge of the gateway return to what they were before the first client
   log      at level `warn`; no record of level error or above may appear
 """
@@ -35,9 +37,12 @@ from table import CANARY, Table  # noqa: E402
 
 # Warm-up: pools, caches and the allocator reach their size. A fifth of the time, a minute at least, half of a short run.
 WARM_UP_SHARE, WARM_UP_SECONDS = 0.2, 60
-# Resident growth that a fit over the rest may show: slack of the allocator. A leak of 100 bytes in each connection of ten
-# minutes is twice as much.
-GROWTH_BYTES = 4 << 20
+# Resident growth outside the pools that a fit over the rest may show: slack of the allocator. A leak of 10 bytes in each
+# connection of ten minutes is twice as much.
+GROWTH_BYTES = 1 << 20
+POOL_GROWTH = 0.35
+# Anonymous mappings from this size are buffer pools and tables of slots.
+POOL_BYTES = 16 << 20
 SAMPLE_SECONDS, PROGRESS_SECONDS, RELOAD_SECONDS = 2, 15, 20
 # Longest time any well-behaved exchange may take on a machine that is busy with everything here.
 EXCHANGE_SECONDS = 60
@@ -307,14 +312,14 @@ class Soak:
         told = time.monotonic()
         while not self.is_over:
             try:
-                samples.append((time.monotonic() - began, self.server.resident_bytes(), self.server.descriptors()))
+                samples.append((time.monotonic() - began, *resident_bytes(self.server.process.pid), self.server.descriptors()))
             except (Failure, OSError) as error:
                 self.failures.append(f"the gateway: {error!r}")
                 return
             if time.monotonic() - told >= PROGRESS_SECONDS:
                 told = time.monotonic()
-                at, resident, descriptors = samples[-1]
-                print(f"{at:7.0f} s  {resident / (1 << 20):7.1f} MiB  {descriptors:4} descriptors  "
+                at, pools, others, descriptors = samples[-1]
+                print(f"{at:7.0f} s  {pools / (1 << 20):.1f} MiB in pools, {others / (1 << 20):.1f} besides  {descriptors:4} descriptors  "
                       + ", ".join(f"{count:,} {name}" for name, count in self.counts.items() if name != "bytes exact")
                       + f", {self.counts['bytes exact'] / (1 << 30):.2f} GiB exact", flush=True)
             await self.rest(SAMPLE_SECONDS)
@@ -326,14 +331,43 @@ class Soak:
         return samples
 
 
-def growth(samples, warm_up):
-    """Bytes by which the line fitted to the samples behind the warm-up rises from its first to its last."""
-    points = [(at, resident) for at, resident, _ in samples if at >= warm_up]
+def resident_bytes(process):
+    """Resident bytes of the buffer pools, and of all else."""
+    pools, others, is_pool = 0, 0, False
+    with open(f"/proc/{process}/smaps", encoding="ascii", errors="replace") as lines:
+        for line in lines:
+            name, _, value = line.partition(" ")
+            if name == "Rss:":
+                resident = int(value.split()[0]) << 10
+                pools, others = (pools + resident, others) if is_pool else (pools, others + resident)
+            elif "-" in name and not name.endswith(":"):
+                start, end = (int(address, 16) for address in name.split("-"))
+                is_pool = end - start >= POOL_BYTES and len(value.split()) == 4
+    return pools, others
+
+
+def growth(points):
+    """By how much the line fitted to (second, bytes) rises from the first to the last."""
     count = len(points)
     check(count >= 5, "samples behind the warm-up", count)
     middle, mean = sum(at for at, _ in points) / count, sum(resident for _, resident in points) / count
     slope = sum((at - middle) * (resident - mean) for at, resident in points) / sum((at - middle) ** 2 for at, _ in points)
-    return slope * (points[-1][0] - points[0][0]), points[-1][0] - points[0][0], mean
+    return slope * (points[-1][0] - points[0][0])
+
+
+def check_memory(samples, warm_up):
+    """Prints what memory did behind the warm-up, and fails when it grew."""
+    steady = [sample for sample in samples if sample[0] >= warm_up]
+    rise = growth([(at, others) for at, _, others, _ in steady])
+    half = len(steady) // 2
+    first, second = (max(pools for _, pools, _, _ in part) for part in (steady[:half], steady[half:]))
+    mebibyte = 1 << 20
+    print(f"memory besides the pools {steady[-1][2] / mebibyte:.1f} MiB, fitted rise {rise / 1024:+.0f} KiB in "
+          f"{steady[-1][0] - steady[0][0]:.0f} s (bound {GROWTH_BYTES >> 10} KiB)")
+    print(f"pools at most {first / mebibyte:.1f} MiB in the first half, {second / mebibyte:.1f} MiB in the second "
+          f"(bound {POOL_GROWTH:.0%} more)")
+    check(rise <= GROWTH_BYTES, "memory besides the pools is flat", f"{rise / 1024:.0f} KiB")
+    check(second <= first * (1 + POOL_GROWTH), "the pools do not grow", f"{first} to {second} bytes")
 
 
 def probe(server, echo):
@@ -377,12 +411,10 @@ def soak(context, seconds):
     errors = [record for record in server.records() if record.get("level", 0) >= 50]
     check(not errors, f"{len(errors)} error records in the log", errors[:3])
     warm_up = min(max(seconds * WARM_UP_SHARE, WARM_UP_SECONDS), seconds / 2)
-    rise, period, mean = growth(samples, warm_up)
     print(f"{load.counts['connections']:,} connections, {load.counts['bytes exact'] / (1 << 30):.2f} GiB exact, "
           f"{load.counts['reloads']} reloads")
-    print(f"memory {mean / (1 << 20):.1f} MiB, fitted rise {rise / 1024:+.0f} KiB in {period:.0f} s (bound {GROWTH_BYTES >> 10} KiB); "
-          f"{descriptors} descriptors and {len(gauges)} gauges back to start; no error record")
-    check(rise <= GROWTH_BYTES, "resident memory is flat", f"{rise / 1024:.0f} KiB")
+    print(f"{descriptors} descriptors and {len(gauges)} gauges back to start; no error record")
+    check_memory(samples, warm_up)
     server.signal(15)
     check(server.process.wait(20) == 0, "the gateway drains and exits with 0", server.process.returncode)
 
