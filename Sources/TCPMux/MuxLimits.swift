@@ -17,9 +17,9 @@ enum MuxLimits {
     static let unsentBytesMaximum = 1 << 20
     /// Buffers all streams of one WebSocket may hold queued when the shard's pool runs low, before its client is not read.
     static let queuedBuffersLow = 64
-    /// Buffers a client that takes nothing may hold when the pool runs low, before the next answer ends it. Frames of nine bytes
-    /// ask for answers of forty, and whole reads are dealt with before the client is paused.
-    static let answerBuffersLow = 128
+    /// Bytes of answers that may wait for a client when the pool runs low, before the next ends it. Frames of nine bytes ask for answers
+    /// of forty, and what was read is dealt with before the client is paused.
+    static let answerBytesLow = 512 << 10
     /// Largest PING payload; the PONG has to be kept until it can leave as one message.
     static let pingBytesMaximum = 65536
     /// Names one session may have looked up at a time: as many streams as it may open by default.

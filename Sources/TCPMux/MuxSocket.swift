@@ -35,6 +35,8 @@ struct MuxSocket {
     /// The stream that is read again next.
     var nextResumed: UInt32
     var streamCount: Int
+    /// Bytes of answers queued since the client's queue was last short.
+    var answerBytes: Int
     /// Streams that are not read because the client is behind.
     var pausedCount: Int
     var nextInList: UInt32  // free list, or list of those with streams to read again

@@ -130,11 +130,12 @@ extension TCPMux {
         }
     }
 
-    /// Queues a frame in a message of its own; false without buffers, and when they run low while the client holds many.
+    /// Queues a frame in a message of its own; false without buffers, and when they run low while many answers wait.
     func reply(_ index: UInt32, _ type: MuxType, _ identifier: UInt32, _ payload: UnsafeRawBufferPointer) -> Bool {
         let shard = state.pointee.shard
         let client = socket(index).pointee.client
-        if shard.runsLow, shard.queuedBuffers(client) > MuxLimits.answerBuffersLow { return false }
+        if shard.runsLow, socket(index).pointee.answerBytes > MuxLimits.answerBytesLow { return false }
+        socket(index).pointee.answerBytes += MuxFrame.headerBytes + payload.count
         state.pointee.hasReplied = true
         state.pointee.counters.add(.framesToClient)
         return withUnsafeTemporaryAllocation(byteCount: MuxFrame.maximumMessageHeaderBytes, alignment: 1) { header in

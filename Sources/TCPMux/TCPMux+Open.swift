@@ -49,8 +49,8 @@ extension TCPMux {
                 lastActivity: shard.now, pieces: nil, control: nil, rules: .passRetained(rules),
                 identity: .passRetained(MuxIdentity(session: request.sessionID, address: request.clientAddress)),
                 record: .passRetained(request.record),
-                firstStream: MuxSocket.none, nextResumed: MuxSocket.none, streamCount: 0, pausedCount: 0, nextInList: MuxSocket.none,
-                phase: .open, backedUp: false, repliesPending: false, poolPaused: false, isListed: false))
+                firstStream: MuxSocket.none, nextResumed: MuxSocket.none, streamCount: 0, answerBytes: 0, pausedCount: 0,
+                nextInList: MuxSocket.none, phase: .open, backedUp: false, repliesPending: false, poolPaused: false, isListed: false))
         state.pointee.counters.add(.socketsOpened)
         state.pointee.counters.add(.socketsActive)
         shard.transfer(request.client, to: state.pointee.clientOwner, context: index)

@@ -84,6 +84,7 @@ extension TCPMux {
         guard socket.pointee.phase == .open else { return }
         if socket.pointee.repliesPending {
             socket.pointee.repliesPending = false
+            socket.pointee.answerBytes = 0
             resumeClient(socket)
         }
         guard socket.pointee.backedUp else { return }
@@ -138,7 +139,8 @@ extension TCPMux {
         let socket = socket(index)
         let shard = state.pointee.shard
         let client = socket.pointee.client
-        guard shard.isCongested(client), !socket.pointee.repliesPending else { return }
+        guard shard.isCongested(client) else { return socket.pointee.answerBytes = 0 }
+        if socket.pointee.repliesPending { return }
         socket.pointee.repliesPending = true
         state.pointee.counters.add(.clientPaused)
         shard.pauseReceive(client)
