@@ -121,7 +121,8 @@ struct BufferClassPool {
         ring = ringMemory.bindMemory(to: io_uring_buf_ring.self, capacity: 1)
         ringMask = UInt32(entries - 1)
         offered = 0
-        offeredMaximum = min(entries, max(1, count - reserve))
+        // What is offered cannot be had for output: a small pool keeps half for it.
+        offeredMaximum = min(entries, max(1, reserve > 0 ? count / 2 : count))
         offeredTarget = 0
         self.reserve = reserve
         freeCount = count
@@ -178,7 +179,12 @@ struct BufferClassPool {
         var wanted = offeredTarget &- offered
         if wanted <= 0 { return }
         wanted = min(wanted, freeCount &- reserve)
-        if wanted <= 0 { return }
+        if wanted > 0 { offer(wanted) }
+    }
+
+    /// Offers so many, out of the reserve if need be.
+    @inline(__always)
+    mutating func offer(_ wanted: Int) {
         for offset in 0..<wanted {
             let number = take(for: .kernel)
             ring_buffers_put(ring, payload(number), capacity, UInt16(truncatingIfNeeded: number), ringMask, UInt32(offset))

@@ -166,7 +166,10 @@ extension Shard {
     private func recycle() {
         state.pointee.small.refill()
         // Before bulk buffers are offered: a starved stream may have become bulk.
-        if state.pointee.starvedHead != SlotIndex.none.raw { armStarved() }
+        if state.pointee.starvedHead != SlotIndex.none.raw {
+            if state.pointee.small.offered == 0, state.pointee.small.freeCount > 0 { armStarvedHandshake() }
+            armStarved()
+        }
         let wanted = min(state.pointee.bulkArmed &+ 1, state.pointee.bulk.offeredMaximum)
         if state.pointee.bulkArmed > 0 {
             state.pointee.bulk.offeredTarget = wanted
@@ -188,6 +191,20 @@ extension Shard {
         if small > statistics.read(.buffersSmallPeak) { statistics.set(.buffersSmallPeak, small) }
         if bulk > statistics.read(.buffersBulkPeak) { statistics.set(.buffersBulkPeak, bulk) }
         if state.pointee.datagramSockets > 0 { publishDatagramGauges() }
+    }
+
+    /// Streams that are not read may hold every buffer that receives can have, and wait for one whose TLS handshake needs another: a
+    /// handshake returns its buffer at once, so it may have one of the reserve.
+    @inline(never)
+    private func armStarvedHandshake() {
+        var index = state.pointee.starvedHead
+        while index != SlotIndex.none.raw, !state.pointee.slots[Int(index)].flags.contains(.handshaking) {
+            index = state.pointee.slots[Int(index)].nextStarved
+        }
+        guard index != SlotIndex.none.raw else { return }
+        forgetStarved(SlotIndex(index))
+        state.pointee.small.offer(1)
+        armReceive(SlotIndex(index))
     }
 
     @inline(never)

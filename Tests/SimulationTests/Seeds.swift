@@ -6,7 +6,8 @@ enum Seeds {
     /// - 176: a silent send that reported into an overflowing queue was counted a second time later.
     static let forwarder: [UInt64] = [161, 176, 352, 366]
     /// Of the forwarder between streams that speak TLS.
-    static let secureForwarder: [UInt64] = []
+    /// - 693: clients that were not read yet held all buffers for receiving, and their targets' handshakes got none.
+    static let secureForwarder: [UInt64] = [693]
     /// Of `/tcp`.
     /// - 7364, 9067: a send that waits for everything hid its progress, and a slow target's stream was ended in the middle.
     /// - 10810, 12226: a client's Close was echoed, then its last bytes went over the cap, and a second Close followed.
@@ -15,5 +16,6 @@ enum Seeds {
     static let datagrams: [UInt64] = []
     /// Of `/tcp-mux`.
     /// - 2002097: the reads of one turn needed more small buffers than were free, and the WebSocket was closed for it.
-    static let mux: [UInt64] = [2_002_097]
+    /// - 553: a pool that was all offered to the kernel after one starved moment had no buffer for output.
+    static let mux: [UInt64] = [553, 2_002_097]
 }
