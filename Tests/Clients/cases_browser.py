@@ -1,4 +1,6 @@
 """The demonstration: its service over HTTP, and its page in headless Chromium from Debian, driven by selenium."""
+import base64
+import hashlib
 import http.client
 import json
 import shutil
@@ -8,6 +10,7 @@ import services
 from cases_proxy import free_port
 from harness import Skip, case, check, equal, eventually
 from rawsocket import head, refusal, tcp
+from secure import LOCAL, certificate, openssl
 
 # The page and its service need ports of their own on a machine that may run another demonstration.
 ARGUMENTS = ["--demo", "--set", "demo.service_address=127.0.0.1:0"]
@@ -57,7 +60,7 @@ def service(context):
     equal(refusal(server, head(tcp(port, "127.0.0.2"), cookie)), (403, "Target host not allowed"), "another host")
 
 
-def browser(context, size="1280,1240"):
+def browser(context, size="1280,1240", *arguments):
     try:
         from selenium import webdriver
         from selenium.webdriver.chrome.service import Service
@@ -70,7 +73,7 @@ def browser(context, size="1280,1240"):
     options.binary_location = chromium
     # Containers have neither user namespaces for the sandbox nor a large /dev/shm.
     for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--hide-scrollbars", f"--window-size={size}",
-                     "--disable-background-networking", f"--user-data-dir={context.folder}/profile"):
+                     "--disable-background-networking", f"--user-data-dir={context.folder}/profile", *arguments):
         options.add_argument(argument)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     started = webdriver.Chrome(options=options, service=Service(driver))
@@ -160,6 +163,34 @@ def self_test(context):
         results = chromium.execute_script("return window.gatewaySelfTest.results")
         equal([result for result in results if not result["ok"]], [], f"failed tests at {base}/e2e")
         equal(chromium.title, "Gateway self-test: all passed", "title")
+
+
+@case("browser-secure")
+def secure(context):
+    """https and wss: the browser speaks TLS with its own library, keeps the Secure cookie, and moves data both ways on /tcp and /tcp-mux."""
+    chain, key = certificate(context.folder, "browser", LOCAL)
+    # Only this certificate is accepted without an authority.
+    public = hashlib.sha256(base64.b64decode("".join(openssl("x509", "-in", chain, "-noout", "-pubkey").split("-----")[2].split()))).digest()
+    chromium = browser(context, "1280,2150", "--ignore-certificate-errors-spki-list=" + base64.b64encode(public).decode())
+    port = free_port()
+    server = context.server(ARGUMENTS, private=False, TLS_ENABLED=1, TLS_CERT_PATH=chain, TLS_KEY_PATH=key, PORT=port, DNS_UPSTREAMS=None,
+                            PUBLIC_BASE_URL=f"https://localhost:{port}", AERO_GATEWAY_E2E=1)
+    chromium.get(f"https://localhost:{server.port}/e2e")
+    eventually(lambda: chromium.title != "Gateway self-test: running", "the self-test ends", START_SECONDS)
+    equal([result for result in chromium.execute_script("return window.gatewaySelfTest.results") if not result["ok"]], [], "failed tests")
+    equal(chromium.execute_script("return performance.getEntriesByType('navigation')[0].nextHopProtocol"), "http/1.1", "protocol by ALPN")
+    check(all(cookie["secure"] for cookie in chromium.get_cookies()), "the cookie is Secure", chromium.get_cookies())
+    chromium.get(f"https://localhost:{server.port}/demo")
+    eventually(lambda: chromium.title in ("Sluice: running", "Sluice: failed"), "the page gets somewhere", START_SECONDS)
+    time.sleep(MEASURE_SECONDS)
+    found = state(chromium)
+    equal((found["state"], found["error"]), ("running", None), "state of the page")
+    check(found["bytesVerified"] >= LEAST_BYTES and found["roundTrips"] >= 20, "bytes verified through wss /tcp", found)
+    streams = found["streams"]
+    equal((streams["open"], streams["failed"], streams["error"]), (STREAMS, 0, None), "streams through wss /tcp-mux")
+    check(streams["bytesVerified"] >= STREAMS * STREAM_BYTES, "bytes verified on streams", streams)
+    context.note(f"{found['bytesVerified'] / (1 << 20):.0f} MiB on /tcp, {streams['bytesVerified'] / (1 << 20):.0f} MiB on {STREAMS} streams, "
+                 f"{found['roundTrips']} round trips")
 
 
 def state(chromium):

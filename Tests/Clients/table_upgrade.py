@@ -8,6 +8,9 @@ COOKIE = "aero_session=" + GOOD.decode()
 INVALID, MISSING_KEY = "Invalid WebSocket upgrade", "Missing required header: Sec-WebSocket-Key"
 NOT_ALLOWED = "Target IP is not allowed by IP egress policy"
 OK = (101, "")
+# An accepted /tcp-mux selects its subprotocol, and answers a PING of its own protocol.
+MUX_OK = (101, "aero-tcp-mux-v1")
+MUX_PING = bytes([5, 0, 0, 0, 9, 0, 0, 0, 4]) + b"ping"
 ROWS = []
 
 
@@ -93,6 +96,58 @@ def build(target):
     for value in ("192.0.2.10, 192.0.2.9", "", "x, 192.0.2.9", "192.0.2.9.", "unknown"):
         order(f"handshake: forwarded for {value!r} is somebody else", *OK, "spec, TRUST_PROXY", extra=[("X-Forwarded-For", value)])
     queries(target)
+    multiplexed()
+
+
+def multiplexed():
+    """The rows of /tcp-mux: the same order and the same rules, then the subprotocol."""
+    protocol = [("Sec-WebSocket-Protocol", "aero-tcp-mux-v1")]
+    evil, blocked = [("Origin", "https://evil.example")], [("X-Forwarded-For", "192.0.2.9")]
+    missing, invalid = "Missing required subprotocol: aero-tcp-mux-v1", "Invalid Sec-WebSocket-Protocol header"
+
+    def order(name, status, message, why, path="/tcp-mux", cookie=COOKIE, extra=(), **options):
+        row("mux, " + name, head(path, cookie, extra=list(extra), **options), status, message, why)
+    table = "spec, order of an upgrade, row "
+    order("row 2: a long target before everything", 414, "Request URL too long", table + "2", "/tcp-mux?" + "x" * 9000, None,
+        blocked + evil, replace={"Sec-WebSocket-Version": "12"})
+    order("row 5: the handshake before the cookie", 400, INVALID, table + "5", cookie=None, extra=blocked + evil,
+        replace={"Sec-WebSocket-Version": "12"})
+    order("row 5: the key before the cookie", 400, MISSING_KEY, table + "5", cookie=None, extra=blocked + evil,
+        replace={"Sec-WebSocket-Key": None})
+    order("row 6: the cookie before the client", 401, "Unauthorized", table + "6", cookie=None, extra=blocked + evil)
+    order("row 7: the client before the Origin", 403, "Client IP blocked", table + "7", extra=blocked + evil)
+    order("row 8: the Origin before the subprotocol", 403, "Origin not allowed", table + "8", extra=evil)
+    order("the subprotocol last", 400, missing, "spec, TCP multiplexing, after the common checks",
+        extra=[("Origin", "https://app.example")])
+    order("all rows passed", *MUX_OK, table + "17", extra=protocol + [("Origin", "https://app.example"), ("X-Forwarded-For", "192.0.2.8")])
+    order("the alias under the base path", *MUX_OK, "spec, endpoints", "/base/tcp-mux", extra=protocol)
+    for query in ("token=anything", "v=2", "host=&port=0", "target=", "%ff", ""):
+        order(f"the query {query!r} means nothing", *MUX_OK, "spec: no query parameters", "/tcp-mux?" + query, extra=protocol)
+    for path in ("/tcp-mux/", "/TCP-MUX", "/tcp%2dmux", "//tcp-mux", "/tcp-mux;x", "/tcp-muxx", "/tcp_mux", "/base/base/tcp-mux", "/base/tcp-mux/"):
+        order(f"the path {path} is unknown to upgrades", 404, "Not Found", "spec, routing rules", path, extra=protocol)
+    for method in ("POST", "HEAD", "PUT", "OPTIONS", "DELETE"):
+        order(f"method {method}", 400, INVALID, "spec: choose 400", extra=protocol, method=method)
+    order("HTTP/1.0", 400, INVALID, "spec: choose 400", extra=protocol, version="HTTP/1.0")
+    row("mux, a body", head("/tcp-mux", COOKIE, extra=protocol + [("Content-Length", "2")]) + b"{}", 400, INVALID,
+        "a body in front of frames has two readings")
+    order("an Origin twice", 403, "Origin not allowed", "spec, upgrades", extra=protocol + [("Origin", "https://app.example")] * 2)
+    order("a cookie of another secret", 401, "Unauthorized", "spec, session token", cookie=COOKIE[:-2] + "xx", extra=protocol)
+    tokens = "spec, TCP multiplexing, Sec-WebSocket-Protocol"
+    for name, values, status, message in (
+        ("an empty field", [""], 400, missing), ("empty items only", [", ,,"], 400, missing), ("another case", ["Aero-Tcp-Mux-V1"], 400, missing),
+        ("a longer token", ["aero-tcp-mux-v10"], 400, missing), ("a shorter token", ["aero-tcp-mux-v"], 400, missing),
+        ("other tokens", ["chat, superchat"], 400, missing), ("among others", ["chat, aero-tcp-mux-v1, superchat"], *MUX_OK),
+        ("twice", ["aero-tcp-mux-v1, aero-tcp-mux-v1"], *MUX_OK), ("in a second field", ["chat", "aero-tcp-mux-v1"], *MUX_OK),
+        ("between empty items", [",, aero-tcp-mux-v1 ,\t,"], *MUX_OK), ("two words in an item", ["aero-tcp-mux-v1 x"], 400, invalid),
+        ("a quoted item", ['"aero-tcp-mux-v1"'], 400, invalid), ("a parameter", ["aero-tcp-mux-v1;q=1"], 400, invalid),
+        ("a slash behind the right one", ["aero-tcp-mux-v1, a/b"], 400, invalid), ("an at sign in a second field", ["aero-tcp-mux-v1", "a@b"], 400,
+            invalid), ("a token that is no ASCII", ["aero-tcp-mux-v1, \u00e9"], 400, invalid),
+        ("32 tokens", ["aero-tcp-mux-v1" + ",t" * 31], *MUX_OK), ("33 tokens", ["aero-tcp-mux-v1" + ",t" * 32], 400, invalid),
+        ("33 tokens over two fields", ["aero-tcp-mux-v1" + ",t" * 30, "t,t"], 400, invalid),
+        ("4096 characters", ["aero-tcp-mux-v1," + "a" * (4096 - 16)], *MUX_OK), ("4097 characters", ["aero-tcp-mux-v1," + "a" * (4097 - 16)], 400,
+            invalid),
+    ):
+        order(f"subprotocol: {name}", status, message, tokens, extra=[("Sec-WebSocket-Protocol", value) for value in values])
 
 
 def queries(target):
@@ -138,13 +193,15 @@ def queries(target):
             status, message, rule)
 
 
-def outcome(server, request, accepted, cut):
-    """(status, message) of an upgrade; an accepted one must echo the frame behind its head, a refused one must not answer."""
+def outcome(server, request, expected, cut):
+    """(status, message) of an upgrade; an accepted one must answer the frame behind its head, a refused one must not."""
+    accepted = expected[0] == 101
+    behind = frame(2, MUX_PING if expected == MUX_OK else b"behind the head") if accepted else CANARY
     connection = server.connect()
     try:
         peer = Peer(connection)
         # Frames may follow the head at once; behind a refused one nothing is read, be it a frame or a request.
-        for piece in pieces(request + (frame(2, b"behind the head") if accepted else CANARY), cut):
+        for piece in pieces(request + behind, cut):
             try:
                 connection.sendall(piece)
             except OSError:
@@ -152,7 +209,12 @@ def outcome(server, request, accepted, cut):
         status, reason, headers, _ = peer.head()
         names = [name.lower() for name, _ in headers]
         if status == 101:
-            equal(names, ["upgrade", "connection", "sec-websocket-accept"], "fields of 101")
+            protocol = dict(headers).get("Sec-WebSocket-Protocol", "")
+            equal(names, ["upgrade", "connection", "sec-websocket-accept"] + ["sec-websocket-protocol"] * bool(protocol), "fields of 101")
+            if protocol:
+                answer = bytes([0x82, 13, 6]) + MUX_PING[1:]
+                equal(peer.take(len(answer)), answer, "what stood behind the head")
+                return 101, protocol
             equal(peer.exactly(len(b"behind the head")), b"behind the head", "what stood behind the head")
             return 101, ""
         equal(names, ["content-type", "content-length", "cache-control", "connection"], "fields of a refusal")
@@ -173,7 +235,7 @@ def run(server, port):
     for name, request, expected, why in ROWS:
         for cut in (False, True):
             try:
-                equal(outcome(server, request, expected == OK, cut), expected, f"{name} ({why}){' in pieces' if cut else ''}")
+                equal(outcome(server, request, expected, cut), expected, f"{name} ({why}){' in pieces' if cut else ''}")
             except (Failure, EOFError, OSError) as failure:
                 failures.append(f"{name} ({why}): {failure}")
                 break
