@@ -66,8 +66,9 @@ extension UDPRelay {
         let slot = shard.openDatagrams(
             at: SocketAddress(anyOf: family == .v4 ? AF_INET : AF_INET6), options: options, owner: state.pointee.socketOwner,
             context: number, error: &error)
+        let guestPort = session.pointee.bindings.guestPort(binding)
         socket(number).initialize(
-            to: RelaySocket(session: index, binding: binding, family: family, slot: slot, guestPort: session.pointee.bindings.guestPort(binding)))
+            to: RelaySocket(session: index, binding: binding, family: family, slot: slot, guestPort: guestPort))
         guard slot != .none else {
             state.pointee.sockets.put(number)
             state.pointee.counters.add(.socketsFailed)
