@@ -41,8 +41,9 @@ install_packages() {
 require_swift() {
     local version
     command -v swift >/dev/null || die "Swift is not installed. Get Swift 6.3 for Debian 12 from https://www.swift.org/install/linux/ and put its usr/bin on PATH."
-    version=$(swift --version 2>/dev/null | sed -n 's/.*Swift version \([0-9]*\.[0-9]*\).*/\1/p' | head -n 1)
-    [[ -n $version ]] || die "swift --version does not work. Install Swift 6.3 again from https://www.swift.org/install/linux/."
+    version=$(swift --version 2>&1) || die "swift --version fails ($(tail -n 1 <<<"$version")). See what Swift 6.3 needs: https://www.swift.org/install/linux/."
+    version=$(sed -n 's/.*Swift version \([0-9]*\.[0-9]*\).*/\1/p' <<<"$version" | head -n 1)
+    [[ -n $version ]] || die "swift --version names no version. Install Swift 6.3 again from https://www.swift.org/install/linux/."
     case $version in
         [0-5].*|6.[0-2]) die "Swift $version is too old. Get Swift 6.3 from https://www.swift.org/install/linux/." ;;
     esac
