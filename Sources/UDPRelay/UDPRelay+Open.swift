@@ -82,7 +82,8 @@ extension UDPRelay {
         // The reader refuses messages beyond the limit.
         detail.text.append(contentsOf: UnsafeRawBufferPointer(start: base + run.start, count: run.count))
         guard run.endsMessage else { return .none }
-        let message = RelayControlMessage.read(detail.text.span)
+        let bytes = detail.text
+        let message = RelayControlMessage.read(bytes.span)
         detail.text = []
         if session.pointee.phase == .ready { return message.isAuthentication ? .none : .end(.expectedBinary) }
         if let refusal = RelayEnding(message) { return .end(refusal) }
