@@ -53,9 +53,9 @@ def refusal(client, code, close, reason, name):
     equal(end, (close, reason), f"{name}: the Close")
 
 
-def round_trip(client, frame, name, wanted=None):
+def round_trip(client, frame, name, wanted=None, seconds=5):
     client.send(frame)
-    found = client.recv(5)
+    found = client.recv(seconds)
     equal(found, wanted if wanted is not None else frame, name)
 
 
