@@ -1,4 +1,4 @@
-// Command line of the floor. See floor.h for what it is, forward_uring.c and forward_epoll.c for how.
+// Command line of the floor. See floor.h for what it is, forward_uring.c, forward_udp.c and forward_epoll.c for how.
 #define _GNU_SOURCE
 #include "floor.h"
 
@@ -14,7 +14,10 @@
 #include <sys/socket.h>
 
 static const char usage[] =
-    "usage: sluice-floor --port PORT --target HOST:PORT [options]\n"
+    "usage: sluice-floor [udp] --port PORT --target HOST:PORT [options]\n"
+    "  udp                frames of --frame BYTES on TCP are datagrams to the target, whose answers go back as they come\n"
+    "  --frame BYTES      with udp: payload of a datagram\n"
+    "  --segments         with udp: trains of datagrams (UDP_SEGMENT, UDP_GRO) instead of single ones\n"
     "  --epoll            forward with epoll, recv and send instead of io_uring\n"
     "  --mode MODE        multishot (small messages, default) or oneshot (bulk)\n"
     "  --buffer BYTES     receive buffer (4096; 65536 for oneshot and epoll)\n"
@@ -84,7 +87,8 @@ static void parse(int argc, char **argv, struct options *options) {
         {"epoll", no_argument, 0, 'e'},        {"mode", required_argument, 0, 'm'},
         {"buffer", required_argument, 0, 'b'}, {"ring", required_argument, 0, 'r'},
         {"pool", required_argument, 0, 'P'},   {"high", required_argument, 0, 'h'},
-        {"cpu", required_argument, 0, 'c'},
+        {"cpu", required_argument, 0, 'c'},    {"frame", required_argument, 0, 'f'},
+        {"segments", no_argument, 0, 's'},
         {0, 0, 0, 0}};
     int option;
     while ((option = getopt_long(argc, argv, "", known, NULL)) != -1) {
@@ -98,16 +102,26 @@ static void parse(int argc, char **argv, struct options *options) {
         case 'P': options->poolBuffers = number(optarg, 1, 65535); break;
         case 'h': options->highBytes = number(optarg, 1, 1 << 30); break;
         case 'c': options->cpu = (int)number(optarg, 0, CPU_SETSIZE - 1); break;
+        case 'f': options->frameBytes = number(optarg, 1, 65000); break;
+        case 's': options->segments = true; break;
         default: fputs(usage, stderr); exit(2);
         }
     }
-    if (options->target.sin_port == 0 || optind != argc) {
+    bool datagrams = optind < argc && strcmp(argv[optind], "udp") == 0;
+    if (options->target.sin_port == 0 || optind + datagrams != argc || datagrams != (options->frameBytes > 0) ||
+        (options->segments && !datagrams)) {
         fputs(usage, stderr);
         exit(2);
     }
 }
 
 static void complete(struct options *options) {
+    if (options->frameBytes && !options->bufferBytes) {
+        // A train of the largest size with its address and control data fits.
+        options->bufferBytes = options->segments ? 69632 : 4096;
+        options->ringBuffers = options->ringBuffers ? options->ringBuffers : options->segments ? 16 : 256;
+        options->poolBuffers = options->poolBuffers ? options->poolBuffers : options->segments ? 256 : 4096;
+    }
     bool bulk = options->oneshot || options->epoll;
     if (!options->bufferBytes) options->bufferBytes = bulk ? 65536 : 4096;
     if (!options->ringBuffers) options->ringBuffers = bulk ? 4 : 256;
@@ -134,6 +148,7 @@ int main(int argc, char **argv) {
         CPU_SET(options.cpu, &cores);
         if (sched_setaffinity(0, sizeof cores, &cores) < 0) fail("sched_setaffinity", errno);
     }
+    if (options.frameBytes) runDatagrams(&options);
     if (options.epoll) runEpoll(&options);
     runUring(&options);
 }

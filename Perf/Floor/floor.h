@@ -13,6 +13,8 @@ struct options {
     int cpu;                     // core to pin to; -1 leaves it to the scheduler
     bool epoll;                  // the epoll forwarder instead of the io_uring one
     bool oneshot;                // one receive per request (bulk) instead of multishot
+    uint32_t frameBytes;         // payload of a datagram; 0 forwards streams
+    bool segments;               // datagrams travel in trains
     uint32_t bufferBytes;        // size of one receive buffer
     uint32_t ringBuffers;        // buffers offered to the kernel at a time; power of two
     uint32_t poolBuffers;        // buffers in total
@@ -26,6 +28,7 @@ void setNoDelay(int descriptor);
 _Noreturn void fail(const char *what, int error);
 
 _Noreturn void runUring(const struct options *options);
+_Noreturn void runDatagrams(const struct options *options);
 _Noreturn void runEpoll(const struct options *options);
 
 #endif

@@ -20,6 +20,16 @@ struct Channel {
     /// Goes on with the handshake: 1 done, 0 more to come, -1 failed.
     func handshake() -> Int32 { tls.map { load_tls_handshake($0) } ?? 1 }
 
+    /// Makes a UDP socket look like a stream of frames of one size: a send of several leaves as a train, and what
+    /// arrives together is read together.
+    func carryTrains(frameBytes: Int) {
+        // UDP_SEGMENT and UDP_GRO of <linux/udp.h>, SO_RCVBUFFORCE of <asm-generic/socket.h>: none is in Glibc's module.
+        var (size, one, queueBytes) = (Int32(frameBytes), Int32(1), Int32(16 << 20))
+        setsockopt(descriptor, Int32(IPPROTO_UDP), 103, &size, 4)
+        setsockopt(descriptor, Int32(IPPROTO_UDP), 104, &one, 4)
+        if setsockopt(descriptor, SOL_SOCKET, 33, &queueBytes, 4) != 0 { setsockopt(descriptor, SOL_SOCKET, SO_RCVBUF, &queueBytes, 4) }
+    }
+
     func transmit(_ bytes: UnsafeRawPointer, _ count: Int) -> Int {
         tls.map { load_tls_send($0, bytes, count) } ?? send(descriptor, bytes, count, sendFlags)
     }

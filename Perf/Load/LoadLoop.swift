@@ -19,6 +19,11 @@ final class LoadLoop {
     let pattern: MessagePattern
     let clients: UnsafeMutablePointer<Client>
     private let multiplexing: Multiplexing?
+    /// Bytes of one message that comes back, header included.
+    let answerBytes: Int
+    /// The most that one write carries: on UDP whole frames of one train.
+    private let writeBytes: Int
+    private var bursts: Bursts?
     private let requests: [[UInt8]]
     private let poller = Poller()
     private let lanes: UnsafeMutablePointer<Lane>
@@ -47,9 +52,17 @@ final class LoadLoop {
 
     init(options: Options, cookies: [String]) {
         self.options = options
+        // A request for a burst is four bytes; everything else is as long as what comes back.
+        let request = DatagramPrefix.burstRequest(count: options.burstDatagrams, bytes: options.messageBytes)
+        let sentBytes = options.mode == .burst ? request.count : options.messageBytes
+        let header = options.remote.map { DatagramPrefix.bytes(for: options.endpoint, to: $0, payloadBytes: sentBytes) } ?? []
         pattern = MessagePattern(
-            payloadBytes: options.messageBytes, depth: options.mode == .upload ? 4096 : options.depth,
-            isWebSocket: options.endpoint.isWebSocket, streams: options.streams, isPing: options.sendsPings)
+            payloadBytes: options.mode == .burst ? 0 : sentBytes, depth: options.mode == .upload ? 4096 : options.depth,
+            isWebSocket: options.endpoint.isWebSocket, streams: options.streams, isPing: options.sendsPings,
+            prefix: options.mode == .burst ? header + request : header)
+        answerBytes = header.count + options.messageBytes
+        writeBytes = options.endpoint.isDatagram ? min(64, 65507 / pattern.frameBytes) * pattern.frameBytes : Int.max
+        if options.mode == .burst { bursts = Bursts(count: options.burstDatagrams, clients: options.connections) }
         multiplexing = Multiplexing(options, frameBytes: pattern.frameBytes)
         clients = .allocate(capacity: options.connections)
         clients.initialize(repeating: Client(), count: options.connections)
@@ -66,6 +79,9 @@ final class LoadLoop {
     }
 
     var aliveCount: Int { openCount - closedCount }
+
+    /// Datagrams of bursts that did not arrive so far.
+    var datagramsLost: Int { bursts?.lost ?? 0 }
 
     // MARK: Opening
 
@@ -111,6 +127,10 @@ final class LoadLoop {
     }
 
     private func secured(_ index: Int) {
+        if options.endpoint.isTURN, let remote = options.remote {
+            if let refusal = TURN.open(clients[index].channel.descriptor, peer: remote) { return fail(index, refusal) }
+            if options.endpoint.isDatagram { clients[index].channel.carryTrains(frameBytes: pattern.frameBytes) }
+        }
         guard options.endpoint.isWebSocket else { return opened(index) }
         clients[index].phase = .upgrading
         let request = requests[index / options.connectionsPerSession % requests.count]
@@ -157,8 +177,21 @@ final class LoadLoop {
             for lane in 0..<lanesPerClient { release(index, lane, lanePlaces, now: now) }
             writePending(index)
         case .upload: watchWrites(index, true)
+        case .burst: ask(index)
         default: break
         }
+    }
+
+    private func ask(_ index: Int) {
+        bursts?.ask(index, now: nowNanoseconds())
+        clients[index].pendingBytes += pattern.frameBytes
+        writePending(index)
+    }
+
+    /// Asks again where a burst has fallen silent.
+    private func askAgain() {
+        let now = nowNanoseconds()
+        for index in 0..<options.connections where clients[index].phase == .open && bursts?.givesUp(index, now: now) == true { ask(index) }
     }
 
     /// Sends one message on a connection and counts its answer, outside a run.
@@ -171,6 +204,10 @@ final class LoadLoop {
     func turn(timeoutNanoseconds: Int64) {
         var timeout = timeoutNanoseconds
         if isRunning && options.rate > 0 { timeout = min(timeout, releaseDue()) }
+        if isRunning && bursts != nil {
+            timeout = min(timeout, Int64(Bursts.silenceNanoseconds / 4))
+            askAgain()
+        }
         for position in 0..<poller.wait(nanoseconds: timeout) {
             let (happened, data) = poller.event(position)
             let index = Int(data)
@@ -258,7 +295,7 @@ final class LoadLoop {
         // An upload sends to its streams in turn, as the pattern does; echoes follow their answers.
         let outputs = limit == Int.max ? nil : multiplexing?.outputs
         let offset = clients[index].patternOffset
-        let count = outputs.map { $0[index].count } ?? min(pattern.byteCount - offset, limit)
+        let count = outputs.map { $0[index].count } ?? min(pattern.byteCount - offset, limit, writeBytes)
         let sent = clients[index].channel.transmit(outputs.map { $0[index].first } ?? pattern.bytes + offset, count)
         if sent < 0 {
             if errno != EAGAIN && errno != EINTR { fail(index, "send: \(String(cString: strerror(errno)))") }
@@ -308,7 +345,7 @@ final class LoadLoop {
     }
 
     private func take(_ index: Int, _ bytes: UnsafePointer<UInt8>, count: Int) {
-        guard options.endpoint.isWebSocket else { 
+        guard options.endpoint.isWebSocket else {
             settle(index, 0, payload(index, 0, bytes, count: count))
             return resume(index)
         }
@@ -321,7 +358,8 @@ final class LoadLoop {
                 if clients[index].frames.opcode == 8 { return fail(index, "the server sent Close") }
             }
             let run = min(clients[index].frames.remainingBytes, count - offset)
-            if clients[index].frames.opcode < 8 {
+            // Text on the way of datagrams is the relay's own, as its `ready` message.
+            if clients[index].frames.opcode < 8 && !(clients[index].frames.opcode == 1 && options.remote != nil) {
                 if let multiplexing {
                     guard streamPayload(index, multiplexing, bytes + offset, count: run) else { return }
                 } else {
@@ -366,18 +404,19 @@ final class LoadLoop {
             if !pattern.matches(bytes, count: count, position: lane.pointee.position) { mismatches += 1 }
         }
         let total = lane.pointee.position + count
-        guard total >= options.messageBytes else {
+        guard total >= answerBytes else {
             lane.pointee.position = total
             return 0
         }
-        lane.pointee.position = total % options.messageBytes
-        return total / options.messageBytes
+        lane.pointee.position = total % answerBytes
+        return total / answerBytes
     }
 
     /// Records completed messages of a lane and has it send as many again.
     private func settle(_ index: Int, _ number: Int, _ completed: Int) {
         guard completed > 0 else { return }
         tally.messages += completed
+        if bursts?.arrived(index, completed, now: nowNanoseconds()) == true, isRunning { return ask(index) }
         guard options.mode == .echo || options.mode == .idle else { return }
         let now = nowNanoseconds()
         let lane = lanes + (index * lanesPerClient + number)

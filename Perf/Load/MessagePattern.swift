@@ -9,18 +9,21 @@ struct MessagePattern {
     let bytes: UnsafeMutablePointer<UInt8>
     let byteCount: Int
     let frameBytes: Int
-    /// One payload, unmasked.
+    /// One payload, unmasked, with what it begins with.
     let payload: UnsafeMutablePointer<UInt8>
     let payloadBytes: Int
 
     /// At least 256 KiB or `depth` messages, whichever is less, so that released messages leave in one write.
     /// With `streams`, message by message to each of them in turn.
-    init(payloadBytes: Int, depth: Int, isWebSocket: Bool, streams: Int = 0, isPing: Bool = false) {
+    /// `prefix` are the first bytes of every payload, which they make longer.
+    init(payloadBytes givenBytes: Int, depth: Int, isWebSocket: Bool, streams: Int = 0, isPing: Bool = false, prefix: [UInt8] = []) {
+        let payloadBytes = prefix.count + givenBytes
         self.payloadBytes = payloadBytes
         let innerBytes = streams > 0 ? MultiplexedInput.headerBytes : 0
         let contentBytes = innerBytes + payloadBytes
         payload = .allocate(capacity: payloadBytes)
         for index in 0..<payloadBytes { payload[index] = UInt8(truncatingIfNeeded: index &* 31 &+ index >> 8) }
+        for index in prefix.indices { payload[index] = prefix[index] }
         let headerBytes = !isWebSocket ? 0 : contentBytes < 126 ? 6 : contentBytes < 65536 ? 8 : 14
         frameBytes = headerBytes + contentBytes
         let wanted = max(1, min(depth, 262_144 / frameBytes))

@@ -4,8 +4,11 @@ import Glibc
 
 /// Where the load goes.
 struct Endpoint {
-    var isWebSocket: Bool
+    var isWebSocket = false
     var isSecure = false
+    /// A TURN server, over TCP or over UDP.
+    var isTURN = false
+    var isDatagram = false
     /// Numeric IPv4 address in network order.
     var address: UInt32
     var host: String
@@ -13,24 +16,18 @@ struct Endpoint {
     /// Path and query; "/" for raw TCP.
     var path: String
 
-    /// Reads ws://HOST:PORT/PATH?QUERY, wss://…, http://… or tcp://HOST:PORT. HOST is an IPv4 address or localhost.
+    /// Reads ws://HOST:PORT/PATH?QUERY, wss://…, http://…, tcp://HOST:PORT, turn-tcp://… or turn-udp://…. HOST is an IPv4
+    /// address or localhost.
     init?(_ text: String) {
-        let rest: Substring
-        if text.hasPrefix("ws://") {
-            isWebSocket = true
-            rest = text.dropFirst(5)
-        } else if text.hasPrefix("wss://") {
-            isWebSocket = true
-            isSecure = true
-            rest = text.dropFirst(6)
-        } else if text.hasPrefix("http://") {
-            isWebSocket = false
-            rest = text.dropFirst(7)
-        } else if text.hasPrefix("tcp://") {
-            isWebSocket = false
-            rest = text.dropFirst(6)
-        } else {
-            return nil
+        guard let colon = text.firstIndex(of: ":"), text[colon...].hasPrefix("://") else { return nil }
+        let rest = text[colon...].dropFirst(3)
+        switch text[..<colon] {
+        case "ws": isWebSocket = true
+        case "wss": (isWebSocket, isSecure) = (true, true)
+        case "http", "tcp": break
+        case "turn-tcp": isTURN = true
+        case "turn-udp": (isTURN, isDatagram) = (true, true)
+        default: return nil
         }
         let slash = rest.firstIndex(where: { $0 == "/" || $0 == "?" }) ?? rest.endIndex
         let authority = rest[..<slash].split(separator: ":", omittingEmptySubsequences: false)
@@ -43,6 +40,11 @@ struct Endpoint {
         guard inet_pton(AF_INET, host == "localhost" ? "127.0.0.1" : host, &parsed) == 1 else { return nil }
         address = parsed.s_addr
     }
+}
+
+extension Endpoint {
+    /// What carries the messages, for the report.
+    var transport: String { isTURN ? isDatagram ? "turn over udp" : "turn over tcp" : isWebSocket ? "websocket" : "tcp" }
 }
 
 /// What the connections do.
@@ -59,6 +61,8 @@ enum Mode: String {
     case idle
     /// Plain requests, one in flight on each connection.
     case requests
+    /// Datagrams arrive in bursts that each connection asks for.
+    case burst
 }
 
 struct Options {
@@ -80,6 +84,12 @@ struct Options {
     var streams = 0
     /// Messages are PING frames of the multiplexing, which the gateway itself answers.
     var sendsPings = false
+    /// Where a relay shall send datagrams to; each message is then one of them.
+    var remote: DatagramAddress?
+    /// Datagrams of one burst.
+    var burstDatagrams = 0
+    /// Ask the sink at `remote` how many datagrams have reached it.
+    var countsArrivals = false
     var method = "GET"
     var contentType = ""
     var body: [UInt8] = []
@@ -90,6 +100,8 @@ struct Options {
     var writesJSON = false
     var isQuiet = false
 
+    /// Payload of a datagram that fits Ethernet with every header around it.
+    static let datagramBytes = 1440
     /// The gateway's default limit of TCP connections of one session.
     static let targetsPerSession = 64
     /// Connections that share a session within that limit.
@@ -98,7 +110,7 @@ struct Options {
     static let usage = """
         usage: sluice-load URL [options]
           URL                ws://HOST:PORT/PATH?QUERY, http://HOST:PORT/PATH?QUERY, tcp://HOST:PORT, or wss://…, whose
-                             certificate is not checked
+                             certificate is not checked; with --udp also turn-tcp://HOST:PORT and turn-udp://HOST:PORT
           --mode MODE        echo (default), upload or download
           --connections N    connections open at once (1)
           --size BYTES       payload of one message (64)
@@ -113,6 +125,11 @@ struct Options {
           --mux STREAMS      STREAMS streams over every WebSocket to the host and port of the URL's query; --depth is of
                              one stream
           --mux-ping         PING frames of the multiplexing instead of messages on streams
+          --udp IP:PORT      every message is one datagram to IP:PORT: on a WebSocket behind the header of /udp's frames
+                             (first version), on TURN as ChannelData, on tcp:// bare
+          --arrivals         ask the sink at --udp's address, over TCP, how many datagrams have reached it
+          --burst N          ask the burst service at --udp's address for N datagrams of --size on each connection, and
+                             again when they arrived or nothing has arrived for 50 ms
           --request METHOD   plain requests, one in flight on each connection, with --body HEX, --content-type TYPE;
                              an answer other than 200, or of fewer than --least-answer BYTES, is a failure
           --session          POST /session on the gateway first, one for every 64 connections, and send its cookie
@@ -134,11 +151,26 @@ struct Options {
             }
         }
         options.depth *= max(1, options.streams)
+        if let refusal = options.datagramRefusal {
+            complain("sluice-load: \(refusal)")
+            return nil
+        }
         if options.rate > 0 && options.mode != .echo {
             complain("sluice-load: --rate is for echo")
             return nil
         }
         return options
+    }
+
+    /// Why the options for datagrams do not fit together; nil when they do.
+    private var datagramRefusal: String? {
+        if remote == nil {
+            return endpoint.isTURN || burstDatagrams > 0 || countsArrivals ? "TURN, --burst and --arrivals need --udp IP:PORT" : nil
+        }
+        if messageBytes > Self.datagramBytes { return "a datagram has at most \(Self.datagramBytes) bytes here" }
+        // ChannelData over TCP is padded to four bytes, which an equal stream of messages does not show.
+        if endpoint.isTURN && !messageBytes.isMultiple(of: 4) { return "over TURN, --size must be a multiple of 4" }
+        return nil
     }
 
     /// Bytes written as pairs of hexadecimal digits.
@@ -151,6 +183,7 @@ struct Options {
     private mutating func takeFlag(_ argument: String) -> Bool {
         switch argument {
         case "--session": usesSession = true
+        case "--arrivals": countsArrivals = true
         case "--json": writesJSON = true
         case "--quiet": isQuiet = true
         case "--connect-rate": mode = .connect
@@ -185,6 +218,13 @@ struct Options {
         case "--mux":
             guard let number = count(1...4096) else { return false }
             streams = number
+        case "--udp":
+            guard let address = DatagramAddress(value) else { return false }
+            remote = address
+        case "--burst":
+            guard let number = count(1...65535) else { return false }
+            burstDatagrams = number
+            mode = .burst
         case "--request":
             mode = .requests
             method = value

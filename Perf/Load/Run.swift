@@ -41,7 +41,7 @@ struct Run {
         case .connect: try handshakes(cookies)
         case .idle: try idle(cookies)
         case .requests: try requests(cookies)
-        case .echo, .upload, .download: try messages(cookies)
+        case .echo, .upload, .download, .burst: try messages(cookies)
         }
     }
 
@@ -49,7 +49,7 @@ struct Run {
 
     private func describe(_ report: inout Report) {
         report.add("mode", .text(options.mode.rawValue))
-        report.add("transport", .text(options.endpoint.isWebSocket ? "websocket" : "tcp"))
+        report.add("transport", .text(options.endpoint.transport))
         report.add("connections", .integer(options.connections))
         if options.streams > 0 { report.add("streams_per_connection", .integer(options.streams)) }
     }
@@ -74,9 +74,11 @@ struct Run {
         loop.run()
         try drive(loop, seconds: options.warmUpSeconds, label: "warm-up")
         loop.histogram = Histogram()
-        let (begin, before) = (Sample(meter), loop.tally)
+        let arrivedBefore = try arrivals()
+        let (begin, before, lostBefore) = (Sample(meter), loop.tally, loop.datagramsLost)
         try drive(loop, seconds: options.durationSeconds, label: "measure")
         let (end, after) = (Sample(meter), loop.tally)
+        let arrived = try arrivals() - arrivedBefore
 
         var report = Report()
         describe(&report)
@@ -84,9 +86,11 @@ struct Run {
         // Frame headers left with the payload; only payload counts.
         let share = Double(options.messageBytes) / Double(loop.pattern.frameBytes)
         let sent = Double(after.bytesOut - before.bytesOut) * share
-        let received = Double(after.bytesIn - before.bytesIn)
+        let received = Double(after.bytesIn - before.bytesIn) * Double(options.messageBytes) / Double(loop.answerBytes)
         let payload = options.mode == .upload ? sent : received
-        let count = options.mode == .echo ? Double(after.messages - before.messages) : payload / Double(options.messageBytes)
+        let count = options.mode == .echo || options.mode == .burst
+            ? Double(after.messages - before.messages)
+            : payload / Double(options.messageBytes)
         report.add("size_bytes", .integer(options.messageBytes))
         report.add("depth", .integer(options.depth))
         report.add("rate", .number(options.rate))
@@ -100,12 +104,31 @@ struct Run {
             units: [
                 ("server_cpu_us_per_message", count), ("server_cpu_us_per_gib", payload / Run.gibibyte),
             ])
+        addDatagrams(&report, begin, end, arrived: options.countsArrivals ? arrived : Int(count), lost: loop.datagramsLost - lostBefore)
         if options.mode == .echo { report.add("latency_us", Report.latency(loop.histogram)) }
         report.add("mismatches", .integer(loop.mismatches))
         report.add("connections_lost", .integer(loop.closedCount))
         if loop.mismatches > 0 { throw LoadError("\(loop.mismatches) runs of bytes came back changed") }
         if loop.closedCount > 0 { throw LoadError(loop.firstFailure ?? "connections were lost") }
         return report
+    }
+
+    /// Datagrams at the sink so far; 0 when it is not to be asked.
+    private func arrivals() throws -> Int {
+        guard options.countsArrivals, let remote = options.remote else { return 0 }
+        return try Endpoint.datagramsArrived(at: remote)
+    }
+
+    /// Datagrams that reached their end, and what each cost the server.
+    private func addDatagrams(_ report: inout Report, _ begin: Sample, _ end: Sample, arrived: Int, lost: Int) {
+        guard options.remote != nil else { return }
+        report.add("datagrams", .integer(arrived))
+        report.add("datagrams_per_second", .number(Double(arrived) * 1e9 / Double(end.time - begin.time)))
+        if options.mode == .burst { report.add("datagrams_lost", .integer(lost)) }
+        let server = Double(end.server &- begin.server)
+        guard meter != nil, arrived > 0, server > 0 else { return }
+        report.add("server_cpu_us_per_datagram", .number(server / 1000 / Double(arrived)))
+        report.add("datagrams_per_cpu_second", .number(Double(arrived) * 1e9 / server))
     }
 
     private func drive(_ loop: LoadLoop, seconds: Double, label: String) throws {

@@ -11,11 +11,11 @@ struct LoadError: Error {
 extension Endpoint {
     /// A blocking or non-blocking socket on its way to the endpoint; negative with errno set when it could not start.
     func startConnecting(blocking: Bool) -> Int32 {
-        let kind = Int32(SOCK_STREAM.rawValue) | (blocking ? 0 : Int32(SOCK_NONBLOCK.rawValue))
+        let kind = Int32((isDatagram ? SOCK_DGRAM : SOCK_STREAM).rawValue) | (blocking ? 0 : Int32(SOCK_NONBLOCK.rawValue))
         let descriptor = socket(AF_INET, kind, 0)
         guard descriptor >= 0 else { return -1 }
         var one: Int32 = 1
-        setsockopt(descriptor, Int32(IPPROTO_TCP), TCP_NODELAY, &one, 4)
+        if !isDatagram { setsockopt(descriptor, Int32(IPPROTO_TCP), TCP_NODELAY, &one, 4) }
         var target = sockaddr_in()
         target.sin_family = sa_family_t(AF_INET)
         target.sin_port = port.bigEndian

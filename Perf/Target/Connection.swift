@@ -116,7 +116,7 @@ struct Connection {
         if count == 0 { return false }
         if head != nil { return handshake(scratch, count: count) }
         switch service {
-        case .sink, .source: return true
+        case .sink, .source, .datagramEcho, .datagramSink, .datagramBurst: return true
         case .echo: return send(scratch.input, count: count)
         case .webSocketEcho, .webSocketSink, .webSocketSource: return frames(scratch, start: 0, count: count)
         }

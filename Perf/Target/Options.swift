@@ -16,13 +16,21 @@ enum Service: String {
     case webSocketSink = "wssink"
     /// WebSocket: messages as fast as they are taken.
     case webSocketSource = "wssource"
+    /// UDP: every datagram comes back.
+    case datagramEcho = "udp-echo"
+    /// UDP: every datagram is counted; a TCP connection to the same port is told the count.
+    case datagramSink = "udp-sink"
+    /// UDP: a datagram that begins with u16 count, u16 bytes is answered with so many datagrams of that size.
+    case datagramBurst = "udp-burst"
 
     var isWebSocket: Bool {
         switch self {
-        case .echo, .sink, .source: false
         case .webSocketEcho, .webSocketSink, .webSocketSource: true
+        default: false
         }
     }
+
+    var isDatagram: Bool { self == .datagramEcho || self == .datagramSink || self == .datagramBurst }
 
     var isSource: Bool { self == .source || self == .webSocketSource }
 }
@@ -43,7 +51,9 @@ struct Options {
 
     static let usage = """
         usage: sluice-target SERVICE:PORT ... [--size BYTES] [--total BYTES]
-          services   echo, sink, source (raw TCP); wsecho, wssink, wssource (WebSocket)
+          services   echo, sink, source (raw TCP); wsecho, wssink, wssource (WebSocket); udp-echo;
+                     udp-sink, which tells a TCP connection to its port how many datagrams have arrived;
+                     udp-burst, which answers u16 count, u16 bytes with so many datagrams of that size
           --size     payload of one message of a source (65536)
           --total    bytes a source sends before it ends the stream (0: without end)
         Listens on 127.0.0.1; port 0 lets the kernel choose. Prints one line "SERVICE PORT" for each, then "ready".

@@ -9,18 +9,39 @@ final class Server {
     private let raw: Scratch
     private let framed: Scratch
     private var listeners: [Int32: Service] = [:]
+    private var datagramSockets: [Int32: DatagramSocket] = [:]
+    /// Listeners that tell a sink's count, and the socket they tell it of.
+    private var counted: [Int32: Int32] = [:]
 
     /// Opens the listeners and prints their ports. Ends the process when one cannot be opened.
     init(options: Options) {
         self.options = options
         raw = Scratch(messageBytes: options.messageBytes, framed: false)
         framed = Scratch(messageBytes: options.messageBytes, framed: true)
-        for listening in options.listening { open(listening) }
+        for listening in options.listening {
+            if listening.service.isDatagram { openDatagrams(listening) } else { open(listening) }
+        }
         print("ready")
         fflush(nil)
     }
 
-    private func open(_ listening: Listening) {
+    private func openDatagrams(_ listening: Listening) {
+        guard let opened = DatagramSocket(listening.service, port: listening.port) else {
+            print("sluice-target: no UDP socket on port \(listening.port): \(String(cString: strerror(errno)))")
+            exit(1)
+        }
+        datagramSockets[opened.descriptor] = opened
+        poller.add(opened.descriptor, .readable, data: UInt64(opened.descriptor) << 1 | 1)
+        if listening.service == .datagramSink {
+            counted[open(Listening(service: .datagramSink, port: opened.port))] = opened.descriptor
+        } else {
+            print("\(listening.service.rawValue) \(opened.port)")
+        }
+    }
+
+    /// Listens and prints the port; returns the descriptor.
+    @discardableResult
+    private func open(_ listening: Listening) -> Int32 {
         let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue | SOCK_NONBLOCK.rawValue), 0)
         var one: Int32 = 1
         setsockopt(descriptor, SOL_SOCKET, SO_REUSEADDR, &one, 4)
@@ -44,6 +65,7 @@ final class Server {
         // Connections are named by their address, which is even; listeners by an odd number.
         poller.add(descriptor, .readable, data: UInt64(descriptor) << 1 | 1)
         print("\(listening.service.rawValue) \(UInt16(bigEndian: address.sin_port))")
+        return descriptor
     }
 
     /// Runs without end.
@@ -52,12 +74,29 @@ final class Server {
             for index in 0..<poller.wait() {
                 let (happened, data) = poller.event(index)
                 if data & 1 == 1 {
-                    accept(Int32(data >> 1))
+                    let descriptor = Int32(data >> 1)
+                    if datagramSockets[descriptor] != nil {
+                        datagramSockets[descriptor]?.serve(raw)
+                    } else if let socket = counted[descriptor] {
+                        tellCount(descriptor, of: socket)
+                    } else {
+                        accept(descriptor)
+                    }
                 } else if let connection = UnsafeMutablePointer<Connection>(bitPattern: UInt(data)) {
                     serve(connection, happened)
                 }
             }
         }
+    }
+
+    /// Tells one connection how many datagrams a sink has got.
+    private func tellCount(_ listener: Int32, of socket: Int32) {
+        let descriptor = Glibc.accept(listener, nil, nil)
+        guard descriptor >= 0 else { return }
+        datagramSockets[socket]?.serve(raw)
+        let text = "\(datagramSockets[socket]?.arrived ?? 0)\n"
+        _ = text.withCString { send(descriptor, $0, strlen($0), Int32(MSG_NOSIGNAL)) }
+        close(descriptor)
     }
 
     private func accept(_ listener: Int32) {

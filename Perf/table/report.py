@@ -4,6 +4,8 @@ import html
 import json
 import statistics
 
+import trains
+
 
 def pick(figures, path):
     """A field by its dotted path; None when absent."""
@@ -75,6 +77,8 @@ def markdown(document):
             bold = "**" if name == row["own"] else ""
             lines.append(f"| {bold}{name}{bold}{mark} | {bold}{number(figures['median'], row['unit'])}{bold} "
                          f"| {number(figures['min'])} … {number(figures['max'])} | {ratio} | " + " | ".join(also) + " |")
+        for sentence in trains.sentences(row.get("trains", {})):
+            lines.append(f"\n{sentence}")
         for name, reason in row["failures"].items():
             lines.append(f"\n{name}: no figure, {reason}")
     lines += ["", "## Systems", ""] + [f"- `{name}`: {text}" for name, text in document["systems"].items()] + [""]

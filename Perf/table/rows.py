@@ -24,6 +24,7 @@ class Row:
     most_rounds: int = 1000
     own: str = "sluice"          # the system the row is about
     also: list = field(default_factory=list)  # (field, label, unit, scale) shown beside the metric
+    frame: int = 0               # payload of a datagram towards the target
 
     def expand(self, names):
         """The systems of this row among those asked for: `floor` stands for its candidates, `epoll` for its two sizes."""
@@ -36,6 +37,8 @@ class Row:
 
 RATE = ("messages_per_second", "messages/s", "", 1)
 SHARE = ("server_cpu_share", "server core busy", "%", 100)
+DATAGRAMS = ("datagrams_per_second", "datagrams/s", "", 1)
+PACKETS = ("datagrams_per_cpu_second", "datagrams/CPU second", "", 1)
 MEDIAN = ("latency_us.p50", "p50", "µs", 1)
 TAIL = ("latency_us.p99", "p99", "µs", 1)
 
@@ -61,6 +64,12 @@ def _mux(name, title, service, load, metric, unit, scale, own):
     """Streams over WebSockets, beside as many WebSockets of /tcp, which the row's ratio refers to."""
     return Row(name, title, service, load, metric, unit, scale, floors=["sluice"], others=[], own=own,
                also=[RATE, ("mebibytes_per_second", "MiB/s", "", 1), SHARE])
+
+
+def _udp(name, title, service, load, metric, frame, also):
+    """Datagrams through a relay: /udp, a forwarder of frames that know no header, and TURN."""
+    return Row(name, title, service, load, metric, "µs", floors=["udp-floor", "udp-floor-train"], others=["coturn-tcp", "coturn-udp"],
+               own="sluice-udp", also=also, frame=frame)
 
 
 def _tls(name, title, service, load, metric, unit, scale=1.0, **more):
@@ -102,6 +111,14 @@ ROWS = {row.name: row for row in [
         ["--request", "POST", "--content-type", "application/dns-message", "--body", _dns_query("www.example.com"), "--connections", "64",
          "--least-answer", "49"], "server_cpu_us_per_request", "µs", floors=[], others=["dnsdist"], own="sluice-dns",
         also=[("requests_per_second", "answers/s", "", 1), SHARE, MEDIAN, TAIL]),
+    _udp("udp-echo64", "Datagrams, echo of 64 B over 64 sessions, one in flight each: server CPU per echo", "udp-echo",
+         ["--connections", "64", "--size", "64", "--depth", "1"], "server_cpu_us_per_message", 64, [RATE, SHARE, MEDIAN, TAIL]),
+    _udp("udp-out", "Datagrams of 1,200 B client → remote, 8 sessions: server CPU per datagram that arrived", "udp-sink",
+         ["--connections", "8", "--size", "1200", "--mode", "upload", "--arrivals"], "server_cpu_us_per_datagram", 1200,
+         [DATAGRAMS, PACKETS, SHARE]),
+    _udp("udp-in", "Datagrams of 1,200 B remote → client in bursts of 54, 8 sessions: server CPU per datagram delivered", "udp-burst",
+         ["--connections", "8", "--size", "1200", "--burst", "54"], "server_cpu_us_per_datagram", 4,
+         [DATAGRAMS, PACKETS, SHARE, ("datagrams_lost", "lost", "", 1)]),
     _tls("tls-echo64", "TLS 1.3, echo of 64 B over 64 connections, one in flight each: server CPU per message", "echo",
          ["--connections", "64", "--size", "64", "--depth", "1"], "server_cpu_us_per_message", "µs", also=[RATE, SHARE, MEDIAN, TAIL]),
     _tls("tls-echo1k", "TLS 1.3, echo of 1 KiB over 64 connections, 16 in flight each: server CPU per message", "echo",

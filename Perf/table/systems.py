@@ -139,6 +139,38 @@ class SluiceTLS(Sluice):
         return child, f"wss://127.0.0.1:{port}/tcp?v=1&host=127.0.0.1&port={target_port}", ["--session"]
 
 
+class DatagramFloor(Floor):
+    """sluice-floor in its datagram mode: bare frames on TCP, one UDP socket for each connection."""
+
+    def __init__(self, name, description, trains):
+        super().__init__(name, description, [])
+        self.trains = trains
+
+    def begin(self, place, target_port):
+        bulk = place.row.frame > 64
+        # Large reads for bulk, many small buffers for messages of one frame; answers in trains need room for one.
+        self.flags = ["udp", "--frame", str(place.row.frame)] + (["--segments"] if self.trains else [])
+        if bulk:
+            self.flags += ["--mode", "oneshot", "--buffer", "69632", "--ring", "16", "--pool", "256"]
+        child, url, more = super().begin(place, target_port)
+        return child, url, more + ["--udp", f"127.0.0.1:{target_port}"]
+
+
+class SluiceDatagrams(Sluice):
+    """The gateway on /udp: WebSocket from the client, UDP to the target."""
+
+    def begin(self, place, target_port):
+        port = processes.free_port()
+        configuration = place.sluice_configuration or place.file("sluice-udp.yaml", "shards: 1\n")
+        environment = dict(os.environ, PORT=str(port), HOST="127.0.0.1", LOG_LEVEL="warn", SESSION_SECRET="perf", AUTH_MODE="none",
+                           DESTINATION_POLICY_PRESET="dev")
+        child = processes.start([binary("sluice"), "serve", "--config", configuration], place.server_core,
+                                place.log(self.name), environment)
+        processes.await_health(port, child)
+        child.metrics_port = port
+        return child, f"ws://127.0.0.1:{port}/udp", ["--udp", f"127.0.0.1:{target_port}"]
+
+
 class Proxy(System):
     """A program from elsewhere with a generated configuration."""
 
@@ -242,6 +274,30 @@ class SecureHAProxy(HAProxy):
     def begin(self, place, target_port):
         child, url, more = super().begin(place, target_port)
         return child, url.replace("ws://", "wss://"), more
+
+
+class Coturn(Proxy):
+    """coturn without credentials, one relay thread; the client speaks TURN over TCP or over UDP."""
+
+    def __init__(self, transport):
+        super().__init__(f"coturn-{transport}", f"coturn, TURN over {transport.upper()} with ChannelData, one relay thread", "turnserver",
+                         False, "--version")
+        self.transport = transport
+
+    def version(self):
+        # It prints its version last, behind what it found out about the machine.
+        lines = output([self.path(), self.version_flag])
+        return "coturn " + lines[-1].strip() if lines else ""
+
+    def begin(self, place, target_port):
+        child, url, _ = super().begin(place, target_port)
+        return child, url.replace("ws://", f"turn-{self.transport}://").rstrip("/"), ["--udp", f"127.0.0.1:{target_port}"]
+
+    def arguments(self, place, port, target_port):
+        folder = place.folder(self.name)
+        return [self.path(), "-n", "--listening-ip", "127.0.0.1", "--relay-ip", "127.0.0.1", "--listening-port", str(port), "--no-auth",
+                "--realm", "perf", "--allow-loopback-peers", "--relay-threads", "1", "--no-tls", "--no-dtls", "--no-cli",
+                "--log-file", "stdout", "--userdb", f"{folder}/users", "--pidfile", f"{folder}/pid"]
 
 
 class Dnsdist(Proxy):
@@ -379,5 +435,9 @@ SYSTEMS = {system.name: system for system in [
     SluiceTLS("sluice-tls", "the gateway on /tcp with its own TLS: WebSocket in, TCP out"),
     SecureNginx("nginx-tls", "nginx terminating TLS in front of a WebSocket target, one worker", "nginx", True, "-v"),
     SecureHAProxy("haproxy-tls", "HAProxy terminating TLS in front of a WebSocket target, one thread", "haproxy", True, "-v"),
+    SluiceDatagrams("sluice-udp", "the gateway on /udp: WebSocket in, UDP out"),
+    DatagramFloor("udp-floor", "datagram floor, one send and one receive for each datagram", False),
+    DatagramFloor("udp-floor-train", "datagram floor, trains of datagrams (UDP_SEGMENT out, UDP_GRO in)", True),
+    Coturn("tcp"), Coturn("udp"),
     Websockify("websockify", "websockify: WebSocket in, TCP out", "websockify", False, "--version"),
 ]}

@@ -18,6 +18,7 @@ import time
 
 import processes
 import report
+import trains
 from rows import ROWS
 from systems import PERF, SYSTEMS, Proxy, Sluice, SluiceDNS, binary
 
@@ -57,7 +58,7 @@ def say(text):
 
 
 def start_target(place):
-    services = ["echo", "sink", "source", "wsecho", "wssink", "wssource"]
+    services = ["echo", "sink", "source", "wsecho", "wssink", "wssource", "udp-echo", "udp-sink", "udp-burst"]
     child = processes.start([binary("sluice-target")] + [f"{name}:0" for name in services], place.load_core, place.log("target"), capture=True)
     ports = {}
     for line in child.stdout:
@@ -80,6 +81,7 @@ class RowRun:
 
     def begin(self, name):
         system = SYSTEMS[name]
+        self.place.row = self.row
         service = ("ws" if system.websocket_target else "") + self.row.service
         self.started[name] = system.begin(self.place, self.ports[service])
 
@@ -95,7 +97,12 @@ class RowRun:
         if child:
             arguments += ["--server-pid", str(child.pid)]
         arguments += ["--warm-up", str(self.options.warm_up), "--duration", str(self.options.duration)]
-        return processes.load(arguments, self.place.load_core, self.options.warm_up + self.options.duration + 90)
+        port = getattr(child, "metrics_port", None)
+        before = trains.read(port) if port else None
+        figures = processes.load(arguments, self.place.load_core, self.options.warm_up + self.options.duration + 90)
+        if port:
+            figures["trains"] = trains.difference(before, trains.read(port))
+        return figures
 
     def load_arguments(self):
         """The row's own, with fewer idle connections where a proxy's descriptors, two each, do not suffice."""
@@ -135,6 +142,7 @@ class RowRun:
         return {"name": row.name, "title": row.title, "unit": row.unit, "higher_is_better": row.higher_is_better,
                 "added_over": row.added_over, "floors": row.floors, "base": base, "own": row.own, "load": self.load_arguments(), "note": self.note,
                 "best_floor": report.best_floor(row, summary), "systems": summary, "failures": self.failures,
+                "trains": {name: trains.total(runs) for name, runs in self.results.items() if any("trains" in one for one in runs)},
                 "raw": self.results}
 
 

@@ -99,20 +99,17 @@ public enum Program {
             }
             let logger = Logger(level: configuration.log.level, format: configuration.log.format)
             for warning in warnings { logger.log(.warn, warning) }
-            for warning in loaded.relayWarnings { logger.log(warning) }
             return serve(loaded, loader)
         } catch {
             for fault in error.faults { console.errors("sluice: Invalid configuration: \(fault)\n") }
-            return error.ofRelay ? 2 : 1
+            return 1
         }
     }
 
     private static func check(_ options: Invocation.Options, _ environment: [String: String], _ console: Console) -> Int32 {
         do {
             let loaded = try loader(options, environment).load()
-            for warning in loaded.warnings + loaded.relayWarnings.map({ "\($0.text) (\($0.code))" }) {
-                console.output("# warning: \(warning)\n")
-            }
+            for warning in loaded.warnings { console.output("# warning: \(warning)\n") }
             console.output(loaded.effectiveText)
             return 0
         } catch {

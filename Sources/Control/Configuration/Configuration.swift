@@ -22,8 +22,6 @@ public struct Configuration: Sendable {
     public var listeners: [Listener] = [Listener()]
     /// Everything the session gateway and the TCP bridge decide by.
     public var gateway = GatewaySettings()
-    /// `udp`: the UDP relay.
-    public var udp = RelayConfiguration()
     /// `demo`: the demonstration page and its service.
     public var demo = Demo()
     /// `admin`: the interface for operators.
@@ -74,7 +72,7 @@ public struct Listener: Sendable, Equatable {
 
 /// What a listener can serve in this version.
 public enum Feature: String, Sendable, CaseIterable {
-    case sessions, tcp, dns, udp, demo
+    case sessions, tcp, dns, demo
 }
 
 /// TLS of one listener.

@@ -52,7 +52,6 @@ struct ConfigurationDraft {
     var l2ControlPayloadBytes = 0
     var gitRevision = ""
 
-    var udp = RelayDraft()
     var redisURL = ""
     var redisAuthorities = ""
     var redisPrefix = RedisSettings.defaultPrefix
