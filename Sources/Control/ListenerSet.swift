@@ -7,7 +7,7 @@ import SessionGateway
 struct ListenerPlan: Sendable {
     /// Who answers on a listener.
     enum Kind: Sendable {
-        case gateway, admin, demoService
+        case gateway, relay, admin, demoService
     }
 
     /// Names the listener for as long as the process runs; never given twice.
@@ -25,7 +25,13 @@ struct ListenerPlan: Sendable {
     var descriptors: [Int32] = []
 
     /// Who the shard gives accepted connections to.
-    var owner: Owner { kind == .demoService ? StreamOwner.demoService : StreamOwner.http }
+    var owner: Owner {
+        switch kind {
+        case .gateway, .admin: StreamOwner.http
+        case .relay: StreamOwner.relayHTTP
+        case .demoService: StreamOwner.demoService
+        }
+    }
 }
 
 /// The listeners of a configuration, with their sockets.
@@ -109,8 +115,10 @@ struct ListenerSet {
             if listener.serves(.sessions) { features.insert(.sessions) }
             if listener.serves(.tcp) { features.insert(.tcp) }
             if listener.serves(.dns) { features.insert(.dns) }
+            if listener.serves(.udp) { features.insert(.udp) }
             if listener.serves(.demo), configuration.demo.enabled { features.insert(.demo) }
-            return Wanted(kind: .gateway, name: listener.name, address: listener.address, features: features, tls: listener.tls)
+            let kind: ListenerPlan.Kind = listener.features == [.udp] ? .relay : .gateway
+            return Wanted(kind: kind, name: listener.name, address: listener.address, features: features, tls: listener.tls)
         }
         if let address = configuration.admin.address {
             wanted.append(Wanted(kind: .admin, name: "admin", address: address, features: [.admin]))
@@ -168,7 +176,7 @@ struct ListenerSet {
 extension ListenerPlan {
     /// Whether this listener is the one meant. Listeners that asked for any free port are told apart by their names.
     func isServing(_ kind: Kind, _ address: ListenAddress, _ name: String) -> Bool {
-        let sameServer = (self.kind == .demoService) == (kind == .demoService)
-        return sameServer && configured == address && (address.port != 0 || self.name == name)
+        let isSameServer = [Kind.demoService, .relay].allSatisfy { (self.kind == $0) == (kind == $0) }
+        return isSameServer && configured == address && (address.port != 0 || self.name == name)
     }
 }

@@ -5,6 +5,7 @@ import SessionGateway
 import Synchronization
 import TCPBridge
 import TCPMux
+import UDPRelay
 
 /// What one shard offers to a scrape.
 struct ShardMetrics: Sendable {
@@ -12,6 +13,7 @@ struct ShardMetrics: Sendable {
     let statistics: Statistics
     let bridge: BridgeCounters
     let mux: MuxCounters
+    let relay: RelayCounters
     let requests: RequestMetrics
     let refusals: GatewayCounters
     let dns: DNSMetrics
@@ -19,11 +21,13 @@ struct ShardMetrics: Sendable {
     /// On the shard that talks to the store of several instances.
     var store: StoreMetrics?
 
-    init(index: Int, shard: Shard, bridge: BridgeCounters, mux: MuxCounters, gateway: SessionGateway, dns: DNSMetrics) {
+    init(index: Int, shard: Shard, bridge: BridgeCounters, mux: MuxCounters, relay: RelayCounters, gateway: SessionGateway,
+         dns: DNSMetrics) {
         self.index = index
         statistics = shard.statistics
         self.bridge = bridge
         self.mux = mux
+        self.relay = relay
         requests = gateway.metrics
         refusals = gateway.counters
         self.dns = dns
@@ -85,6 +89,7 @@ final class MetricsRegistry: Sendable {
         blocked(&page, shards)
         bridges(&page, shards)
         MuxMetrics.write(to: &page, shards.map(\.mux))
+        RelayMetrics.write(to: &page, shards.map(\.relay))
         if let shared = dns.withLock({ $0 }) { page.dns(shards.map(\.dns), shared) }
         engine(&page, shards)
         for shard in shards { shard.store?.write(to: &page) }

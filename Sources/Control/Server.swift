@@ -124,6 +124,12 @@ final class ServerProcess {
         ])
     }
 
+    private func leave(_ reason: String) -> Int32 {
+        logger.flush()
+        logger.log(.error, reason)
+        return 1
+    }
+
     private func drain() -> Int32 {
         let grace = snapshot.configuration.drainGraceMilliseconds
         admin.isDraining = true
@@ -138,11 +144,11 @@ final class ServerProcess {
                 for thread in threads { thread.post(.stop, 0) }
             }
             if MonotonicClock.seconds >= deadline {
-                logger.flush()
-                logger.log(.error, "grace is over: leaving with connections open")
-                return 1
+                return leave("grace is over: leaving with connections open")
             }
-            usleep(5000)
+            // A second signal ends the wait, and what lives with it.
+            let signal = signals_wait(5)
+            if signal == SIGTERM || signal == SIGINT { return leave("signalled again: leaving with connections open") }
             logger.flush()
             _ = answerCommands()
         }

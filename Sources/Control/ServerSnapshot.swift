@@ -5,6 +5,7 @@ import Policy
 import SessionGateway
 import TCPBridge
 import TCPMux
+import UDPRelay
 
 /// One configuration, compiled: what all shards share.
 ///
@@ -18,6 +19,7 @@ final class ServerSnapshot: Sendable {
     let bridges: BridgeShared
     let muxes: MuxShared
     let dns: DNSShared
+    let relay: RelayGatewayShared
     /// Counts of places, which outlive a configuration.
     let limits: SharedLimits
     let admin: AdminShared
@@ -47,6 +49,13 @@ final class ServerSnapshot: Sendable {
         dns = DNSShared(settings: configuration.gateway.dns, limits: limits, former: former?.dns)
         metrics.describe(dns: dns)
         bridges = BridgeShared(settings: configuration.gateway.tcp, limits: limits)
+        relay = RelayGatewayShared(
+            relay: RelayShared(
+                settings: configuration.udp.settings, access: configuration.udp.access,
+                destinations: RelayDestinations(configuration.udp.destinations), sessions: former?.relay.relay.sessions ?? RelaySessions()),
+            origins: configuration.udp.origins, iceServers: configuration.udp.iceServers, turn: configuration.udp.turn,
+            versionDocument: JSONText.object([("commit", version.gitRevision), ("buildTime", version.builtAt)]) + "\n",
+            metricsText: { metrics.text() })
         muxes = MuxShared(tcp: configuration.gateway.tcp, mux: configuration.gateway.mux, limits: limits)
     }
 }

@@ -63,11 +63,12 @@ extension ShardLoop {
             var found: [LiveConnection] = []
             bridge.forEachConnection(in: range) { if query.matches($0) { found.append($0) } }
             mux.forEachConnection(in: range) { if query.matches($0) { found.append($0) } }
+            relay.forEachConnection(in: range) { if query.matches($0) { found.append($0) } }
             exchange.collect(found)
-            guard range.upperBound < max(bridge.places, mux.places) else { return walked(exchange) }
+            guard range.upperBound < max(bridge.places, mux.places, relay.places) else { return walked(exchange) }
             let rest = Inbox.Message(kind: ShardMessage.question.rawValue, first: UInt64(range.upperBound), object: exchange)
             if !shard.inbox.post(rest) { exchange.add(Self.isBusy) }
-        case .close(let identifier): exchange.add(closed: bridge.close(identifier) || mux.close(identifier))
+        case .close(let identifier): exchange.add(closed: bridge.close(identifier) || mux.close(identifier) || relay.close(identifier))
         case .reload, .drain, .setLogLevel: break  // the control thread's
         }
     }

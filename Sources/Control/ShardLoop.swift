@@ -7,6 +7,7 @@ import SessionGateway
 import SharedState
 import TCPBridge
 import TCPMux
+import UDPRelay
 import Wire
 
 /// Who owns a stream: the closed set of features on a shard.
@@ -19,6 +20,10 @@ enum StreamOwner {
     static let muxTarget = Owner(6)
     static let resolver = Owner(7)
     static let sharedState = Owner(8)
+    static let relayClient = Owner(9)
+    static let relaySocket = Owner(10)
+    static let relayHTTP = Owner(11)
+    static let demoEcho = Owner(12)
 }
 
 /// What the control thread tells a shard.
@@ -43,6 +48,8 @@ enum ShardMessage: UInt32 {
 /// turn() ─► next(event) ─┬─ bridge client / target ─► TCPBridge       (data path)
 ///                        ├─ http ─► HTTPServer ─► SessionGateway ─► respond, or detach ─► TCPBridge.open
 ///                        │                    └► DNSService ─► respond, now or later
+///                        ├─ relay client / socket ─► UDPRelay        (data path)
+///                        ├─ relay http ─► HTTPServer ─► RelayGateway ─► respond, or detach ─► UDPRelay.open
 ///                        ├─ demo service ─► HTTPServer ─► DemoService
 ///                        └─ inbox ─► drain
 /// ```
@@ -52,6 +59,12 @@ final class ShardLoop {
     let demo: HTTPServer
     let bridge: TCPBridge
     let mux: TCPMux
+    let relay: UDPRelay
+    let relayHTTP: HTTPServer
+    let relayGateway: RelayGateway
+    /// The demonstration's datagram echo, and the listener it stands beside.
+    var echo: DatagramEcho
+    var echoTag: UInt32?
     let gateway: SessionGateway
     let dns: DNSService
     /// Requests that wait for DNS, by ticket.
@@ -85,6 +98,14 @@ final class ShardLoop {
         http = HTTPServer(shard: shard, owner: StreamOwner.http, limits: limits)
         limits.bodyBytes = Self.demoBodyBytes
         demo = HTTPServer(shard: shard, owner: StreamOwner.demoService, limits: limits)
+        limits.headMilliseconds = Self.relayHeadMilliseconds
+        limits.bodyBytes = Self.relayBodyBytes
+        relayHTTP = HTTPServer(shard: shard, owner: StreamOwner.relayHTTP, limits: limits)
+        relay = UDPRelay(
+            shard: shard, clientOwner: StreamOwner.relayClient, socketOwner: StreamOwner.relaySocket, capacity: limits.connections,
+            socketCapacity: limits.connections, shared: snapshot.relay.relay)
+        relayGateway = RelayGateway(shared: snapshot.relay, counters: relay.counters)
+        echo = DatagramEcho(shard: shard, owner: StreamOwner.demoEcho)
         bridge = TCPBridge(
             shard: shard, clientOwner: StreamOwner.bridgeClient, targetOwner: StreamOwner.bridgeTarget,
             capacity: limits.connections, shared: snapshot.bridges)
@@ -100,6 +121,7 @@ final class ShardLoop {
                         format: snapshot.configuration.log.format)
         bridge.onReport { [unowned self] in logConnection($0) }
         mux.onReport { [unowned self] in logConnection($0) }
+        relay.onReport { [unowned self] in logConnection($0) }
         guard shard.index == 0 else { return }
         store = SharedStore(shard: shard, owner: StreamOwner.sharedState, timer: Self.storeTimer, limits: snapshot.limits,
                             counters: StoreCounters()) { [unowned self] in note($0) }
@@ -117,8 +139,12 @@ final class ShardLoop {
         http.apply(headMilliseconds: UInt64(configuration.http.headMilliseconds),
                    bodyMilliseconds: UInt64(configuration.http.bodyMilliseconds),
                    idleMilliseconds: UInt64(configuration.http.idleMilliseconds))
+        relayHTTP.apply(headMilliseconds: Self.relayHeadMilliseconds, bodyMilliseconds: UInt64(configuration.http.bodyMilliseconds),
+                        idleMilliseconds: UInt64(configuration.http.idleMilliseconds))
         bridge.apply(snapshot.bridges)
         mux.apply(snapshot.muxes)
+        relay.apply(snapshot.relay.relay)
+        relayGateway.apply(snapshot.relay)
         gateway.apply(snapshot.gateway)
         dns.apply(snapshot.dns)
         store?.apply(configuration.redis)
@@ -143,8 +169,9 @@ final class ShardLoop {
         let former = listeners
         listeners = plans
         retired = (retired + former.filter { old in !plans.contains { $0.tag == old.tag } })
-            .filter { http.hasConnection(ofListener: $0.tag) || demo.hasConnection(ofListener: $0.tag) }
+            .filter { plan in [http, demo, relayHTTP].contains { $0.hasConnection(ofListener: plan.tag) } }
         guard !draining else { return }
+        placeEcho(plans)
         for plan in former where !plans.contains(where: { $0.tag == plan.tag }) { shard.closeListener(tag: plan.tag) }
         for plan in plans where !former.contains(where: { $0.tag == plan.tag }) {
             shard.listen(
@@ -163,6 +190,7 @@ final class ShardLoop {
             shard.turn()
             while shard.next(&event) { dispatch(event) }
             mux.endTurn()
+            relay.endTurn()
             if unacknowledged != 0 { acknowledge() }
             if stopping, finished() { return }
         }
@@ -174,7 +202,9 @@ final class ShardLoop {
         switch event.owner.raw {
         case StreamOwner.bridgeClient.raw, StreamOwner.bridgeTarget.raw: bridge.handle(event)
         case StreamOwner.muxClient.raw, StreamOwner.muxTarget.raw: mux.handle(event)
+        case StreamOwner.relayClient.raw, StreamOwner.relaySocket.raw: relay.handle(event)
         case StreamOwner.http.raw: serve(event)
+        case StreamOwner.relayHTTP.raw: serveRelay(event)
         case StreamOwner.demoService.raw: serveDemo(event)
         default: dispatchRare(event)
         }
@@ -184,6 +214,7 @@ final class ShardLoop {
     private func dispatchRare(_ event: Event) {
         if event.owner == StreamOwner.resolver { dns.handle(event) }
         if event.owner == StreamOwner.sharedState { store?.handle(event) }
+        if event.owner == StreamOwner.demoEcho { echo.handle(event) }
         if event.kind == .inbox { readInbox() }
         if event.kind == .shardTimer, event.detail == Self.storeTimer { store?.timePassed() }
         if event.kind == .shardTimer, event.detail == Self.dnsTimer { dns.timePassed() }
@@ -230,6 +261,10 @@ final class ShardLoop {
             answerAdmin(index)
             return true
         }
+        if isRelayed(request, features) {
+            respondRelay(index, http)
+            return true
+        }
         let requestID = gateway.requestIdentifier(request)
         let access = beginAccess(request, requestID)
         switch gateway.judge(request, features: features, requestID: requestID) {
@@ -254,6 +289,7 @@ final class ShardLoop {
     /// A connection that is upgraded leaves the HTTP server; one whose `Upgrade` is not for WebSocket is served as if it had none.
     private func upgrade(_ index: UInt32) -> UInt32? {
         let request = http.request(index)
+        if isRelayed(request, features(request)) { return upgradeRelay(index, http) }
         guard namesWebSocket(request), !features(request).contains(.admin) else { return answerRequest(index) ? index : nil }
         let verdict = gateway.judgeUpgrade(request, features: features(request))
         if case .refused(let status, let message) = verdict {
@@ -409,6 +445,7 @@ final class ShardLoop {
         dns.drain()
         bridge.drain(graceMilliseconds: graceMilliseconds)
         mux.drain(graceMilliseconds: graceMilliseconds)
+        drainRelay(graceMilliseconds: graceMilliseconds)
         store?.drain()
     }
 

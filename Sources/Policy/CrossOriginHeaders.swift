@@ -16,14 +16,19 @@ public enum CrossOriginHeaders {
     /// names holds is answered as if it were absent, so nothing odd is ever echoed.
     public static func allowHeaders(requested: String?) -> String {
         let fallback = "Content-Type"
-        guard let requested, requested.utf8.count <= maximumRequestedCharacters,
-            requested.utf8.allSatisfy({ $0 <= 0x20 || $0 == UInt8(ascii: ",") || isTokenByte($0) })
-        else { return fallback }
-        let list = String(decoding: requested.utf8.drop { $0 <= 0x20 }.reversed().drop { $0 <= 0x20 }.reversed(), as: UTF8.self)
-        // Line breaks cannot arrive in a parsed header; refusing them here keeps the echo safe whoever calls.
-        guard !list.isEmpty, !list.utf8.contains(where: { $0 < 0x20 && $0 != 0x09 }) else { return fallback }
+        guard let list = echo(requested) else { return fallback }
         let names = list.split(separator: ",").map { String($0).trimmingBlanks().lowercased() }
         return names.contains("content-type") ? list : fallback + ", " + list
+    }
+
+    /// The value of `Access-Control-Request-Headers` when it is a list of header names, trimmed; nil when it is not, or not there.
+    public static func echo(_ requested: String?) -> String? {
+        guard let requested, requested.utf8.count <= maximumRequestedCharacters,
+            requested.utf8.allSatisfy({ $0 <= 0x20 || $0 == UInt8(ascii: ",") || isTokenByte($0) })
+        else { return nil }
+        let list = String(decoding: requested.utf8.drop { $0 <= 0x20 }.reversed().drop { $0 <= 0x20 }.reversed(), as: UTF8.self)
+        // Line breaks cannot arrive in a parsed header; refusing them here keeps the echo safe whoever calls.
+        return list.isEmpty || list.utf8.contains(where: { $0 < 0x20 && $0 != 0x09 }) ? nil : list
     }
 }
 

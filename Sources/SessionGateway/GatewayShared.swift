@@ -17,6 +17,8 @@ public struct FeatureSet: OptionSet, Sendable {
     public static let dns = FeatureSet(rawValue: 8)
     /// The admin interface.
     public static let admin = FeatureSet(rawValue: 16)
+    /// The UDP relay.
+    public static let udp = FeatureSet(rawValue: 32)
 }
 
 /// Outcome of the common checks of an upgrade.

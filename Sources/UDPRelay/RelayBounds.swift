@@ -4,8 +4,8 @@
 /// message in pieces; what its bindings and limits remember (see `RelayBindings`, `RelayLimiter`); what its sockets have filled,
 /// bounded by the engine's credit for each.
 enum RelayBounds {
-    /// Sockets opened on one shard in one turn, at some 10 µs each. A client that cycles through guest ports waits for its turns,
-    /// and neighbours do not wait for it.
+    /// Sockets opened on one shard in one turn, at some 10 µs each, and as many more for clients that wait for theirs since an earlier
+    /// one. A client that cycles through guest ports waits, and neighbours do not wait for it.
     static let socketsPerTurn = 32
     /// Buffers queued for a client beyond which further frames are copied behind one another: as many parts as one send takes.
     static let queuedBuffers = 32

@@ -107,13 +107,42 @@ import Wire
         UDP_RELAY_AUTH_MODE UDP_RELAY_BASE_URL UDP_RELAY_ISSUER UDP_RELAY_JWT_SECRET UDP_RELAY_TOKEN_TTL_SECONDS
         """
 
+    /// The variables of the UDP relay.
+    private static let relayVariables = """
+        AERO_ICE_SERVERS_JSON AERO_STUN_URLS AERO_TURN_CREDENTIAL AERO_TURN_URLS AERO_TURN_USERNAME
+        AERO_WEBRTC_UDP_RELAY_ICE_GATHERING_TIMEOUT AERO_WEBRTC_UDP_RELAY_LISTEN_ADDR AERO_WEBRTC_UDP_RELAY_LOG_FORMAT
+        AERO_WEBRTC_UDP_RELAY_LOG_LEVEL AERO_WEBRTC_UDP_RELAY_MODE AERO_WEBRTC_UDP_RELAY_PUBLIC_BASE_URL
+        AERO_WEBRTC_UDP_RELAY_SHUTDOWN_TIMEOUT ALLOWED_ORIGINS ALLOW_PRIVATE_NETWORKS ALLOW_UDP_CIDRS ALLOW_UDP_PORTS
+        API_KEY AUTH_MODE DATACHANNEL_SEND_QUEUE_BYTES DENY_UDP_CIDRS DENY_UDP_PORTS DESTINATION_POLICY_PRESET
+        HARD_CLOSE_AFTER_VIOLATIONS JWT_SECRET L2_BACKEND_AUTH_FORWARD_MODE L2_BACKEND_FORWARD_AERO_SESSION
+        L2_BACKEND_FORWARD_ORIGIN L2_BACKEND_ORIGIN L2_BACKEND_ORIGIN_OVERRIDE L2_BACKEND_TOKEN L2_BACKEND_WS_ORIGIN
+        L2_BACKEND_WS_TOKEN L2_BACKEND_WS_URL L2_MAX_MESSAGE_BYTES MAX_ALLOWED_REMOTES_PER_BINDING
+        MAX_DATAGRAM_PAYLOAD_BYTES MAX_DC_BPS_PER_SESSION MAX_SESSIONS MAX_SIGNALING_MESSAGES_PER_SECOND
+        MAX_SIGNALING_MESSAGE_BYTES MAX_UDP_BINDINGS_PER_SESSION MAX_UDP_BPS_PER_SESSION
+        MAX_UDP_DEST_BUCKETS_PER_SESSION MAX_UDP_PPS_PER_DEST MAX_UDP_PPS_PER_SESSION
+        MAX_UNIQUE_DESTINATIONS_PER_SESSION POLICY_PRESET PREFER_V2 SESSION_PREALLOC_TTL SIGNALING_AUTH_TIMEOUT
+        SIGNALING_WS_IDLE_TIMEOUT SIGNALING_WS_PING_INTERVAL TURN_REST_REALM TURN_REST_SHARED_SECRET
+        TURN_REST_TTL_SECONDS TURN_REST_USERNAME_PREFIX UDP_BINDING_IDLE_TIMEOUT UDP_DESTINATION_POLICY_PRESET
+        UDP_INBOUND_FILTER_MODE UDP_READ_BUFFER_BYTES UDP_REMOTE_ALLOWLIST_IDLE_TIMEOUT UDP_WS_IDLE_TIMEOUT
+        UDP_WS_PING_INTERVAL VIOLATION_WINDOW_SECONDS WEBRTC_DATACHANNEL_MAX_MESSAGE_BYTES WEBRTC_NAT_1TO1_IPS
+        WEBRTC_NAT_1TO1_IP_CANDIDATE_TYPE WEBRTC_SCTP_MAX_RECEIVE_BUFFER_BYTES WEBRTC_SESSION_CONNECT_TIMEOUT
+        WEBRTC_UDP_LISTEN_IP WEBRTC_UDP_PORT_MAX WEBRTC_UDP_PORT_MIN
+        """
+
+    private static func words(_ text: String) -> Set<String> { Set(text.split(whereSeparator: \.isWhitespace).map(String.init)) }
+
     /// Every variable is declared, so that none is ignored without a word.
     @Test func blankMeansUnset() throws {
-        let names = ConfigurationSchema().keys.flatMap(\.variables)
-        #expect(Set(names) == Set(Self.variables.split(whereSeparator: \.isWhitespace).map(String.init)))
+        let keys = ConfigurationSchema().keys
+        let names = keys.filter { !$0.isRelayed }.flatMap(\.variables)
+        #expect(Set(names) == Self.words(Self.variables))
         #expect(Set(names).count == names.count)
-        var blank = Dictionary(uniqueKeysWithValues: names.map { ($0, "  ") })
+        let relayed = keys.filter(\.isRelayed).flatMap(\.variables)
+        #expect(Set(relayed) == Self.words(Self.relayVariables))
+        #expect(Set(relayed).count == relayed.count)
+        var blank = Dictionary((names + relayed).map { ($0, "  ") }) { first, _ in first }
         blank["DNS_UPSTREAMS"] = nil
+        blank["ALLOW_PRIVATE_NETWORKS"] = nil  // blank is a fault there
         let configuration = try #require(load(environment: blank).configuration)
         var expected = GatewaySettings()
         expected.session.secret = configuration.gateway.session.secret

@@ -120,8 +120,8 @@ import Testing
         ("listeners: [{ name: \"A B\" }]", "1:21: listeners[0].name: `A B` is no name"),
         ("listeners: [{ features: [tpc] }]", "1:26: listeners[0].features: entry `tpc`: no such feature; did you mean `tcp`?"),
         (
-            "listeners: [{ features: [udp] }]",
-            "1:26: listeners[0].features: entry `udp`: this feature is not available in this version"
+            "listeners: [{ features: [l2] }]",
+            "1:26: listeners[0].features: entry `l2`: this feature is not available in this version"
         ),
         (
             "listeners: [{ address: \"127.0.0.1:1\" }, { address: \"127.0.0.1:1\" }]",

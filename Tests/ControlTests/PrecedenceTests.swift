@@ -38,7 +38,7 @@ import Testing
         ),
         ("tcp=1", "--set tcp: tcp: a single value where the keys of section `tcp` belong"),
         ("tcp.allowed_ports=[80", "--set tcp.allowed_ports: tcp.allowed_ports:"),
-        ("udp.enabled=true", "--set udp.enabled: udp: section `udp` is not available in this version"),
+        ("l2.enabled=true", "--set l2.enabled: l2: section `l2` is not available in this version"),
     ]) func refusesAssignments(_ text: String, _ expected: String) {
         let faults = load(set: [text]).faults
         #expect(faults.count == 1 && faults[0].hasPrefix(expected), "\(faults)")

@@ -95,12 +95,12 @@ private struct Run {
     }
 
     @Test func checkRefusesWithTwoAndOneLineForEachFault() {
-        let file = TemporaryFile("tcp:\n  max_conections: 1\nudp: {}\n")
+        let file = TemporaryFile("tcp:\n  max_conections: 1\nl2: {}\n")
         let run = Run(["check", "--config", file.path])
         #expect(run.status == 2 && run.output.isEmpty)
         #expect(
             run.errors == "\(file.path):2:3: tcp.max_conections: unknown key; did you mean `tcp.max_connections`?\n"
-                + "\(file.path):3:1: udp: section `udp` is not available in this version\n")
+                + "\(file.path):3:1: l2: section `l2` is not available in this version\n")
     }
 
     @Test func checkShowsSourcesAndMasksSecrets() {

@@ -51,6 +51,7 @@ enum DataPath {
         "Wire": ["FrameReader", "FrameHeader", "ByteKernel"],
         "TCPBridge": ["TCPBridge+Forward", "BridgeCounters"],
         "TCPMux": ["TCPMux+Client"],
+        "UDPRelay": ["UDPRelay+Client", "UDPRelay+Remote", "UDPRelay+Binding", "RelayCounters"],
     ]
 
     /// Targets that are walked through.

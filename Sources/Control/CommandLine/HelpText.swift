@@ -40,6 +40,9 @@ enum HelpText {
           --port PORT        port of the first listener; 0 picks a free one and prints it
           --demo             start from the demonstration instead of from the defaults
 
+        Flags of the UDP relay (--listen-addr, --auth-mode, --max-sessions, …), one for each of its variables, are
+        accepted too; `sluice help configuration` names them.
+
         Precedence: default, then flag, then file, then environment (PORT, SESSION_SECRET, TCP_ALLOWED_HOSTS, …; each
         also as NAME_FILE, the path of a file that holds the value).
 
@@ -52,8 +55,8 @@ enum HelpText {
         standard output.
 
         \(options)
-        Exit status: 0 after a complete drain; 1 when the configuration is wrong, an address cannot be
-        bound, the kernel refuses io_uring, or the drain took longer than drain.grace.
+        Exit status: 0 after a complete drain; 1 when the configuration is wrong (2 of a UDP relay alone), an
+        address cannot be bound, the kernel refuses io_uring, or the drain took longer than drain.grace.
 
         Examples
           sluice serve --demo

@@ -129,6 +129,7 @@ private struct ArgumentReader {
     private mutating func readFlag(_ argument: String) throws(UsageError) {
         let equals = argument.firstIndex(of: "=")
         let name = String(argument[..<(equals ?? argument.endIndex)])
+        if try readRelayFlag(name, equals.map { String(argument[argument.index(after: $0)...]) }) { return }
         guard flags.contains(name) else { throw unknownFlag(name) }
         switch name {
         case "--demo", "--reference", "--once":
@@ -148,6 +149,22 @@ private struct ArgumentReader {
             }
             try set(name, value)
         }
+    }
+
+    /// The flags of the UDP relay: one for each of its variables, with one dash or two.
+    private var relayFlags: [(name: String, isSwitch: Bool)] {
+        guard command == .serve || command == .check || command == .doctor else { return [] }
+        return ConfigurationSchema().keys.flatMap { key in key.flags.map { ($0, key.isSwitch) } }
+    }
+
+    private mutating func readRelayFlag(_ name: String, _ value: String?) throws(UsageError) -> Bool {
+        let bare = String(name.dropFirst(name.hasPrefix("--") ? 2 : 1))
+        guard let flag = relayFlags.first(where: { $0.name == bare }) else { return false }
+        guard let text = value ?? (flag.isSwitch ? "true" : rest.popFirst()) else { throw UsageError(message: "`\(name)` needs a value") }
+        var assignment = ConfigurationLoader.Assignment(key: bare, value: text, flag: name)
+        assignment.isRelayFlag = true
+        options.assignments.append(assignment)
+        return true
     }
 
     private mutating func set(_ name: String, _ value: String) throws(UsageError) {
@@ -177,7 +194,8 @@ private struct ArgumentReader {
 
     private func unknownFlag(_ name: String) -> UsageError {
         let hint =
-            NearestName.find(name, among: flags).map { "did you mean `\($0)`?" } ?? "known: \(flags.joined(separator: ", "))"
+            NearestName.find(name, among: flags + relayFlags.map { "--\($0.name)" }).map { "did you mean `\($0)`?" }
+            ?? "known: \(flags.joined(separator: ", "))"
         return UsageError(message: "unknown flag `\(Quantity.excerpt(name))` of `sluice \(command.rawValue)`; \(hint)")
     }
 

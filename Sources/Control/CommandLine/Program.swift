@@ -99,17 +99,20 @@ public enum Program {
             }
             let logger = Logger(level: configuration.log.level, format: configuration.log.format)
             for warning in warnings { logger.log(.warn, warning) }
+            for warning in loaded.relayWarnings { logger.log(warning) }
             return serve(loaded, loader)
         } catch {
             for fault in error.faults { console.errors("sluice: Invalid configuration: \(fault)\n") }
-            return 1
+            return error.ofRelay ? 2 : 1
         }
     }
 
     private static func check(_ options: Invocation.Options, _ environment: [String: String], _ console: Console) -> Int32 {
         do {
             let loaded = try loader(options, environment).load()
-            for warning in loaded.warnings { console.output("# warning: \(warning)\n") }
+            for warning in loaded.warnings + loaded.relayWarnings.map({ "\($0.text) (\($0.code))" }) {
+                console.output("# warning: \(warning)\n")
+            }
             console.output(loaded.effectiveText)
             return 0
         } catch {

@@ -22,6 +22,8 @@ public struct Configuration: Sendable {
     public var listeners: [Listener] = [Listener()]
     /// Everything the session gateway and the TCP bridge decide by.
     public var gateway = GatewaySettings()
+    /// `udp`: the UDP relay.
+    public var udp = RelayConfiguration()
     /// `demo`: the demonstration page and its service.
     public var demo = Demo()
     /// `admin`: the interface for operators.
@@ -72,7 +74,7 @@ public struct Listener: Sendable, Equatable {
 
 /// What a listener can serve in this version.
 public enum Feature: String, Sendable, CaseIterable {
-    case sessions, tcp, dns, demo
+    case sessions, tcp, dns, udp, demo
 }
 
 /// TLS of one listener.

@@ -52,6 +52,7 @@ struct ConfigurationDraft {
     var l2ControlPayloadBytes = 0
     var gitRevision = ""
 
+    var udp = RelayDraft()
     var redisURL = ""
     var redisAuthorities = ""
     var redisPrefix = RedisSettings.defaultPrefix

@@ -64,6 +64,8 @@ public struct ConfigurationFault: Error, Sendable, Equatable, CustomStringConver
 public struct ConfigurationFaults: Error, Sendable, CustomStringConvertible {
     /// In the order in which the layers were read.
     public var faults: [ConfigurationFault]
+    /// The process would have been a UDP relay alone, whose users expect its exit status.
+    public var ofRelay = false
 
     /// One line for each fault.
     public var description: String { faults.map(\.description).joined(separator: "\n") }

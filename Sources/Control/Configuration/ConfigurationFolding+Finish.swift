@@ -19,24 +19,26 @@ extension ConfigurationFolding {
         finishSession(&configuration, fallbackSecret, &warnings)
         finishTCP(&configuration, &warnings)
         finishRelay(&configuration)
+        let relayWarnings = finishUDP(&configuration)
         finishAdvertised(&configuration)
         configuration.gateway.dns.upstreams = draft.dnsUpstreams.compactMap { PolicyText.upstream($0) }
         configuration.resolvesDemonstration = configuration.demo.enabled && draft.sources["dns.upstreams"] == nil
         configuration.redis = RedisLocation(Quantity.trimmed(draft.redisURL)).map {
             RedisSettings(location: $0, prefix: draft.redisPrefix, authoritiesPath: draft.redisAuthorities)
         }
-        guard faults.isEmpty else { throw ConfigurationFaults(faults: faults) }
+        guard faults.isEmpty else { throw ConfigurationFaults(faults: faults, ofRelay: configuration.udp.isAlone) }
         let text = EffectiveConfiguration(schema: schema, draft: draft, configuration: configuration).text
         return LoadedConfiguration(
-            configuration: configuration, warnings: warnings, effectiveText: text, files: files, draft: draft)
+            configuration: configuration, warnings: warnings, relayWarnings: relayWarnings, effectiveText: text, files: files, draft: draft)
     }
 
-    private mutating func fault(_ key: String, _ message: String) { refuse(draft.sources[key], key, message) }
+    mutating func fault(_ key: String, _ message: String) { refuse(draft.sources[key], key, message) }
 
     // MARK: Listeners
 
     private mutating func finishListeners(_ configuration: inout Configuration) {
         applyFirstListenerVariables()
+        placeRelayListener(&configuration)
         var listeners: [Listener] = []
         for (index, draftListener) in draft.listeners.enumerated() {
             var listener = Listener()
@@ -151,7 +153,7 @@ extension ConfigurationFolding {
     }
 
     /// 256 bits from getrandom(2): as strong as the MAC they key.
-    private static func randomSecret() -> [UInt8] {
+    static func randomSecret() -> [UInt8] {
         var generator = SystemRandomNumberGenerator()
         return (0..<32).map { _ in UInt8.random(in: .min ... .max, using: &generator) }
     }
@@ -242,6 +244,7 @@ extension Configuration {
         var result = self
         result.demo.serviceAddress.port = port
         if confinesDemonstration { result.gateway.tcp.allowedPorts = [port] }
+        if udp.confinesDemonstration { result.udp.destinations.allowedPorts = [port...port] }
         if resolvesDemonstration {
             // With no network, and nobody's resolver asked: the service answers for a zone of its own.
             result.gateway.dns.upstreams = [.https(url: "http://\(result.demo.serviceAddress)/dns-query")]

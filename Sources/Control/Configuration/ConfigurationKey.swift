@@ -15,6 +15,12 @@ struct ConfigurationKey<Root> {
     var checkItem: ((String) -> String?)?
     /// A set but empty variable is a value (an empty list) rather than absent.
     var blankIsValue = false
+    /// The variables, and the flags of the same names, are written as the UDP relay's are.
+    var isRelayed = false
+    /// Flags without dashes that set it.
+    var flags: [String] = []
+    /// They were given by name, not made from the variables.
+    var hasOwnFlags = false
     /// A reload does not change it: shards and their memory are made at the start.
     var needsRestart = false
     var read: (Root) -> ConfigurationValue
@@ -129,6 +135,11 @@ struct ConfigurationKey<Root> {
     func refusedItems(_ value: ConfigurationValue) -> [(index: Int, message: String)] {
         guard let checkItem, case .list(let items) = value else { return [] }
         return items.enumerated().compactMap { index, item in checkItem(item).map { (index, $0) } }
+    }
+
+    var isSwitch: Bool {
+        if case .flag = type { return true }
+        return false
     }
 
     var isSecret: Bool {

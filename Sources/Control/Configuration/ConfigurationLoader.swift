@@ -20,6 +20,8 @@ public struct ConfigurationLoader {
         public var value: String
         /// What the user typed, for messages.
         public var flag: String
+        /// `key` is a flag of the UDP relay, without dashes, and `value` is written as its variable would be.
+        public var isRelayFlag = false
 
         /// An assignment of `value` to `key`.
         public init(key: String, value: String, flag: String) {
@@ -71,6 +73,8 @@ public struct LoadedConfiguration: Sendable {
     public var configuration: Configuration
     /// Lines worth a warning in the log: valid, but probably not meant.
     public var warnings: [String]
+    /// The same of the UDP relay, each with the code its operators look for.
+    public var relayWarnings: [RelayWarning]
     /// The effective configuration as YAML, secrets masked, with the source of every value that is not a default.
     public var effectiveText: String
     /// Files that were read: the configuration, mounted secrets, certificates. When one changes, the configuration may have changed.
@@ -120,6 +124,7 @@ struct ConfigurationFolding {
 
     mutating func apply(_ assignment: ConfigurationLoader.Assignment) {
         let source = ConfigurationSource.flag(assignment.flag)
+        if assignment.isRelayFlag { return apply(relayFlag: assignment, source) }
         do {
             guard var node = try YAMLDocument.parse(assignment.value) else { return }
             for name in assignment.key.split(separator: ".", omittingEmptySubsequences: false).reversed() {
@@ -248,7 +253,9 @@ struct ConfigurationFolding {
     }
 
     mutating func refuse(_ source: ConfigurationSource?, _ key: String, _ message: String) {
-        faults.append(ConfigurationFault(source: source, key: key, message: message))
+        let fault = ConfigurationFault(source: source, key: key, message: message)
+        // A variable may set two keys, and is wrong once.
+        if !faults.contains(where: { $0.description == fault.description }) { faults.append(fault) }
     }
 
     // MARK: Listeners
@@ -355,9 +362,9 @@ struct ConfigurationFolding {
             guard let value else { return false }
             let text = Quantity.trimmed(value)
             if text.isEmpty {
-                guard key.blankIsValue, case .list = key.type else { return false }
+                guard key.blankIsValue else { return false }
             }
-            let parsed = try key.type.value(ofVariable: text)
+            let parsed = key.isRelayed ? try key.type.value(ofRelayText: text) : try key.type.value(ofVariable: text)
             let refused = key.refusedItems(parsed)
             for item in refused { refuse(source, key.path, "Invalid \(variable)\(item.message)") }
             guard refused.isEmpty else { return true }

@@ -15,7 +15,7 @@ struct ConfigurationSchema {
 
     /// Sections of the complete product that this version does not have. They are refused: a section that is
     /// accepted and ignored would leave somebody unprotected.
-    static let unavailableSections = ["l2", "udp", "jwt", "edge", "protect", "tunnel"]
+    static let unavailableSections = ["l2", "jwt", "edge", "protect", "tunnel"]
 
     // Upper bounds. The reference has none; these keep every product and sum of the arithmetic inside 64 bits.
     static let longestTimerMilliseconds = 24 * 86_400_000  // what the reference's timers hold too (2^31 ms)
@@ -25,9 +25,9 @@ struct ConfigurationSchema {
 
     init() {
         keys =
-            Self.process + Self.admin + Self.http + Self.timeouts + Self.sessions + Self.tcp + Self.mux + Self.dns + Self.demo
+            Self.process + Self.admin + Self.http + Self.timeouts + Self.sessions + Self.tcp + Self.mux + Self.dns + Self.udp + Self.demo
             + Self.resources + Self.redis
-            + Self.environmentAddress + Self.relay + Self.advertised
+            + Self.environmentAddress + Self.relay + Self.advertised + Self.udpEnvironment
         listenerKeys = [
             .text("name", at: \.name, check: Self.checkName, "Name of the listener in logs and metrics; unique."),
             .text(

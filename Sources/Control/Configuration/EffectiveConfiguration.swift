@@ -46,6 +46,14 @@ struct EffectiveConfiguration {
             let isAnyPort = key.path == "tcp.allowed_ports" && configuration.demo.serviceAddress.port == 0
             return "\(indent)\(name): ~  # derived: \(isAnyPort ? "the port of the demonstration service" : value)"
         }
+        // Written, they would make a relay that somebody configured.
+        if key.path.hasPrefix("udp."), !configuration.udp.isConfigured { return "\(indent)# \(name): \(value)" }
+        // Not written, and not the same as writing nothing.
+        if key.path.hasPrefix("udp."), draft.sources[key.path] == nil,
+            ["\"\"", "0s", "0B", "[]"].contains(value) || key.path == "udp.max_destination_buckets"
+        {
+            return "\(indent)\(name): ~"
+        }
         if key.isSecret, value == "\"\"" {
             return "\(indent)\(name): ~" + (key.path == "sessions.secret" ? "  # random at every start" : "")
         }
@@ -98,13 +106,16 @@ public enum ConfigurationReference {
             let value = key.type.fileText(key.read(draft))
             lines.append("    Default: \(value == "\"\"" ? "empty" : value)")
             if !key.variables.isEmpty {
-                lines.append("    Environment: \(key.variables.joined(separator: ", ")) (\(key.type.allowedInEnvironment))")
+                let allowed = key.isRelayed ? key.type.allowedInRelayVariables : key.type.allowedInEnvironment
+                lines.append("    Environment: \(key.variables.joined(separator: ", ")) (\(allowed))")
             }
+            if !key.flags.isEmpty { lines.append("    Flag: \(key.flags.map { "--\($0)" }.joined(separator: ", "))") }
         }
         lines += ["", "Environment only"]
         for key in schema.keys where !key.inFile {
             lines.append(
-                "    \(key.variables.joined(separator: ", ")): \(key.documentation) Accepts \(key.type.allowedInEnvironment).")
+                "    \(key.variables.joined(separator: ", ")): \(key.documentation) Accepts "
+                    + "\(key.isRelayed ? key.type.allowedInRelayVariables : key.type.allowedInEnvironment).")
         }
         lines += [
             "",

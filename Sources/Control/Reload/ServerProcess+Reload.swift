@@ -65,6 +65,7 @@ extension ServerProcess {
         let change = try listeners.opening(configuration, shards: threads.count)
         listeners = change.set
         for warning in next.warnings where !loaded.warnings.contains(warning) { logger.log(.warn, warning) }
+        for warning in next.relayWarnings where !loaded.relayWarnings.contains(warning) { logger.log(warning) }
         loaded = next
         watch.watch(next.files)
         snapshot = ServerSnapshot(

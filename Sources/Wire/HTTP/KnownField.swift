@@ -14,7 +14,7 @@ public enum KnownField: UInt8, Sendable, CaseIterable {
     case accessControlRequestMethod, accessControlRequestHeaders, accept, acceptEncoding, acceptLanguage, userAgent
     case referer, cacheControl, pragma, traceparent, tracestate, keepAlive, proxyConnection, proxyAuthenticate
     case proxyAuthorization, te, trailer, http2Settings, contentEncoding, setCookie, location, date, server
-    case retryAfter, ifNoneMatch, ifModifiedSince, range, secFetchSite, secFetchMode, secFetchDest
+    case retryAfter, ifNoneMatch, ifModifiedSince, range, secFetchSite, secFetchMode, secFetchDest, xAPIKey
 
     /// Upper bound of the raw values, the size of tables indexed by them.
     static let tableSize = 64
@@ -74,6 +74,7 @@ public enum KnownField: UInt8, Sendable, CaseIterable {
         case .secFetchSite: "sec-fetch-site"
         case .secFetchMode: "sec-fetch-mode"
         case .secFetchDest: "sec-fetch-dest"
+        case .xAPIKey: "x-api-key"
         }
     }
 
@@ -104,6 +105,7 @@ public enum KnownField: UInt8, Sendable, CaseIterable {
             if name.equals("location") { return .location }
         case 9:
             if name.equals("x-real-ip") { return .xRealIP }
+            if name.equals("x-api-key") { return .xAPIKey }
             if name.equals("forwarded") { return .forwarded }
         case 10:
             if name.equals("connection") { return .connection }

@@ -76,8 +76,13 @@ private func isFull(_ outcome: RelaySessions.Outcome) -> Bool { if case .full = 
         }
     }
 
+    /// A counter under a contended `Mutex` ends exact, and is reported all the same: its slow path is in a library without
+    /// the sanitizer's marks.
+    private static let lockIsInvisible = dlsym(nil, "__tsan_init") != nil
+
     /// Several threads at once never hold more than there are places, nor one holder twice.
-    @Test func manyThreads() {
+    @Test(.disabled(if: lockIsInvisible, "the thread sanitizer does not see Swift's Mutex when threads wait for it"))
+    func manyThreads() {
         let sessions = RelaySessions()
         DispatchQueue.concurrentPerform(iterations: 4) { thread in
             for number in 0..<5_000 {
