@@ -32,7 +32,7 @@ enum {
     udpCoalesce = 104,
 };
 
-enum operation { opAccept = 1, opStream, opDatagram, opSendDatagram, opSendStream };
+enum operation { opAccept = 1, opStream, opDatagram, opSendDatagram, opSendStream, opCancel };
 
 static const uint32_t none = UINT32_MAX;
 
@@ -169,7 +169,12 @@ static void abandon(struct relay *relay) {
     if (relay->closing) return;
     relay->closing = true;
     shutdown(relay->stream, SHUT_RDWR);
-    shutdown(relay->datagrams, SHUT_RDWR);  // wakes the receive, although the socket is not connected
+    if (!relay->receivingDatagrams) return;
+    // A shutdown does not end the receive of a socket that is not connected.
+    struct io_uring_sqe *sqe = entry();
+    io_uring_prep_cancel64(sqe, (uint64_t)opDatagram << 32 | (uint32_t)(relay - relays), 0);
+    tag(sqe, opCancel, relay);
+    relay->inFlight++;
 }
 
 static void start(int stream) {
@@ -329,6 +334,7 @@ static void dispatch(const struct io_uring_cqe *completion) {
         // A datagram that could not leave is lost, as datagrams are.
         if (--relay->sendingOut == 0) drop(&relay->out, relay->sendingOutBytes);
         break;
+    case opCancel: relay->inFlight--; break;
     case opSendStream:
         relay->inFlight--;
         if (completion->res < 0) abandon(relay);

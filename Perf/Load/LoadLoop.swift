@@ -149,6 +149,19 @@ final class LoadLoop {
         if isRunning { begin(index) }
     }
 
+    /// Ends the allocations of a run over TURN.
+    func release() {
+        guard options.endpoint.isTURN else { return }
+        // A flood has filled the server's queue, where the request would be lost.
+        usleep(50_000)
+        let request = TURN.release(transaction: (0..<12).map { _ in UInt8.random(in: 0...255) })
+        for index in 0..<options.connections where clients[index].phase == .open {
+            // The socket sends in trains of the messages' size, which this is not.
+            if options.endpoint.isDatagram { clients[index].channel.carryTrains(frameBytes: 0) }
+            _ = request.withUnsafeBytes { clients[index].channel.transmit($0.baseAddress!, $0.count) }
+        }
+    }
+
     /// Gives a connection up; the first reason is kept.
     private func fail(_ index: Int, _ reason: String) {
         if firstFailure == nil { firstFailure = "connection \(index): \(reason)" }

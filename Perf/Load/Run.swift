@@ -79,6 +79,7 @@ struct Run {
         try drive(loop, seconds: options.durationSeconds, label: "measure")
         let (end, after) = (Sample(meter), loop.tally)
         let arrived = try arrivals() - arrivedBefore
+        loop.release()
 
         var report = Report()
         describe(&report)

@@ -14,12 +14,14 @@ enum TURN {
 
     enum Method: UInt16 {
         case allocate = 0x0003
+        case refresh = 0x0004
         case channelBind = 0x0009
     }
 
     private enum Attribute {
         static let channelNumber: UInt16 = 0x000C
         static let errorCode: UInt16 = 0x0009
+        static let lifetime: UInt16 = 0x000D
         static let xorPeerAddress: UInt16 = 0x0012
         static let requestedTransport: UInt16 = 0x0019
     }
@@ -40,6 +42,11 @@ enum TURN {
             .channelBind, transaction,
             attribute(Attribute.channelNumber, bigEndian(channel) + [0, 0])
                 + attribute(Attribute.xorPeerAddress, [0, 1] + bigEndian(port) + bigEndian(peer.address ^ magicCookie)))
+    }
+
+    /// A request to end the allocation now: over UDP it would outlive the client, and its port could not be used again.
+    static func release(transaction: [UInt8]) -> [UInt8] {
+        request(.refresh, transaction, attribute(Attribute.lifetime, [0, 0, 0, 0]))
     }
 
     private static func request(_ method: Method, _ transaction: [UInt8], _ attributes: [UInt8]) -> [UInt8] {

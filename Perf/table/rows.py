@@ -66,9 +66,9 @@ def _mux(name, title, service, load, metric, unit, scale, own):
                also=[RATE, ("mebibytes_per_second", "MiB/s", "", 1), SHARE])
 
 
-def _udp(name, title, service, load, metric, frame, also):
+def _udp(name, title, service, load, metric, frame, also, floors=()):
     """Datagrams through a relay: /udp, a forwarder of frames that know no header, and TURN."""
-    return Row(name, title, service, load, metric, "µs", floors=["udp-floor", "udp-floor-train"], others=["coturn-tcp", "coturn-udp"],
+    return Row(name, title, service, load, metric, "µs", floors=["udp-floor", "udp-floor-train", *floors], others=["coturn-tcp", "coturn-udp"],
                own="sluice-udp", also=also, frame=frame)
 
 
@@ -115,7 +115,7 @@ ROWS = {row.name: row for row in [
          ["--connections", "64", "--size", "64", "--depth", "1"], "server_cpu_us_per_message", 64, [RATE, SHARE, MEDIAN, TAIL]),
     _udp("udp-out", "Datagrams of 1,200 B client → remote, 8 sessions: server CPU per datagram that arrived", "udp-sink",
          ["--connections", "8", "--size", "1200", "--mode", "upload", "--arrivals"], "server_cpu_us_per_datagram", 1200,
-         [DATAGRAMS, PACKETS, SHARE]),
+         [DATAGRAMS, PACKETS, SHARE], ["udp-floor-train-4", "udp-floor-train-8"]),
     _udp("udp-in", "Datagrams of 1,200 B remote → client in bursts of 54, 8 sessions: server CPU per datagram delivered", "udp-burst",
          ["--connections", "8", "--size", "1200", "--burst", "54"], "server_cpu_us_per_datagram", 4,
          [DATAGRAMS, PACKETS, SHARE, ("datagrams_lost", "lost", "", 1)]),

@@ -142,16 +142,17 @@ class SluiceTLS(Sluice):
 class DatagramFloor(Floor):
     """sluice-floor in its datagram mode: bare frames on TCP, one UDP socket for each connection."""
 
-    def __init__(self, name, description, trains):
+    def __init__(self, name, description, trains, datagrams=54):
         super().__init__(name, description, [])
-        self.trains = trains
+        self.trains, self.datagrams = trains, datagrams
 
     def begin(self, place, target_port):
         bulk = place.row.frame > 64
         # Large reads for bulk, many small buffers for messages of one frame; answers in trains need room for one.
         self.flags = ["udp", "--frame", str(place.row.frame)] + (["--segments"] if self.trains else [])
         if bulk:
-            self.flags += ["--mode", "oneshot", "--buffer", "69632", "--ring", "16", "--pool", "256"]
+            # Whole datagrams in a buffer, so that a read that fills one leaves in full trains.
+            self.flags += ["--mode", "oneshot", "--buffer", str(self.datagrams * place.row.frame), "--ring", "4", "--pool", "64"]
         child, url, more = super().begin(place, target_port)
         return child, url, more + ["--udp", f"127.0.0.1:{target_port}"]
 
@@ -438,6 +439,8 @@ SYSTEMS = {system.name: system for system in [
     SluiceDatagrams("sluice-udp", "the gateway on /udp: WebSocket in, UDP out"),
     DatagramFloor("udp-floor", "datagram floor, one send and one receive for each datagram", False),
     DatagramFloor("udp-floor-train", "datagram floor, trains of datagrams (UDP_SEGMENT out, UDP_GRO in)", True),
+    DatagramFloor("udp-floor-train-4", "the same, four trains in a buffer (bulk out)", True, 4 * 54),
+    DatagramFloor("udp-floor-train-8", "the same, eight trains in a buffer (bulk out)", True, 8 * 54),
     Coturn("tcp"), Coturn("udp"),
     Websockify("websockify", "websockify: WebSocket in, TCP out", "websockify", False, "--version"),
 ]}

@@ -47,6 +47,12 @@ import Testing
                 == [0, 3, 0, 8, 0x21, 0x12, 0xA4, 0x42] + transaction + [0, 0x19, 0, 4, 17, 0, 0, 0])
     }
 
+    @Test func aRefreshOfNoLifetimeEndsAnAllocation() {
+        #expect(
+            TURN.release(transaction: transaction)
+                == [0, 4, 0, 8, 0x21, 0x12, 0xA4, 0x42] + transaction + [0, 0x0D, 0, 4, 0, 0, 0, 0])
+    }
+
     @Test func aChannelHidesThePeerBehindTheCookie() {
         let request = TURN.channelBind(to: peer, transaction: transaction)
         #expect(Array(request[..<8]) == [0, 9, 0, 20, 0x21, 0x12, 0xA4, 0x42])
