@@ -189,7 +189,9 @@ private struct Run {
             let (output, errors) = (Pipe(), Pipe())
             process.executableURL = program
             process.arguments = arguments
-            process.environment = environment
+            // A program built with the address sanitizer takes its options from here; what a process holds when it exits is no leak.
+            let options = ProcessInfo.processInfo.environment.filter { $0.key == "ASAN_OPTIONS" }
+            process.environment = environment.merging(options) { own, _ in own }
             process.standardOutput = output
             process.standardError = errors
             try process.run()

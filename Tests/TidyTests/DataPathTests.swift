@@ -19,6 +19,7 @@ enum DataPath {
     /// Functions the data path can call and a forwarded message does not, by the beginning of their name, and why.
     static let cold: [(name: String, reason: String)] = [
         ("Control.ShardLoop.(serve in ", "HTTP: requests and upgrades, before a connection is a bridge"),
+        ("Control.ShardLoop.serveRelay(", "HTTP: requests and upgrades of the relay"),
         ("Control.ShardLoop.(serveDemo in ", "HTTP: the demonstration's own service"),
         ("Control.ShardLoop.(finished in ", "only once the shard is stopping"),
         ("Control.ShardLoop.(dispatchRare in ", "events that are no client's or target's: inbox, resolver, shared state, shard timers"),
