@@ -77,6 +77,42 @@ struct AllocationTests {
         #expect(try counter.read()[0] > before[0], "a request allocates and is counted")
     }
 
+    /// Limits that no test reaches, so that each of them is asked for every datagram.
+    static let wideLimits = [
+        "MAX_UDP_PPS_PER_SESSION": "1000000000", "MAX_UDP_BPS_PER_SESSION": "1000000000", "MAX_UDP_PPS_PER_DEST": "1000000000",
+        "MAX_UNIQUE_DESTINATIONS_PER_SESSION": "100", "MAX_DC_BPS_PER_SESSION": "1000000000",
+    ]
+
+    @Test("a million datagrams through /udp and back allocate nothing", .enabled(if: canRunEcho, "needs a current release build, and cc"),
+          .timeLimit(.minutes(2)), arguments: [[:], wideLimits])
+    func relayedDatagrams(limits: [String: String]) throws {
+        let (library, counter, directory) = try Self.counter()
+        defer { try? FileManager.default.removeItem(at: directory) }
+        let echo = try RunningEcho(environment: [:])
+        defer { echo.stop() }
+        // No Ping of the server may come between the frames.
+        let settings = [
+            "LD_PRELOAD": library.path, "SLUICE_ALLOCATION_COUNTER": counter.url.path, "AUTH_MODE": "none",
+            "DESTINATION_POLICY_PRESET": "dev", "UDP_WS_PING_INTERVAL": "1h", "UDP_WS_IDLE_TIMEOUT": "2h",
+        ]
+        let gateway = try RunningGateway(environment: settings.merging(limits) { $1 })
+        defer { gateway.stop() }
+        let client = try WebSocketClient(port: gateway.port, path: "/udp")
+        #expect(try client.readText().contains("\"ready\""))
+        // Four guest ports with four datagrams each: what leaves is trains, and what comes back is trains.
+        let payload = (0..<UInt8(Self.messageBytes)).map { $0 }
+        let remote = [127, 0, 0, 1, UInt8(echo.port >> 8), UInt8(echo.port & 0xFF)]
+        let frames = (0..<Self.inFlight).map { [0x30, UInt8($0 / 4)] + remote + payload }
+        try client.echo(payloads: frames, messages: Self.warmUpMessages, inRounds: true)
+        let before = try counter.read()
+        try client.echo(payloads: frames, messages: Self.measuredMessages, inRounds: true)
+        #expect(try counter.read() == before, "calls of malloc, calloc, realloc, aligned, mmap, free")
+
+        // The counter was listening all the time: a guest port that is new does allocate.
+        try client.echo(payloads: (0..<8).map { [0x40, $0] + frames[0].dropFirst(2) }, messages: 8)
+        #expect(try counter.read() != before, "new guest ports allocate and are counted")
+    }
+
     /// The compiled counter, the file it counts into, and the directory of both.
     private static func counter() throws -> (library: URL, counter: AllocationCounter, directory: URL) {
         let directory = FileManager.default.temporaryDirectory.appendingPathComponent("sluice-allocations-\(UUID().uuidString)")

@@ -231,12 +231,13 @@ final class WebSocketClient {
     private let connection: Connection
     private let key: [UInt8] = [0x37, 0xFA, 0x21, 0x3D]
 
-    init(port: UInt16, path: String, cookie: String, subprotocol: String? = nil) throws {
+    init(port: UInt16, path: String, cookie: String? = nil, subprotocol: String? = nil) throws {
         connection = try Connection(port: port)
         let offer = subprotocol.map { "Sec-WebSocket-Protocol: \($0)\r\n" } ?? ""
+        let cookieField = cookie.map { "Cookie: \($0)\r\n" } ?? ""
         try connection.write("""
             GET \(path) HTTP/1.1\r\nHost: 127.0.0.1:\(port)\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-            Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\(offer)Cookie: \(cookie)\r\n\r\n
+            Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\(offer)\(cookieField)\r\n
             """)
         let head = try connection.readHead()
         guard head.hasPrefix("HTTP/1.1 101 ") else { throw Tool.Failure(description: "upgrade: \(head)") }
@@ -245,6 +246,18 @@ final class WebSocketClient {
     private func frame(_ payload: [UInt8]) -> [UInt8] {
         precondition(payload.count < 126)
         return [0x82, 0x80 | UInt8(payload.count)] + key + payload.indices.map { payload[$0] ^ key[$0 % 4] }
+    }
+
+    /// The server's next message, a short text.
+    func readText() throws -> String {
+        var bytes: [UInt8] = []
+        while bytes.count < 2 || bytes.count < 2 + Int(bytes[1]) {
+            var byte: UInt8 = 0
+            guard try withUnsafeMutableBytes(of: &byte, { try connection.read(into: $0) }) == 1 else { break }
+            bytes.append(byte)
+            guard bytes[0] == 0x81, bytes.count < 2 || bytes[1] < 126 else { throw Tool.Failure(description: "frame \(bytes)") }
+        }
+        return String(decoding: bytes.dropFirst(2), as: UTF8.self)
     }
 
     /// Sends messages that are not answered.
