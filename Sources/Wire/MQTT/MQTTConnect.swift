@@ -179,7 +179,8 @@ private struct Reader {
         let start = fields.index
         var list = 0..<0
         if connect.version == .v5 {
-            guard let count = fields.length(bytes), let range = fields.take(count), Self.areWillProperties(bytes, range) else { return false }
+            guard let count = fields.length(bytes), let range = fields.take(count), Self.areWillProperties(bytes, range)
+            else { return false }
             list = range
         }
         guard let topic = fields.text(bytes), let payload = fields.binary(bytes) else { return false }

@@ -1,0 +1,230 @@
+// Theory of operation
+//
+//      settings of the route ─┐
+//      claims of the token ───┼── at CONNECT ──►  entries | entries | entries      one list for each source
+//      user name, client id ──┘                   text of all patterns, end to end
+//
+// What a client may do with topics is decided by its token, so it is compiled once, into at most 256 entries in one piece of
+// memory. A decision walks the entries of a source and stops at the first that fits; if none does, the answer is no. Nothing is
+// allocated or counted: sessions hold the table, a few words that point into the memory, beside the object that owns it.
+//
+// An entry that allows must contain all that is asked for. One that denies must only have something in common with it: a
+// subscription to `#` is refused by a denial of `secret/#` in front.
+
+import Wire
+
+/// An answer about a topic or filter.
+public enum TopicVerdict: Sendable, Hashable {
+    case allowed
+    case denied
+    /// It is no topic name, or no filter: an error of the protocol.
+    case malformed
+}
+
+/// Which messages may be published to a topic: one bit for each QoS, retained or not.
+public struct TopicPublishRights: Sendable, Hashable {
+    let bits: UInt8
+
+    static let none = TopicPublishRights(bits: 0)
+    static let all = TopicPublishRights(bits: 0x3F)
+
+    init(bits: UInt8) { self.bits = bits }
+
+    private static func bit(_ qos: UInt8, _ isRetained: Bool) -> UInt8 { (1 << (qos & 3)) << (isRetained ? 3 : 0) }
+
+    mutating func insert(qos: UInt8, isRetained: Bool) { self = TopicPublishRights(bits: bits | Self.bit(qos, isRetained)) }
+
+    /// Whether this message is among them; `qos` is 0, 1 or 2.
+    @inline(__always)
+    public func contains(qos: UInt8, isRetained: Bool) -> Bool { bits & Self.bit(qos, isRetained) != 0 }
+}
+
+/// One compiled entry. 16 bytes.
+struct TopicEntry {
+    enum Form: UInt8 {
+        /// A filter of MQTT.
+        case filter
+        /// A text that is compared as it stands.
+        case literal
+        /// A routing key with `WildcardPattern.anyRun` for wildcards.
+        case routingKey
+        /// Everything: the place of a denial that cannot be evaluated.
+        case everything
+    }
+
+    struct Actions: OptionSet {
+        let rawValue: UInt8
+        static let publish = Actions(rawValue: 1)
+        static let subscribe = Actions(rawValue: 2)
+        static let both: Actions = [.publish, .subscribe]
+    }
+
+    var form: Form
+    var actions: Actions
+    var allows: Bool
+    /// Bit n: QoS n.
+    var qosMask: UInt8 = 7
+    /// Bit 0: messages that are not retained; bit 1: those that are. Of no meaning for subscriptions.
+    var retainMask: UInt8 = 3
+    var start: UInt32 = 0
+    var count: UInt32 = 0
+}
+
+/// The rights of one session. It owns the memory that `table` points into.
+public final class TopicRights: Sendable {
+    /// Most entries of all sources together.
+    public static let maximumEntries = 256
+    /// Most bytes of patterns of all entries together.
+    public static let maximumPatternBytes = 65_536
+
+    /// What decisions are asked of. Valid as long as this object.
+    public let table: TopicTable
+    /// Entries of the token that were left out: malformed, with values that may not be put in, or too many.
+    public let ignoredEntries: Int
+
+    /// Compiles the rights of a client.
+    public init(_ settings: TopicSettings, _ identity: TopicIdentity) {
+        var compiler = TopicCompiler(settings, identity)
+        var ends: [Int] = []
+        for mode in [TopicSettings.Modes.scopes, .acl, .rules] {
+            if settings.modes.contains(mode) { compiler.compile(mode) }
+            ends.append(compiler.entries.count)
+        }
+        table = TopicTable(settings, compiler.entries, compiler.text, ends)
+        ignoredEntries = compiler.ignored
+    }
+
+    deinit { table.deallocate() }
+}
+
+/// Compiled rights, as sessions hold them: a view of memory that `TopicRights` owns. Never changed after it was made.
+@safe public struct TopicTable: @unchecked Sendable {
+    private let entries: UnsafeMutablePointer<TopicEntry>
+    private let text: UnsafeMutablePointer<UInt8>
+    private let textCount: Int
+    /// Where the entries of scopes, of the list and of the rules end.
+    private let scopesEnd: Int
+    private let aclEnd: Int
+    private let rulesEnd: Int
+    private let modes: TopicSettings.Modes
+    private let needsAll: Bool
+    /// Whether some entry asks for QoS or retention.
+    private let hasConditions: Bool
+
+    init(_ settings: TopicSettings, _ entries: [TopicEntry], _ text: [UInt8], _ ends: [Int]) {
+        unsafe self.entries = .allocate(capacity: max(entries.count, 1))
+        unsafe self.text = .allocate(capacity: max(text.count, 1))
+        for (index, entry) in entries.enumerated() { unsafe (self.entries + index).initialize(to: entry) }
+        for (index, byte) in text.enumerated() { unsafe (self.text + index).initialize(to: byte) }
+        textCount = text.count
+        scopesEnd = ends[0]
+        aclEnd = ends[1]
+        rulesEnd = ends[2]
+        modes = settings.modes
+        needsAll = settings.combination == .all
+        hasConditions = entries.contains { $0.qosMask != 7 || $0.retainMask != 3 }
+    }
+
+    func deallocate() {
+        unsafe entries.deallocate()
+        unsafe text.deallocate()
+    }
+
+    /// Number of entries.
+    public var count: Int { rulesEnd }
+
+    /// Whether a message may be published: a PUBLISH with its own topic, or a will.
+    public func publish(_ topic: Span<UInt8>, qos: UInt8, isRetained: Bool) -> TopicVerdict {
+        guard TopicFilter.isName(topic) else { return .malformed }
+        if modes.isEmpty { return .allowed }
+        return decide(topic, .publish, qosBit: 1 << qos, retainBit: isRetained ? 2 : 1) ? .allowed : .denied
+    }
+
+    /// The same for every QoS, retained or not: what a topic alias stands for. Malformed: nil.
+    public func publishRights(_ topic: Span<UInt8>) -> TopicPublishRights? {
+        guard TopicFilter.isName(topic) else { return nil }
+        if modes.isEmpty { return .all }
+        var rights = TopicPublishRights.none
+        for qos: UInt8 in 0...2 {
+            if decide(topic, .publish, qosBit: 1 << qos, retainBit: 1) { rights.insert(qos: qos, isRetained: false) }
+            if decide(topic, .publish, qosBit: 1 << qos, retainBit: 2) { rights.insert(qos: qos, isRetained: true) }
+            // Nearly always QoS means nothing, and one answer stands for all.
+            if !hasConditions { return rights == .none ? TopicPublishRights.none : .all }
+        }
+        return rights
+    }
+
+    /// Whether a filter may be subscribed to. A shared subscription counts as its filter.
+    public func subscribe(_ filter: Span<UInt8>, qos: UInt8) -> TopicVerdict {
+        guard let range = TopicFilter.unshared(filter) else { return .malformed }
+        let filter = filter.extracting(range)
+        guard TopicFilter.isFilter(filter) else { return .malformed }
+        if modes.isEmpty { return .allowed }
+        return decide(filter, .subscribe, qosBit: 1 << qos, retainBit: 3) ? .allowed : .denied
+    }
+
+    @inline(__always)
+    private func decide(_ subject: Span<UInt8>, _ action: TopicEntry.Actions, qosBit: UInt8, retainBit: UInt8) -> Bool {
+        var allowed = needsAll
+        if modes.contains(.scopes) {
+            let says = firstFit(0, scopesEnd, subject, action, qosBit, retainBit)
+            allowed = needsAll ? allowed && says : allowed || says
+        }
+        if modes.contains(.acl) {
+            let says = firstFit(scopesEnd, aclEnd, subject, action, qosBit, retainBit)
+            allowed = needsAll ? allowed && says : allowed || says
+        }
+        if modes.contains(.rules) {
+            let says = firstFit(aclEnd, rulesEnd, subject, action, qosBit, retainBit)
+            allowed = needsAll ? allowed && says : allowed || says
+        }
+        return allowed
+    }
+
+    /// What the first entry in `start..<end` that fits says; no without one.
+    private func firstFit(
+        _ start: Int, _ end: Int, _ subject: Span<UInt8>, _ action: TopicEntry.Actions, _ qosBit: UInt8, _ retainBit: UInt8
+    ) -> Bool {
+        let patterns = unsafe UnsafeBufferPointer(start: text, count: textCount)
+        let texts = unsafe patterns.span
+        var index = start
+        while index < end {
+            let entry = unsafe entries[index]
+            index &+= 1
+            guard entry.actions.contains(action), entry.qosMask & qosBit != 0, entry.retainMask & retainBit != 0 else { continue }
+            let pattern = texts.extracting(Int(entry.start)..<Int(entry.start &+ entry.count))
+            if Self.fits(entry, pattern, subject, action) { return entry.allows }
+        }
+        return false
+    }
+
+    @inline(__always)
+    private static func fits(_ entry: TopicEntry, _ pattern: Span<UInt8>, _ subject: Span<UInt8>, _ action: TopicEntry.Actions) -> Bool {
+        switch entry.form {
+        case .everything: return true
+        case .filter:
+            if action == .publish { return TopicFilter.matches(pattern, subject) }
+            return entry.allows ? TopicFilter.includes(pattern, subject) : TopicFilter.overlap(pattern, subject)
+        case .literal: return isEqual(pattern, subject)
+        case .routingKey:
+            guard subject[0] != UInt8(ascii: "$") || namesFirstLevel(pattern, subject) else { return false }
+            return WildcardPattern.matches(pattern, subject, translates: action == .publish ? .topic : .filter)
+        }
+    }
+
+    @inline(__always)
+    private static func isEqual(_ left: Span<UInt8>, _ right: Span<UInt8>) -> Bool {
+        guard left.count == right.count else { return false }
+        for index in 0..<left.count where left[index] != right[index] { return false }
+        return true
+    }
+
+    /// Whether a pattern spells out the first level of a topic that begins with `$`.
+    private static func namesFirstLevel(_ pattern: Span<UInt8>, _ subject: Span<UInt8>) -> Bool {
+        for index in 0..<subject.count {
+            if subject[index] == UInt8(ascii: "/") { return true }
+            guard index < pattern.count, pattern[index] == subject[index] else { return false }
+        }
+        return true
+    }
+}
