@@ -15,15 +15,18 @@ public struct JSONReader {
     private var index = 0
     private var depth: Int
     private let builds: Bool
+    private let hasUniqueNames: Bool
 
-    private init(depth: Int, builds: Bool) {
+    private init(depth: Int, builds: Bool, uniqueNames: Bool = false) {
         self.depth = depth
         self.builds = builds
+        hasUniqueNames = uniqueNames
     }
 
-    /// The value of a text, or nil when it is not exactly one JSON value.
-    public static func read(_ text: Span<UInt8>, depth: Int = defaultDepth) -> JSONValue? {
-        run(text, JSONReader(depth: depth, builds: true))
+    /// The value of a text, or nil when it is not exactly one JSON value. With `uniqueNames`, an object that repeats a name is an error
+    /// too: two readers could take different members for the one that counts.
+    public static func read(_ text: Span<UInt8>, depth: Int = defaultDepth, uniqueNames: Bool = false) -> JSONValue? {
+        run(text, JSONReader(depth: depth, builds: true, uniqueNames: uniqueNames))
     }
 
     /// Whether a text is exactly one JSON value.
@@ -101,12 +104,14 @@ public struct JSONReader {
         depth -= 1
         defer { depth += 1 }
         var fields: [JSONField] = []
+        var names: Set<String> = []
         index += 1
         skipBlanks(text)
         if take(0x7D, text) { return fields }
         while true {
             skipBlanks(text)
             guard index < text.count, text[index] == 0x22, let name = string(text) else { return nil }
+            if hasUniqueNames, !names.insert(name).inserted { return nil }
             skipBlanks(text)
             guard take(0x3A, text) else { return nil }
             skipBlanks(text)
