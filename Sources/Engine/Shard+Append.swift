@@ -86,7 +86,7 @@ extension Shard {
 
     /// Whether the pool is so low that streams may hold fewer buffers than usual.
     @inline(__always)
-    public var runsLow: Bool { queuedBuffersAllowed < EngineLimits.queuedBuffersHigh }
+    public var runsLow: Bool { runsLow(.small) }
 
     /// From now on `queuedBytes` of this stream falls with every byte the kernel takes, at the price of a completion for
     /// each time a full socket has room again.

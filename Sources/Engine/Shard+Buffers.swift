@@ -1,5 +1,10 @@
 import CRing
 
+/// Having buffers: where they lie, who takes and gives them back, and when there are few.
+///
+/// What waits for a slow peer may hold buffers for long. Receives must find some meanwhile, so more than a share of a class is not
+/// given to output: for streams the share shrinks with what is left (`queuedBuffersAllowed`), of what datagrams come in it is half
+/// (`runsLow`).
 extension Shard {
     /// Address of the buffer's first payload byte. In front of it lie `EngineLimits.headroomBytes` more.
     @inline(__always)
@@ -97,6 +102,17 @@ extension Shard {
         let quarter = state.pointee.small.count &>> 2
         if free > quarter { return EngineLimits.queuedBuffersHigh }
         return free > quarter &>> 1 ? EngineLimits.queuedBuffersLow : 1
+    }
+
+    /// Whether more than half of a class are held. What is left is for receives: nothing more should wait in such buffers.
+    @inline(__always)
+    public func runsLow(_ bufferClass: BufferClass) -> Bool {
+        switch bufferClass {
+        case .small: queuedBuffersAllowed < EngineLimits.queuedBuffersHigh
+        case .bulk: state.pointee.bulk.held > state.pointee.bulk.count &>> 1
+        case .packet: state.pointee.packets.held > state.pointee.packets.count &>> 1
+        case .train: state.pointee.trains.held > state.pointee.trains.count &>> 1
+        }
     }
 
     /// Buffers that are neither in the pool nor offered to the kernel, and slices: with owners or in queues.

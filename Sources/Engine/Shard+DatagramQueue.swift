@@ -98,10 +98,8 @@ extension Shard {
         guard socket.pointee.queuedBuffers < EngineLimits.datagramBuffersQueued,
             Int(socket.pointee.queuedBytes) &+ count <= EngineLimits.datagramBytesQueued
         else { return nil }
-        if count <= EngineLimits.packetBytes {
-            return state.pointee.packets.freeCount > state.pointee.packets.count / 2 ? acquire(.packet) : nil
-        }
-        return state.pointee.trains.freeCount > state.pointee.trains.count / 2 ? acquire(.train) : nil
+        let bufferClass = count <= EngineLimits.packetBytes ? BufferClass.packet : .train
+        return runsLow(bufferClass) ? nil : acquire(bufferClass)
     }
 
     private func joinQueued(_ slot: SlotIndex, _ destination: SocketAddress, _ payload: UnsafeRawPointer, _ count: Int) -> Bool {

@@ -7,6 +7,9 @@ enum RelayBounds {
     /// Sockets opened on one shard in one turn, at some 10 µs each, and as many more for clients that wait for theirs since an earlier
     /// one. A client that cycles through guest ports waits, and neighbours do not wait for it.
     static let socketsPerTurn = 32
+    /// Messages of one client that are read in one turn, and as many more at its end when nobody else's are left: about a millisecond
+    /// if each goes elsewhere. A flood of tiny frames waits, and neighbours do not wait for it.
+    static let messagesPerTurn = 512
     /// Buffers queued for a client beyond which further frames are copied behind one another: as many parts as one send takes.
     static let queuedBuffers = 32
     /// Buffers a client that is behind may hold once the shard's pool runs low; what comes beyond is dropped.

@@ -47,6 +47,9 @@ struct RelaySession: ~Copyable {
     /// Pieces of a control frame.
     var control: UnsafeMutableRawPointer?
     let detail: Unmanaged<RelayDetail>
+    /// The relay's turn in which the client was last read, and messages it may still have read in that turn.
+    var turn: UInt32 = 0
+    var messagesLeft = 0
     /// In the list of the parked.
     var next = RelaySession.none
 

@@ -72,7 +72,7 @@ extension UDPRelay {
         guard slot != .none else {
             state.pointee.sockets.put(number)
             state.pointee.counters.add(.socketsFailed)
-            session.pointee.lacksIPv6 = family == .v6 && (error == EAFNOSUPPORT || error == EADDRNOTAVAIL)
+            if family == .v6, error == EAFNOSUPPORT || error == EADDRNOTAVAIL { session.pointee.lacksIPv6 = true }
             return RelaySession.none
         }
         state.pointee.counters.add(.datagramSocketsActive)
@@ -95,6 +95,7 @@ extension UDPRelay {
         // A retired one is closed in its time.
         if index == RelaySession.none { return }
         session(index).pointee.bindings.setSocket(socket(number).pointee.binding, socket(number).pointee.family, nil)
+        state.pointee.counters.add(.socketsFailed)
         closeSocket(number)
     }
 

@@ -21,6 +21,11 @@ extension UDPRelay {
     func clientBytes(_ index: UInt32, _ buffer: BufferIndex, _ start: Int, _ end: Int) {
         let session = session(index)
         if session.pointee.isParked { return park(index, buffer, start, end) }
+        if session.pointee.turn != state.pointee.turn {
+            session.pointee.turn = state.pointee.turn
+            session.pointee.messagesLeft = RelayBounds.messagesPerTurn
+        }
+        if session.pointee.messagesLeft <= 0 { return parkRest(index, buffer, start, end) }
         let shard = state.pointee.shard
         let base = shard.bytes(buffer)
         state.pointee.hasReplied = false
@@ -47,9 +52,13 @@ extension UDPRelay {
             case .violation(let code): stop = .violation(code)
             }
             if stop != .none { break reading }
-            if state.pointee.socketsUsedUp {
+            session.pointee.messagesLeft &-= 1
+            if state.pointee.socketsUsedUp || session.pointee.messagesLeft <= 0 {
                 state.pointee.socketsUsedUp = false
-                if cursor < end { return parkRest(index, buffer, cursor, end) }
+                if cursor < end {
+                    if state.pointee.hasReplied { pauseForReplies(index) }
+                    return parkRest(index, buffer, cursor, end)
+                }
             }
         }
         shard.releaseAfterSends(buffer)
@@ -65,7 +74,8 @@ extension UDPRelay {
             session.pointee.isPartial = true
             session.pointee.partialBytes = 0
             // When buffers run low one must not be held by each client that stops within a message.
-            if !shard.runsLow { session.pointee.partial = shard.acquire(partialClass(session)) ?? .none }
+            let bufferClass = partialClass(session)
+            if !shard.runsLow(bufferClass) { session.pointee.partial = shard.acquire(bufferClass) ?? .none }
         }
         let buffer = session.pointee.partial
         if buffer != .none, session.pointee.partialBytes &+ run.count <= shard.capacity(buffer) {

@@ -2,7 +2,8 @@ import Engine
 
 /// Clients that wait for the next turn, with the bytes that were read of them.
 extension UDPRelay {
-    /// The turn's sockets are used up: the rest of the client's bytes is read in the next turn, and no more until then.
+    /// The turn's sockets are used up, or the client's share of it: the rest of its bytes is read at the turn's end or in the next
+    /// one, and no more until then.
     @inline(never)
     func parkRest(_ index: UInt32, _ buffer: BufferIndex, _ cursor: Int, _ end: Int) {
         let session = session(index)
@@ -37,6 +38,7 @@ extension UDPRelay {
             let pieces = detail.parked
             detail.parked = []
             session.pointee.isParked = false
+            session.pointee.messagesLeft = RelayBounds.messagesPerTurn
             for piece in pieces {
                 if session.pointee.phase == .ending {
                     state.pointee.shard.release(piece.buffer)
@@ -54,7 +56,8 @@ extension UDPRelay {
         guard session(index).pointee.isParked else { return }
         session(index).pointee.isParked = false
         let detail = session(index).pointee.detail.takeUnretainedValue()
-        for piece in detail.parked { state.pointee.shard.release(piece.buffer) }
+        // What was read of the first may have datagrams that leave with this turn.
+        for piece in detail.parked { state.pointee.shard.releaseAfterSends(piece.buffer) }
         detail.parked = []
         var previous = RelaySession.none
         var current = state.pointee.parkedHead

@@ -128,7 +128,9 @@ extension UDPRelay {
         let shard = state.pointee.shard
         let client = session(index).pointee.client
         let segments = train.segments
-        if shard.isStalled(client) || shard.queuedBuffers(client) >= RelayBounds.queuedBuffers { return copy(client, train, reply) }
+        // The client's queue may hold the buffer for long: not when others run out of them.
+        let isBehind = shard.isStalled(client) || shard.queuedBuffers(client) >= RelayBounds.queuedBuffers
+        if isBehind || shard.runsLow(train.buffer.bufferClass) { return copy(client, train, reply) }
         if segments > 1 { return spread(client, train, reply) }
         count(1, train.count)
         let header = reply.encode(train.count, endingAt: shard.bytes(train.buffer) + train.start)

@@ -73,6 +73,7 @@ public struct UDPRelay {
     @inline(__always)
     public func endTurn() {
         if state.pointee.hasWork { finishTurn() }
+        state.pointee.turn &+= 1
     }
 
     @inline(never)
@@ -122,6 +123,8 @@ struct UDPRelayState {
     let scratch: UnsafeMutableRawPointer
     let counters = RelayCounters()
     var report: ((ConnectionReport) -> Void)?
+    /// Number of this turn, from 1; 0 is that of sessions that were never read.
+    var turn: UInt32 = 1
     /// Something is left for the end of the turn.
     var hasWork = false
     /// The client whose buffer is read was answered.

@@ -35,7 +35,7 @@ final class RelayBench {
     var observe: () -> Void = {}
 
     init(_ settings: RelaySettings = RelaySettings(), access: RelayAccess = .open, authorization: String? = nil, outgoing: Int = 1 << 20,
-         small: Int = 2000) throws {
+         small: Int = 2000, packets: Int = 1000, trains: Int = 64) throws {
         kernel.incomingBytes = 4 << 20
         kernel.outgoingBytes = outgoing
         kernel.descriptorLimit = 8192
@@ -43,8 +43,8 @@ final class RelayBench {
         sizes.slots = 4096
         sizes.smallBuffers = small
         sizes.bulkBuffers = 8
-        sizes.packetBuffers = 1000
-        sizes.trainBuffers = 64
+        sizes.packetBuffers = packets
+        sizes.trainBuffers = trains
         shard = try Shard(index: 0, ring: kernel.openRing(entries: 512, completions: 4096), sizes: sizes)
         shared = RelayShared(settings: settings, access: access, destinations: RelayDestinations(RelayDestinationSettings(preset: "dev")!))
         loop = RelayLoop(shard: shard, shared: shared, connections: 16, sockets: 4096)
