@@ -71,6 +71,9 @@ final class ServerProcess {
         watch = FileWatch(loaded.files)
         tickets = try TicketRotation()
         listeners = ListenerSet(tickets: tickets.keys)
+        guard !loaded.configuration.proxy.isConfigured else {
+            throw StartError(description: "section `jwt` is checked, and not served by this version; take it out, or use `sluice check`")
+        }
         guard signals_block() == 0 else { throw StartError(description: "signals cannot be blocked") }
         let count = Doctor.shardCount(loaded.configuration.shards)
         listeners = try listeners.opening(loaded.configuration, shards: count).set

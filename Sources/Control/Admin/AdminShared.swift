@@ -109,6 +109,7 @@ struct ConfigurationDocument {
         switch value {
         case .flag(let flag): return .flag(flag)
         case .list(let items): return JSONDocument(items)
+        case .pairs(let pairs): return .object(pairs.map { ($0.name, .string($0.value)) })
         case .text(let text): return .string(text)
         case .number(let number): return .fraction(number)
         case .integer(let amount):

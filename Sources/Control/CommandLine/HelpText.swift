@@ -40,6 +40,8 @@ enum HelpText {
           --port PORT        port of the first listener; 0 picks a free one and prints it
           --demo             start from the demonstration instead of from the defaults
 
+        --route-file FILE names the routes.yaml of a JWT proxy that is started by its variables (JWKS_URL, …).
+
         Flags of the UDP relay (--listen-addr, --auth-mode, --max-sessions, …), one for each of its variables, are
         accepted too; `sluice help configuration` names them.
 

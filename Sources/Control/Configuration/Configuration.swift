@@ -24,6 +24,8 @@ public struct Configuration: Sendable {
     public var gateway = GatewaySettings()
     /// `udp`: the UDP relay.
     public var udp = RelayConfiguration()
+    /// `jwt`: the JWT WebSocket proxy.
+    public var proxy = ProxyConfiguration()
     /// `demo`: the demonstration page and its service.
     public var demo = Demo()
     /// `admin`: the interface for operators.
@@ -74,7 +76,7 @@ public struct Listener: Sendable, Equatable {
 
 /// What a listener can serve in this version.
 public enum Feature: String, Sendable, CaseIterable {
-    case sessions, tcp, dns, udp, demo
+    case sessions, tcp, dns, udp, jwt, demo
 }
 
 /// TLS of one listener.

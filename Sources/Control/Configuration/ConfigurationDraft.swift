@@ -4,8 +4,8 @@
 import Policy
 
 /// One listener in the making.
-struct ListenerDraft {
-    struct Certificate {
+struct ListenerDraft: Equatable {
+    struct Certificate: Equatable {
         var certificatePath = ""
         var keyPath = ""
     }
@@ -53,6 +53,7 @@ struct ConfigurationDraft {
     var gitRevision = ""
 
     var udp = RelayDraft()
+    var proxy = ProxyDraft()
     var redisURL = ""
     var redisAuthorities = ""
     var redisPrefix = RedisSettings.defaultPrefix

@@ -14,12 +14,14 @@ extension ConfigurationFolding {
             level: LogLevel(name: draft.logLevel) ?? .info, format: LogFormat(rawValue: draft.logFormat) ?? .json)
         if let address = ListenAddress(draft.demoAddress) { configuration.demo.serviceAddress = address }
         finishListeners(&configuration)
+        placeProxyAdministration()
         finishAdmin(&configuration)
         finishHTTP(&configuration)
         finishSession(&configuration, fallbackSecret, &warnings)
         finishTCP(&configuration, &warnings)
         finishRelay(&configuration)
         let relayWarnings = finishUDP(&configuration)
+        warnings += finishProxy(&configuration)
         finishAdvertised(&configuration)
         configuration.gateway.dns.upstreams = draft.dnsUpstreams.compactMap { PolicyText.upstream($0) }
         configuration.resolvesDemonstration = configuration.demo.enabled && draft.sources["dns.upstreams"] == nil
@@ -39,6 +41,7 @@ extension ConfigurationFolding {
     private mutating func finishListeners(_ configuration: inout Configuration) {
         applyFirstListenerVariables()
         placeRelayListener(&configuration)
+        placeProxyListener(&configuration)
         var listeners: [Listener] = []
         for (index, draftListener) in draft.listeners.enumerated() {
             var listener = Listener()

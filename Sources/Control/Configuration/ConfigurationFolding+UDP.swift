@@ -48,7 +48,7 @@ extension ConfigurationFolding {
 
     /// Whoever sets something of these wants more than a relay.
     private static let gatewaySections = [
-        "listeners", "host", "port", "tls_enabled", "gateway", "sessions", "tcp", "dns", "demo", "udp_relay_base_url",
+        "listeners", "host", "port", "tls_enabled", "gateway", "sessions", "tcp", "dns", "demo", "jwt", "udp_relay_base_url",
     ]
 
     // MARK: The whole

@@ -23,6 +23,8 @@ struct ConfigurationKey<Root> {
     var hasOwnFlags = false
     /// A reload does not change it: shards and their memory are made at the start.
     var needsRestart = false
+    /// What the reference says of the default, where that is no value of its own.
+    var defaultText: String?
     var read: (Root) -> ConfigurationValue
     var store: (inout Root, ConfigurationValue) throws(ValueRefusal) -> Void
 
@@ -107,6 +109,39 @@ struct ConfigurationKey<Root> {
                 root[keyPath: place] = items
             })
         key.checkItem = check
+        return key
+    }
+
+    /// A single text, or a list of texts. `check` sees each.
+    static func oneOrList(
+        _ path: String, of item: String, at place: WritableKeyPath<Root, [String]>, check: @escaping (String) -> String?,
+        _ documentation: String
+    ) -> Self {
+        var key = Self.list(path, of: item, at: place, check: check, documentation)
+        key.type = .oneOrList(item)
+        return key
+    }
+
+    /// A mapping from the user's own names. `check` sees each pair and returns the words behind the key's name.
+    static func pairs(
+        _ path: String, of pair: String, at place: WritableKeyPath<Root, [ConfigurationPair]>,
+        check: @escaping (ConfigurationPair) -> String?, _ documentation: String
+    ) -> Self {
+        Self(
+            path, .pairs(pair), [], documentation, read: { .pairs($0[keyPath: place]) },
+            store: { (root, value) throws(ValueRefusal) in
+                guard case .pairs(let pairs) = value else { throw ValueRefusal(": not a mapping") }
+                for pair in pairs {
+                    if let problem = check(pair) { throw ValueRefusal(" entry `\(Quantity.excerpt(pair.name))`: \(problem)") }
+                }
+                root[keyPath: place] = pairs
+            })
+    }
+
+    /// Unset, it is what the words say.
+    func otherwise(_ words: String) -> Self {
+        var key = self
+        key.defaultText = words
         return key
     }
 

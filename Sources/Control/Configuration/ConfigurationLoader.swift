@@ -91,6 +91,8 @@ struct ConfigurationFolding {
     var draft = ConfigurationDraft()
     var faults: [ConfigurationFault] = []
     var files: [SeenFile] = []
+    /// Names of the variables that are set.
+    var environmentNames: [String] = []
 
     init(schema: ConfigurationSchema) { self.schema = schema }
 
@@ -154,54 +156,25 @@ struct ConfigurationFolding {
                     message: "\(root.shape) where the sections of a configuration belong"))
             return
         }
-        apply(entries, prefix: "", source)
-    }
-
-    /// Applies the entries of one section. `prefix` is empty or ends in a point.
-    private mutating func apply(_ entries: [YAMLEntry], prefix: String, _ source: SourceOf) {
-        for entry in entries {
-            let path = prefix + entry.key
-            if prefix.isEmpty, ConfigurationSchema.unavailableSections.contains(entry.key) {
-                refuse(source(entry.position), path, "section `\(entry.key)` is not available in this version")
-            } else if path == "listeners" {
-                apply(listeners: entry.value, source)
-            } else if let key = schema.keys.first(where: { $0.inFile && $0.path == path }) {
-                if entry.value.isNull { continue }
-                var changed = draft  // `set` records faults in self, so the draft cannot be lent out of it
-                guard set(key, of: entry.value, in: &changed, path: path, source) else { continue }
-                draft = changed
-                draft.sources[key.path] = source(entry.value.position)
-            } else if let key = schema.keys.first(where: { $0.inFile && $0.isSecret && $0.path + "_file" == path }) {
-                applySecretFile(key, entry.value, path: path, source(entry.value.position))
-            } else if schema.keys.contains(where: { $0.inFile && $0.path.hasPrefix(path + ".") }) {
-                if entry.value.isNull { continue }
-                guard case .mapping(let inner) = entry.value.content else {
-                    refuse(source(entry.value.position), path, "\(entry.value.shape) where the keys of section `\(path)` belong")
+        var known: [YAMLEntry] = []
+        for var entry in entries {
+            if let name = ConfigurationSchema.sectionAliases[entry.key] {
+                if entries.contains(where: { $0.key == name }) {
+                    refuse(source(entry.position), entry.key, "another name of section `\(name)`, which is there too")
                     continue
                 }
-                apply(inner, prefix: path + ".", source)
-            } else {
-                refuse(source(entry.position), path, unknown(entry.key, prefix: prefix))
+                entry.key = name
             }
+            known.append(entry)
         }
-    }
-
-    private func unknown(_ name: String, prefix: String) -> String {
-        var known = schema.keys.filter(\.inFile).flatMap { $0.isSecret ? [$0.path, $0.path + "_file"] : [$0.path] }
-        known.append("listeners")
-        let siblings = known.filter { $0.hasPrefix(prefix) }.map { path in
-            String(path.dropFirst(prefix.count).prefix { $0 != "." })
-        }
-        if let near = NearestName.find(name, among: siblings) { return "unknown key; did you mean `\(prefix)\(near)`?" }
-        if let elsewhere = known.first(where: { $0.split(separator: ".").last.map(String.init) == name }) {
-            return "unknown key; did you mean `\(elsewhere)`?"
-        }
-        if let near = NearestName.find(prefix + name, among: known) { return "unknown key; did you mean `\(near)`?" }
-        return "unknown key; known here: \(Set(siblings).sorted().joined(separator: ", "))"
+        var changed = draft  // folding notes faults and sources in self, so the draft cannot be lent out of it
+        fold(known, into: &changed, of: schema.root, at: "", source)
+        changed.sources = draft.sources
+        draft = changed
     }
 
     /// Stores the value of a node, or records everything that is wrong with it.
-    private mutating func set<Root>(
+    mutating func set<Root>(
         _ key: ConfigurationKey<Root>, of node: YAMLNode, in root: inout Root, path: String,
         _ source: SourceOf
     ) -> Bool {
@@ -210,6 +183,8 @@ struct ConfigurationFolding {
             let refused = key.refusedItems(value)
             if case .sequence(let items) = node.content {
                 for item in refused { refuse(source(items[item.index].position), path, Self.words(ValueRefusal(item.message))) }
+            } else if let first = refused.first {
+                refuse(source(node.position), path, Self.words(ValueRefusal(first.message)))
             }
             guard refused.isEmpty else { return false }
             try key.store(&root, value)
@@ -220,25 +195,10 @@ struct ConfigurationFolding {
         }
     }
 
-    private mutating func applySecretFile(
-        _ key: ConfigurationSchema.Key, _ node: YAMLNode, path: String, _ source: ConfigurationSource
-    ) {
-        if node.isNull { return }
-        guard case .scalar(let filePath, _) = node.content else {
-            refuse(source, path, "\(node.shape) where the path of a file belongs")
-            return
-        }
-        willRead(filePath)
-        do {
-            try store(key, Quantity.trimmed(try Self.read(filePath)))
-            draft.sources[key.path] = source
-        } catch {
-            refuse(source, path, Self.words(error))
-        }
-    }
-
-    private mutating func store(_ key: ConfigurationSchema.Key, _ text: String) throws(ValueRefusal) {
-        try key.store(&draft, .text(text))
+    /// The content of a mounted secret.
+    mutating func secret(at path: String) throws(ValueRefusal) -> String {
+        willRead(path)
+        return try Self.read(path)
     }
 
     private static func read(_ path: String) throws(ValueRefusal) -> String {
@@ -258,86 +218,11 @@ struct ConfigurationFolding {
         if !faults.contains(where: { $0.description == fault.description }) { faults.append(fault) }
     }
 
-    // MARK: Listeners
-
-    private mutating func apply(listeners node: YAMLNode, _ source: SourceOf) {
-        if node.isNull { return }
-        guard case .sequence(let items) = node.content, !items.isEmpty else {
-            refuse(
-                source(node.position), "listeners",
-                "a list of at least one listener belongs here, for example [{ address: \"0.0.0.0:8080\" }]")
-            return
-        }
-        var listeners: [ListenerDraft] = []
-        for (index, item) in items.enumerated() {
-            var listener = ListenerDraft()
-            listener.name = index == 0 ? "public" : "listener-\(index + 1)"
-            let path = "listeners[\(index)]"
-            guard case .mapping(let entries) = item.content else {
-                refuse(source(item.position), path, "\(item.shape) where the keys of a listener belong")
-                continue
-            }
-            for entry in entries where !entry.value.isNull || entry.key == "tls" {
-                if entry.key == "tls" {
-                    apply(tls: entry.value, to: &listener, path: path + ".tls", source)
-                } else {
-                    setItem(schema.listenerKeys, alsoKnown: ["tls"], entry, of: &listener, path: path, source)
-                }
-            }
-            listeners.append(listener)
-        }
-        guard !listeners.isEmpty else { return }
-        draft.listeners = listeners
-        draft.sources["listeners"] = source(node.position)
-    }
-
-    private mutating func apply(tls node: YAMLNode, to listener: inout ListenerDraft, path: String, _ source: SourceOf) {
-        listener.certificates = []  // asked for, even if what follows is wrong: never plain text instead
-        guard case .mapping(let entries) = node.content, let certificates = entries.first(where: { $0.key == "certificates" }),
-            case .sequence(let items) = certificates.value.content, !items.isEmpty
-        else {
-            refuse(
-                source(node.position), path, "certificates are missing; write tls: { certificates: [{ cert: FILE, key: FILE }] }")
-            return
-        }
-        for entry in entries where entry.key != "certificates" {
-            refuse(source(entry.position), "\(path).\(entry.key)", "unknown key; known here: certificates")
-        }
-        for (index, item) in items.enumerated() {
-            let itemPath = "\(path).certificates[\(index)]"
-            var certificate = ListenerDraft.Certificate()
-            guard case .mapping(let entries) = item.content else {
-                refuse(source(item.position), itemPath, "\(item.shape) where `cert` and `key` belong")
-                continue
-            }
-            for entry in entries {
-                setItem(schema.certificateKeys, alsoKnown: [], entry, of: &certificate, path: itemPath, source)
-            }
-            if certificate.certificatePath.isEmpty { refuse(source(item.position), itemPath, "`cert` is missing") }
-            if certificate.keyPath.isEmpty { refuse(source(item.position), itemPath, "`key` is missing") }
-            listener.certificates?.append(certificate)
-        }
-    }
-
-    private mutating func setItem<Root>(
-        _ keys: [ConfigurationKey<Root>], alsoKnown: [String], _ entry: YAMLEntry, of root: inout Root,
-        path: String, _ source: SourceOf
-    ) {
-        guard let key = keys.first(where: { $0.path == entry.key }) else {
-            let names = keys.map(\.path) + alsoKnown
-            let hint =
-                NearestName.find(entry.key, among: names).map { "did you mean `\($0)`?" }
-                ?? "known here: \(names.joined(separator: ", "))"
-            refuse(source(entry.position), "\(path).\(entry.key)", "unknown key; \(hint)")
-            return
-        }
-        _ = set(key, of: entry.value, in: &root, path: "\(path).\(entry.key)", source)
-    }
-
     // MARK: Environment
 
     /// Applies every variable of the schema; others are none of our business.
     mutating func apply(environment: [String: String]) {
+        environmentNames = environment.filter { !Quantity.trimmed($0.value).isEmpty }.map(\.key)
         for key in schema.keys {
             for variable in key.variables {
                 if apply(variable, of: key, in: environment) { break }
@@ -356,8 +241,7 @@ struct ConfigurationFolding {
                 if let value, !Quantity.trimmed(value).isEmpty {
                     throw ValueRefusal(": \(variable) and \(variable)_FILE are both set")
                 }
-                willRead(path)
-                value = try Self.read(path)
+                value = try secret(at: path)
             }
             guard let value else { return false }
             let text = Quantity.trimmed(value)

@@ -7,8 +7,7 @@ extension ConfigurationSchema {
     /// Its keys that only variables and flags set: those with another meaning in a file, and those of transports that are not there yet.
     static var udpEnvironment: [Key] { (udpOnlyVariables + udpWebRTC + udpBackend).map { $0.relayed().environmentOnly() } }
 
-    private static let timer = ConfigurationType.duration(1...longestTimerMilliseconds, .milliseconds)
-    private static let atLeastOne = ConfigurationType.integer(1...largestCount)
+    static let timer = ConfigurationType.duration(1...longestTimerMilliseconds, .milliseconds)
     /// 0 and below switch the limit off.
     private static let limit = ConfigurationType.integer(-largestCount...largestCount)
 

@@ -6,16 +6,16 @@ import Policy
 struct ConfigurationSchema {
     typealias Key = ConfigurationKey<ConfigurationDraft>
 
-    /// All keys in the order of the reference.
-    let keys: [Key]
-    /// Keys of one item of `listeners`.
-    let listenerKeys: [ConfigurationKey<ListenerDraft>]
-    /// Keys of one item of `listeners[].tls.certificates`.
-    let certificateKeys: [ConfigurationKey<ListenerDraft.Certificate>]
+    /// The file as a whole; its keys are in the order of the reference.
+    let root: ConfigurationMapping<ConfigurationDraft>
+    /// All keys that are not of a list's items.
+    var keys: [Key] { root.keys }
 
     /// Sections of the complete product that this version does not have. They are refused: a section that is
     /// accepted and ignored would leave somebody unprotected.
-    static let unavailableSections = ["l2", "jwt", "edge", "protect", "tunnel"]
+    static let unavailableSections = ["l2", "edge", "protect", "tunnel"]
+    /// Other names of sections.
+    static let sectionAliases = ["jwt_proxy": "jwt"]
 
     // Upper bounds. The reference has none; these keep every product and sum of the arithmetic inside 64 bits.
     static let longestTimerMilliseconds = 24 * 86_400_000  // what the reference's timers hold too (2^31 ms)
@@ -24,22 +24,12 @@ struct ConfigurationSchema {
     static let largestCount = 1_000_000_000
 
     init() {
-        keys =
-            Self.process + Self.admin + Self.http + Self.timeouts + Self.sessions + Self.tcp + Self.mux + Self.dns + Self.udp + Self.demo
-            + Self.resources + Self.redis
-            + Self.environmentAddress + Self.relay + Self.advertised + Self.udpEnvironment
-        listenerKeys = [
-            .text("name", at: \.name, check: Self.checkName, "Name of the listener in logs and metrics; unique."),
-            .text(
-                "address", at: \.address, check: Self.checkAddress, "IP address and port to listen on; port 0 picks a free one."),
-            .list(
-                "features", of: "features (\(Feature.allCases.map(\.rawValue).joined(separator: ", ")))", at: \.features,
-                check: Self.checkFeature, "What is served here; empty means everything that is configured."),
-        ]
-        certificateKeys = [
-            .text("cert", at: \.certificatePath, "PEM file with the certificate chain, leaf first."),
-            .text("key", at: \.keyPath, "PEM file with the private key of the leaf."),
-        ]
+        root = ConfigurationMapping(
+            noun: "a configuration",
+            keys: Self.process + Self.admin + Self.http + Self.timeouts + Self.sessions + Self.tcp + Self.mux + Self.dns + Self.udp
+                + Self.jwt + Self.demo + Self.resources + Self.redis + Self.environmentAddress + Self.relay + Self.advertised
+                + Self.udpEnvironment + Self.jwtEnvironment,
+            lists: [Self.listeners] + Self.jwtLists)
     }
 
     private static var process: [Key] {

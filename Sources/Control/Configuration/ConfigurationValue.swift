@@ -10,6 +10,16 @@ public enum ConfigurationValue: Sendable, Equatable {
     case flag(Bool)
     case text(String)
     case list([String])
+    /// In the order of the file; names are unique.
+    case pairs([ConfigurationPair])
+}
+
+/// A name that is no key of ours, with its value.
+public struct ConfigurationPair: Sendable, Equatable {
+    /// For example the name of a header field.
+    public var name: String
+    /// Text; what is a list in the file is separated by blanks here.
+    public var value: String
 }
 
 /// Why a text is no value of its type: what is said after the key's name.
@@ -26,6 +36,7 @@ indirect enum ConfigurationType {
     enum DurationUnit: Int {
         case milliseconds = 1
         case seconds = 1000
+        case minutes = 60_000
     }
 
     /// How the reference reads a switch from the environment.
@@ -50,6 +61,10 @@ indirect enum ConfigurationType {
     case automaticOr(ClosedRange<Int>)
     /// Items are checked by the key. The text says what an item is.
     case list(String)
+    /// The same, or a single item.
+    case oneOrList(String)
+    /// A mapping from names of the user's own. The text says what names and values are.
+    case pairs(String)
 
     /// At most this many items, and this many characters in an environment variable (specification of the reference).
     static let maximumListItems = 1024
@@ -72,6 +87,8 @@ indirect enum ConfigurationType {
         case .secret: "text; as it is a secret, better the same key with `_file` behind it and the path of a file"
         case .automaticOr(let range): "auto, or an integer from \(range.lowerBound) to \(range.upperBound)"
         case .list(let item): "a list of \(item)"
+        case .oneOrList(let item): item
+        case .pairs(let pair): "a mapping from \(pair)"
         }
     }
 
@@ -80,6 +97,7 @@ indirect enum ConfigurationType {
         switch self {
         case .duration(let range, .milliseconds): "an integer from \(range.lowerBound) to \(range.upperBound) (milliseconds)"
         case .duration(let range, .seconds): "an integer from \(range.lowerBound) to \(range.upperBound) (seconds)"
+        case .duration(let range, .minutes): "an integer from \(range.lowerBound) to \(range.upperBound) (minutes)"
         case .size(let range): "an integer from \(range.lowerBound) to \(range.upperBound) (bytes)"
         case .flag: "0 or 1"
         case .list(let item): "a comma-separated list of \(item)"
@@ -89,25 +107,50 @@ indirect enum ConfigurationType {
 
     /// The value of a node of a file.
     func value(of node: YAMLNode) throws(ValueRefusal) -> ConfigurationValue {
-        if case .list = self {
-            guard case .sequence(let items) = node.content else {
-                throw ValueRefusal(": \(node.shape) where a list belongs; allowed: \(allowed)")
-            }
-            guard items.count <= Self.maximumListItems else { throw ValueRefusal(": more than \(Self.maximumListItems) items") }
-            var texts: [String] = []
-            for item in items {
-                // An unquoted null is the origin of that name; an item that is not there is a slip.
-                guard case .scalar(let text, _) = item.content, !item.isNull || text == "null" else {
-                    throw ValueRefusal(": \(item.shape) where an item belongs; allowed: \(allowed)")
-                }
-                texts.append(text)
-            }
-            return .list(texts)
+        switch self {
+        case .list: return .list(try texts(of: node))
+        case .oneOrList:
+            if case .scalar(let text, _) = node.content { return .list([text]) }
+            return .list(try texts(of: node))
+        case .pairs: return .pairs(try pairs(of: node))
+        default: break
         }
         guard case .scalar(let text, _) = node.content else {
             throw ValueRefusal(": \(node.shape) where a single value belongs; allowed: \(allowed)")
         }
         return try value(ofFileText: text)
+    }
+
+    private func texts(of node: YAMLNode) throws(ValueRefusal) -> [String] {
+        guard case .sequence(let items) = node.content else {
+            throw ValueRefusal(": \(node.shape) where a list belongs; allowed: \(allowed)")
+        }
+        guard items.count <= Self.maximumListItems else { throw ValueRefusal(": more than \(Self.maximumListItems) items") }
+        var texts: [String] = []
+        for item in items {
+            // An unquoted null is the origin of that name; an item that is not there is a slip.
+            guard case .scalar(let text, _) = item.content, !item.isNull || text == "null" else {
+                throw ValueRefusal(": \(item.shape) where an item belongs; allowed: \(allowed)")
+            }
+            texts.append(text)
+        }
+        return texts
+    }
+
+    private func pairs(of node: YAMLNode) throws(ValueRefusal) -> [ConfigurationPair] {
+        guard case .mapping(let entries) = node.content else {
+            throw ValueRefusal(": \(node.shape) where a mapping belongs; allowed: \(allowed)")
+        }
+        guard entries.count <= Self.maximumListItems else { throw ValueRefusal(": more than \(Self.maximumListItems) items") }
+        var pairs: [ConfigurationPair] = []
+        for entry in entries {
+            if case .scalar(let text, _) = entry.value.content, !entry.value.isNull {
+                pairs.append(ConfigurationPair(name: entry.key, value: text))
+            } else {
+                pairs.append(ConfigurationPair(name: entry.key, value: try texts(of: entry.value).joined(separator: " ")))
+            }
+        }
+        return pairs
     }
 
     private func value(ofFileText text: String) throws(ValueRefusal) -> ConfigurationValue {
@@ -187,6 +230,7 @@ indirect enum ConfigurationType {
         case .integer(let amount): "\(amount)"
         case .flag(let flag): flag ? "1" : "0"
         case .list(let items): items.joined(separator: ",")
+        case .pairs: fileText(value)
         case .text(let text): isSecret && !text.isEmpty ? "***" : text
         case .number: fileText(value)
         }
@@ -208,6 +252,9 @@ indirect enum ConfigurationType {
         case (_, .number(let number)): Quantity.number(number)
         case (_, .flag(let flag)): flag ? "true" : "false"
         case (_, .text(let text)): Quantity.quoted(text)
+        case (.oneOrList, .list(let items)) where items.count == 1: Quantity.quoted(items[0])
+        case (_, .pairs(let pairs)):
+            "{" + pairs.map { "\(Quantity.quoted($0.name)): \(Quantity.quoted($0.value))" }.joined(separator: ", ") + "}"
         case (_, .list(let items)): "[" + items.map { Quantity.quoted($0) }.joined(separator: ", ") + "]"
         }
     }

@@ -7,21 +7,10 @@ struct EffectiveConfiguration {
     let configuration: Configuration
 
     var text: String {
-        var lines: [String] = []
-        var written: Set<String> = []
-        for key in schema.keys where key.inFile {
-            let section = key.path.split(separator: ".").first.map(String.init) ?? key.path
-            guard written.insert(section).inserted else { continue }
-            if section == key.path {
-                lines.append(line(key, name: key.path, indent: ""))
-            } else {
-                lines.append("\(section):")
-                for member in schema.keys where member.inFile && member.path.hasPrefix(section + ".") {
-                    lines.append(line(member, name: String(member.path.dropFirst(section.count + 1)), indent: "  "))
-                }
-            }
-            if section == "shards" { lines += listenerLines }
-        }
+        var lines = ConfigurationText.tree(
+            schema.root, of: draft, prefix: "", indent: "",
+            line: { key, name, indent in line(key, name: name, indent: indent) })
+        lines.insert(contentsOf: listenerLines, at: 1)  // behind `shards`
         lines.append("# Set by the environment only:")
         for key in schema.keys where !key.inFile && !Self.listenerVariables.contains(key.path) {
             let value = key.type.variableText(key.read(draft))
@@ -33,7 +22,7 @@ struct EffectiveConfiguration {
     /// These are part of the listeners that are printed.
     private static let listenerVariables: Set<String> = ["host", "port", "tls_enabled", "tls_cert_path", "tls_key_path"]
 
-    private func line(_ key: ConfigurationSchema.Key, name: String, indent: String) -> String {
+    private func line(_ key: ConfigurationSchema.Key, name: String, indent: String) -> String? {
         var value = key.type.fileText(key.read(draft))
         // What is derived is shown as it came out.
         if key.path == "gateway.public_base_url", draft.publicBaseURL.isEmpty {
@@ -48,6 +37,7 @@ struct EffectiveConfiguration {
         }
         // Written, they would make a relay that somebody configured.
         if key.path.hasPrefix("udp."), !configuration.udp.isConfigured { return "\(indent)# \(name): \(value)" }
+        if key.path.hasPrefix("jwt."), !configuration.proxy.isConfigured { return nil }
         // Not written, and not the same as writing nothing.
         if key.path.hasPrefix("udp."), draft.sources[key.path] == nil,
             ["\"\"", "0s", "0B", "[]"].contains(value) || key.path == "udp.max_destination_buckets"
@@ -94,22 +84,21 @@ public enum ConfigurationReference {
             "listeners",
             "    A list of addresses to listen on. One listener on 0.0.0.0:8080 unless set.",
         ]
-        for key in schema.listenerKeys {
-            lines.append("    - \(key.path): \(key.type.allowed). \(key.documentation)")
-        }
-        lines.append("    - tls: { certificates: [{ cert: FILE, key: FILE }] }. The first answers unknown names.")
+        lines += ConfigurationText.reference(of: ConfigurationSchema.listener, root: ListenerDraft(), indent: "    ")
         for key in schema.keys where key.inFile {
             lines += ["", key.path]
             lines.append("    \(key.documentation)")
             lines.append("    Accepts: \(key.type.allowed)")
             if key.needsRestart { lines.append("    Takes effect at a restart only") }
-            let value = key.type.fileText(key.read(draft))
-            lines.append("    Default: \(value == "\"\"" ? "empty" : value)")
+            lines.append("    Default: \(ConfigurationText.defaultText(key, of: draft))")
             if !key.variables.isEmpty {
                 let allowed = key.isRelayed ? key.type.allowedInRelayVariables : key.type.allowedInEnvironment
                 lines.append("    Environment: \(key.variables.joined(separator: ", ")) (\(allowed))")
             }
             if !key.flags.isEmpty { lines.append("    Flag: \(key.flags.map { "--\($0)" }.joined(separator: ", "))") }
+        }
+        for list in schema.root.lists where list.path != "listeners" {
+            lines += ["", list.path, "    \(list.documentation)"] + list.reference("    ")
         }
         lines += ["", "Environment only"]
         for key in schema.keys where !key.inFile {

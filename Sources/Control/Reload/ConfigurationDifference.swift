@@ -9,6 +9,9 @@ struct ConfigurationDifference: Equatable {
         for key in ConfigurationSchema().keys where key.read(former.draft) != key.read(latter.draft) {
             if key.needsRestart { needingRestart.append(key.path) } else { changed.append(key.path) }
         }
+        for list in ConfigurationSchema().root.lists where list.path != "listeners" && !list.isSame(former.draft, latter.draft) {
+            changed.append(list.path)
+        }
         if former.configuration.listeners != latter.configuration.listeners { changed.append("listeners") }
     }
 }

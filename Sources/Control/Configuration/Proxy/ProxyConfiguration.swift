@@ -1,0 +1,15 @@
+/// The JWT WebSocket proxy of a configuration.
+public struct ProxyConfiguration: Sendable {
+    /// Somebody configured it. Otherwise it does not exist.
+    public var isConfigured = false
+    /// The process is a JWT proxy and nothing else: only its own variables, flag or listener were given.
+    public var isAlone = false
+    /// Every value, settled: nothing in it is left to a profile.
+    var settings = ProxyDraft()
+
+    /// Nothing configured.
+    public init() {}
+
+    /// Whether the defaults are those of go-ws-gateway-proxy.
+    public var isCompatible: Bool { settings.profile == "compat" }
+}
