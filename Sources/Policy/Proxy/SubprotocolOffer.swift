@@ -68,12 +68,12 @@ public struct SubprotocolOffer: Sendable, Equatable {
                 guard token == nil else { throw .twoTokens }
                 token = decoded
                 isEncoded = true
-            } else if Self.keywords.contains(entry), index < entries.count, CompactToken.hasForm(entries[index]) {
+            } else if Self.keywords.contains(entry), index < entries.count, TokenForm.hasForm(entries[index]) {
                 guard token == nil else { throw .twoTokens }
                 token = entries[index]
                 keyword = entry
                 index += 1
-            } else if CompactToken.hasForm(entry) {
+            } else if TokenForm.hasForm(entry) {
                 // A token without its word is still a token: it is neither sent on nor echoed.
                 continue
             } else {
@@ -163,7 +163,7 @@ public struct SubprotocolRule: Sendable, Equatable {
 }
 
 /// The outer form of a compact token.
-public enum CompactToken {
+public enum TokenForm {
     /// Shortest text that is taken for a token: a header alone needs more.
     static let minimumBytes = 20
 

@@ -250,7 +250,7 @@ public struct TokenSources: Sendable, Equatable {
                 case .mqttUsername: username
                 default: nil
                 }
-            guard let field, handshake == nil ? !field.isEmpty : CompactToken.hasForm(field.span) else { continue }
+            guard let field, handshake == nil ? !field.isEmpty : TokenForm.hasForm(field.span) else { continue }
             // Bytes that are no text cannot be a token; what they become is refused as malformed.
             found = Finding(token: String(decoding: field, as: UTF8.self), source: source)
         }
