@@ -122,6 +122,11 @@ void ring_close_descriptor(struct ring *ring, int descriptor) {
     else close(descriptor);
 }
 
+void ring_finish_sending(struct ring *ring, int descriptor) {
+    if (ring->kernel) ring->kernel->finish_sending(ring->kernel->context, descriptor);
+    else shutdown(descriptor, SHUT_WR);
+}
+
 static int datagram_options(int descriptor, const struct ring_datagram_socket *wanted) {
     int on = 1;
     int family = wanted->local.sin6_family;

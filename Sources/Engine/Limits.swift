@@ -117,6 +117,8 @@ public enum EngineLimits {
     public static let recordIdleMilliseconds: UInt64 = 1000
     /// Time one turn spends on handshakes: as much as a quarter of a millisecond more for a message that waits behind them.
     public static let handshakeNanosecondsPerTurn: UInt64 = 250_000
+    /// And of a turn that follows one in which hardly anything else came.
+    public static let handshakeNanosecondsPerQuietTurn: UInt64 = 1_000_000
     /// Handshake steps of one turn, however fast: bounds the output of one turn.
     public static let handshakeStepsPerTurn = 64
     /// TLS messages beside data that a peer may have dealt with in a row (key updates, tickets, renegotiations that are refused): each

@@ -49,7 +49,7 @@ extension Shard {
         // from the peer what it has not read yet (RFC 9293 section 3.6.1, RFC 9112 section 9.6).
         resumeReceive(slot)
         armReceive(slot)
-        if stream.pointee.flags.contains(.finishDone) { finishCompleted(slot) }
+        if stream.pointee.flags.contains(.finished) { finishCompleted(slot) }
     }
 
     /// Progress: the time without progress starts again, within the time for all of it.
@@ -82,7 +82,7 @@ extension Shard {
 
     /// The peer's FIN came in on a lingering stream.
     func lingerEnded(_ slot: SlotIndex) {
-        if state.pointee.slots[Int(slot.raw)].flags.isSuperset(of: [.lingering, .finishDone]) { close(slot) }
+        if state.pointee.slots[Int(slot.raw)].flags.isSuperset(of: [.lingering, .finished]) { close(slot) }
     }
 
     func closeStep(_ slot: SlotIndex) {

@@ -17,7 +17,6 @@ extension Shard {
             case .receive: return received(slot, completion, &event)
             case .send: return sent(slot, completion.result, &event)
             case .connect: return connectCompleted(slot, completion.result, &event)
-            case .shutdown: shutdownCompleted(slot)
             case .cancel: cancelCompleted(slot)
             case .close: return closeCompleted(slot, &event)
             case .receiveDatagrams: return receivedDatagrams(slot, completion, &event)

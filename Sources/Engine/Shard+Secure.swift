@@ -16,7 +16,7 @@ import Glibc
 /// - An accepted stream is its owner's when the handshake is complete; its session is made when the first bytes come, so a peer that
 ///   says nothing costs no more than a plain one. A dialled stream's owner bounds the time until `connected` with the slot's timer,
 ///   as for any connect.
-/// - Handshakes are the expensive part: a turn makes as many steps as fit `EngineLimits.handshakeNanosecondsPerTurn`, then data goes on,
+/// - Handshakes are the expensive part: a turn makes as many steps as fit its `HandshakeBudget`, then data goes on,
 ///   and the turn does not sleep while steps wait. A peer whose step waits is not read.
 /// - The peer's close_notify is `ended`. A FIN without it may come from an attacker who cuts the stream short (RFC 8446 section 6.1): it
 ///   is `failed` with ECONNRESET, after everything that came before it.
@@ -178,7 +178,7 @@ extension Shard {
     /// A new turn: what was put off goes on, with a new budget.
     @inline(never)
     func resumeSecureWork() {
-        state.pointee.handshakeSteps = 0
+        state.pointee.handshakes.beginTurn(receives: state.pointee.statistics.read(.receives))
         while !state.pointee.secureLater.isEmpty {
             let index = state.pointee.secureLater.head
             state.pointee.secureLater.remove(index, state.pointee.secure)

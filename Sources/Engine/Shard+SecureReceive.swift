@@ -28,6 +28,7 @@ extension Shard {
         entry.pointee.inputTail = buffer.raw
         if state.pointee.slots[Int(slot.raw)].flags.contains(.handshaking) {
             state.pointee.slots[Int(slot.raw)].flags.insert(.secureHeld)
+            state.pointee.handshakes.received()
         }
         planWork(slot)
     }
@@ -160,16 +161,9 @@ extension Shard {
     /// Whether the session keeps output for want of buffers.
     private func keepsOutput(_ slot: SlotIndex) -> Bool { secure(slot).pointee.session.map { tls_session_has_spill($0) != 0 } ?? false }
 
-    /// Whether this turn has time for another step; the first always.
     private func mayStep() -> Bool {
-        let steps = state.pointee.handshakeSteps
-        if steps > 0, steps >= state.pointee.handshakeStepsPerTurn { return false }
-        let now = ring_now_nanoseconds(state.pointee.ring.pointer)
-        if steps == 0 { state.pointee.handshakesSince = now }
-        let isInTime = steps == 0 || now &- state.pointee.handshakesSince < EngineLimits.handshakeNanosecondsPerTurn
-        // The rest of those that wait need not look at the clock.
-        state.pointee.handshakeSteps = isInTime ? steps &+ 1 : max(steps, state.pointee.handshakeStepsPerTurn)
-        return isInTime
+        let ring = state.pointee.ring.pointer
+        return state.pointee.handshakes.mayStep { ring_now_nanoseconds(ring) }
     }
 
     private func handshakeDone(_ slot: SlotIndex, _ session: OpaquePointer, _ event: inout Event) -> Work? {
@@ -203,10 +197,11 @@ extension Shard {
         return .done
     }
 
-    /// A stream that was not read while its input waited is read again.
+    /// A stream that was not read while its input waited is read again, behind what this turn sends: a request that came with the
+    /// end of the handshake may have made its owner pause meanwhile.
     private func readOn(_ slot: SlotIndex) {
         state.pointee.slots[Int(slot.raw)].flags.remove(.secureHeld)
-        armReceive(slot)
+        armLater(slot)
     }
 
     // MARK: Data

@@ -156,7 +156,7 @@ extension Shard {
         if !stream.pointee.flags.isDisjoint(with: [.sendInFlight, .connecting, .closing, .failed]) { return }
         if stream.pointee.queuedBuffers == 0 {
             if stream.pointee.flags.contains(.secure), mustSayClose(slot) { return }
-            if stream.pointee.flags.contains(.finishWanted), !stream.pointee.flags.contains(.finished) { submitFinish(slot) }
+            if stream.pointee.flags.contains(.finishWanted), !stream.pointee.flags.contains(.finished) { sendFinish(slot) }
             return
         }
         if stream.pointee.flags.contains(.secure), !flushSecure(slot, stream) { return }
@@ -419,17 +419,13 @@ extension Shard {
         }
     }
 
-    private func submitFinish(_ slot: SlotIndex) {
+    /// A system call of its own: the ring hands every shutdown to a worker thread (io_uring/net.c, io_shutdown_prep), and waking that
+    /// costs more than the call. A peer that is gone is told by the receive.
+    @inline(never)
+    private func sendFinish(_ slot: SlotIndex) {
         let stream = state.pointee.slots + Int(slot.raw)
         stream.pointee.flags.insert(.finished)
-        stream.pointee.inFlight &+= 1
-        ring_prepare_shutdown(state.pointee.ring.entry(), stream.pointee.descriptor, Int32(SHUT_WR), token(.shutdown, slot))
-    }
-
-    func shutdownCompleted(_ slot: SlotIndex) {
-        let stream = state.pointee.slots + Int(slot.raw)
-        stream.pointee.inFlight &-= 1
-        stream.pointee.flags.insert(.finishDone)
-        if stream.pointee.flags.contains(.closing) { closeStep(slot) } else { finishCompleted(slot) }
+        ring_finish_sending(state.pointee.ring.pointer, stream.pointee.descriptor)
+        finishCompleted(slot)
     }
 }

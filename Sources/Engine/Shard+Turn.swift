@@ -28,7 +28,7 @@ extension Shard {
         if result < 0 { enterFailed(result) }
         if state.pointee.silentCount > 0 { retireSilentSends() }
         if state.pointee.trainsUsed > 0 { concludeTrains() }
-        if !state.pointee.secureLater.isEmpty || state.pointee.handshakeSteps > 0 { resumeSecureWork() }
+        if !state.pointee.secureLater.isEmpty || state.pointee.handshakes.steps > 0 { resumeSecureWork() }
         // A kernel short of memory leaves entries behind, which still point at their vectors.
         if state.pointee.ring.unconsumed == 0 { state.pointee.vectorsUsed = 0 }
         let now = ring_now_nanoseconds(state.pointee.ring.pointer)

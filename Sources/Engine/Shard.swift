@@ -104,9 +104,7 @@ struct ShardState {
     let secure: UnsafeMutablePointer<SecureSlot>  // touched only for streams that speak TLS
     var secureWork = SecureList(number: 1)
     var secureLater = SecureList(number: 2)
-    var handshakeSteps = 0  // of this turn
-    let handshakeStepsPerTurn: Int
-    var handshakesSince: UInt64 = 0
+    var handshakes: HandshakeBudget
 }
 
 /// How large a shard is.
@@ -190,7 +188,7 @@ extension Shard {
                 inbox: Inbox(wake: wake, capacity: EngineLimits.inboxMessages),
                 listeners: .allocate(capacity: EngineLimits.listenersMaximum), resolver: .allocate(capacity: 1),
                 secure: secureMemory.bindMemory(to: SecureSlot.self, capacity: sizes.slots),
-                handshakeStepsPerTurn: sizes.handshakeStepsPerTurn))
+                handshakes: HandshakeBudget(stepsMaximum: sizes.handshakeStepsPerTurn)))
         state.pointee.nowNanoseconds = started
         state.pointee.small.offeredTarget = min(EngineLimits.smallBuffersOffered, state.pointee.small.offeredMaximum)
         state.pointee.small.refill()

@@ -45,7 +45,6 @@ struct Slot {
         static let closeSent = Flags(rawValue: 1 << 17)
         static let bulk = Flags(rawValue: 1 << 18)
         static let failed = Flags(rawValue: 1 << 19)
-        static let finishDone = Flags(rawValue: 1 << 20)
         static let receiveBulk = Flags(rawValue: 1 << 22)  // the armed receive takes a bulk buffer
         static let reportsClose = Flags(rawValue: 1 << 23)
         static let datagram = Flags(rawValue: 1 << 28)  // a datagram socket

@@ -43,8 +43,13 @@ public enum Digest {
 
     /// Two lower-case digits a byte.
     public static func hexadecimal(_ bytes: [UInt8]) -> String {
-        let digits = Array("0123456789abcdef".utf8)
-        return String(decoding: bytes.flatMap { [digits[Int($0 >> 4)], digits[Int($0 & 15)]] }, as: UTF8.self)
+        unsafe String(unsafeUninitializedCapacity: 2 * bytes.count) { text in
+            for index in 0..<2 * bytes.count {
+                let value = index & 1 == 0 ? bytes[index >> 1] >> 4 : bytes[index >> 1] & 15
+                unsafe text[index] = value < 10 ? UInt8(ascii: "0") + value : UInt8(ascii: "a") - 10 + value
+            }
+            return 2 * bytes.count
+        }
     }
 
     /// SHA-1 of `data`; used for the WebSocket handshake and to name scripts, where it protects nothing.

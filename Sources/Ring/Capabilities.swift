@@ -57,7 +57,6 @@ public struct Capabilities: Sendable {
             ("IORING_OP_ACCEPT", IORING_OP_ACCEPT.rawValue), ("IORING_OP_CONNECT", IORING_OP_CONNECT.rawValue),
             ("IORING_OP_RECV", IORING_OP_RECV.rawValue), ("IORING_OP_SEND", IORING_OP_SEND.rawValue),
             ("IORING_OP_SENDMSG", IORING_OP_SENDMSG.rawValue), ("IORING_OP_RECVMSG", IORING_OP_RECVMSG.rawValue),
-            ("IORING_OP_SHUTDOWN", IORING_OP_SHUTDOWN.rawValue),
             ("IORING_OP_CLOSE", IORING_OP_CLOSE.rawValue), ("IORING_OP_ASYNC_CANCEL", IORING_OP_ASYNC_CANCEL.rawValue),
             ("IORING_OP_POLL_ADD", IORING_OP_POLL_ADD.rawValue), ("IORING_OP_SEND_ZC (Linux 6.0)", IORING_OP_SEND_ZC.rawValue),
         ]

@@ -39,7 +39,7 @@ public struct Token: Equatable, Sendable {
     public enum Operation: UInt8, Sendable {
         case ignored = 0, wake, accept, poll
         case train  // names a train by `detail` and its life by `generation`; counted with its socket's other trains
-        case receive = 8, send, connect, shutdown, cancel, close
+        case receive = 8, send, connect, cancel, close
         case receiveDatagrams, sendDatagrams
     }
 }

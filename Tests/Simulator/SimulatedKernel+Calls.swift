@@ -82,6 +82,15 @@ extension SimulatedKernel {
         return 0
     }
 
+    func finishSending(_ descriptor: Int32) {
+        guard let socket = socket(descriptor) else { return violation("shutdown of descriptor \(descriptor), which is not open") }
+        guard socket.connected, !socket.broken else { return }
+        if socket.requests.contains(where: { $0.operation == .send }) { violation("a shutdown overtook a send under way") }
+        trace.add(.finish, at: nanoseconds, socket.identifier)
+        socket.localFinished = true
+        wakePeer(socket)
+    }
+
     private func release(_ socket: SimulatedSocket) {
         socket.released = true
         for waiting in socket.backlog {

@@ -34,7 +34,6 @@ extension SimulatedKernel {
             let header = UnsafePointer<msghdr>(bitPattern: UInt(sqe.addr))!.pointee
             let vector = UnsafeBufferPointer(start: header.msg_iov, count: Int(header.msg_iovlen))
             send(sqe, socket, vector.map { (UnsafeRawPointer($0.iov_base), $0.iov_len) })
-        case IORING_OP_SHUTDOWN.rawValue: shutdown(sqe, socket)
         case IORING_OP_CLOSE.rawValue: postInline(sqe, closeDescriptor(sqe.fd))
         default: violation("operation \(sqe.opcode) is not known")
         }
@@ -119,15 +118,6 @@ extension SimulatedKernel {
         // With MSG_WAITALL less than everything is a failure; only a success is silent (io_uring/net.c, io_send).
         let failed = !request.parts.isEmpty && request.waitsForAll
         if failed || UInt32(sqe.flags) & Self.skipSuccess == 0 { post(request.token, Int32(taken), 0) }
-    }
-
-    private func shutdown(_ sqe: io_uring_sqe, _ socket: SimulatedSocket) {
-        guard socket.connected, !socket.broken else { return postInline(sqe, -ENOTCONN) }
-        if socket.requests.contains(where: { $0.operation == .send }) { violation("a shutdown overtook a send under way") }
-        trace.add(.finish, at: nanoseconds, socket.identifier)
-        socket.localFinished = true
-        wakePeer(socket)
-        postInline(sqe, 0)
     }
 
     // MARK: cancel

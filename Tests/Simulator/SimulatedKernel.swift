@@ -67,6 +67,7 @@ public final class SimulatedKernel {
         table.pointee.peer_address = { SimulatedKernel.of($0).peerAddress($1, $2!) }
         table.pointee.now_nanoseconds = { SimulatedKernel.of($0).nanoseconds }
         table.pointee.close_descriptor = { _ = SimulatedKernel.of($0).closeDescriptor($1) }
+        table.pointee.finish_sending = { SimulatedKernel.of($0).finishSending($1) }
         table.pointee.open_datagram_socket = { SimulatedKernel.of($0).openDatagramSocket($1!.pointee) }
         table.pointee.coalesce_datagrams = { SimulatedKernel.of($0).coalesceDatagrams($1) }
         table.pointee.local_address = { SimulatedKernel.of($0).localAddress($1, $2!) }

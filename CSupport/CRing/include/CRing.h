@@ -60,6 +60,7 @@ struct ring_kernel {
     int (*peer_address)(void *context, int descriptor, struct sockaddr_in6 *address);
     uint64_t (*now_nanoseconds)(void *context);
     void (*close_descriptor)(void *context, int descriptor);
+    void (*finish_sending)(void *context, int descriptor);
     int (*open_datagram_socket)(void *context, const struct ring_datagram_socket *wanted);
     int (*coalesce_datagrams)(void *context, int descriptor);
     int (*local_address)(void *context, int descriptor, struct sockaddr_in6 *address);
@@ -100,6 +101,8 @@ int ring_open_stream_socket(struct ring *ring, int family);
 int ring_peer_address(struct ring *ring, int descriptor, struct sockaddr_in6 *address);
 uint64_t ring_now_nanoseconds(struct ring *ring);
 void ring_close_descriptor(struct ring *ring, int descriptor);
+// Sends FIN on a connected socket behind what was sent; without effect on one whose peer is gone.
+void ring_finish_sending(struct ring *ring, int descriptor);
 // A descriptor, or -errno. An IPv6 socket never carries IPv4.
 int ring_open_datagram_socket(struct ring *ring, const struct ring_datagram_socket *wanted);
 // From now on the kernel may join datagrams of one sender and size (UDP_GRO).
@@ -302,13 +305,6 @@ static inline uint64_t ring_waiting_token(struct ring *ring, unsigned index) {
 }
 static inline int32_t ring_waiting_result(struct ring *ring, unsigned index) {
     return ring->uring.cq.cqes[(ring->head + index) & ring->uring.cq.ring_mask].res;
-}
-
-static inline void ring_prepare_shutdown(struct io_uring_sqe *entry, int descriptor, int how, uint64_t token) {
-    entry->opcode = IORING_OP_SHUTDOWN;
-    entry->fd = descriptor;
-    entry->len = (uint32_t)how;
-    entry->user_data = token;
 }
 
 static inline void ring_prepare_close(struct io_uring_sqe *entry, int descriptor, uint64_t token) {

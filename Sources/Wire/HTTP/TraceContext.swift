@@ -43,11 +43,14 @@ public struct TraceContext: Equatable, Sendable {
     }
 
     /// The trace id as it is written: 32 lower-case digits.
-    public var traceID: String { Self.digits(traceHigh) + Self.digits(traceLow) }
-
-    private static func digits(_ value: UInt64) -> String {
-        let text = String(value, radix: 16)
-        return String(repeating: "0", count: 16 - text.utf8.count) + text
+    public var traceID: String {
+        unsafe String(unsafeUninitializedCapacity: 32) { text in
+            for digit in 0..<32 {
+                let value = UInt8(truncatingIfNeeded: (digit < 16 ? traceHigh : traceLow) >> UInt64(60 - 4 * (digit & 15))) & 15
+                unsafe text[digit] = value < 10 ? UInt8(ascii: "0") + value : UInt8(ascii: "a") - 10 + value
+            }
+            return 32
+        }
     }
 
     /// `count` lower-case hexadecimal digits, 16 at most, as a number.
