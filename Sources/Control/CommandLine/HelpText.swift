@@ -46,7 +46,7 @@ enum HelpText {
         accepted too; `sluice help configuration` names them.
 
         Precedence: default, then flag, then file, then environment (PORT, SESSION_SECRET, TCP_ALLOWED_HOSTS, …; each
-        also as NAME_FILE, the path of a file that holds the value).
+        also as NAME_FILE, the path of a file that holds the value), then flags of the UDP relay.
 
         """
 

@@ -179,8 +179,11 @@ extension ConfigurationFolding {
         limits.destinationBuckets = draft.destinationBuckets > 0 ? draft.destinationBuckets : nil
         limits.bytesPerSecondToClient = max(0, draft.bytesPerSecondToClient)
         limits.hardCloseViolations = max(0, draft.violations)
+        // The relay's flag names the duration, its variable the seconds: the flag wins as everywhere.
+        var isByFlag = false
+        if case .flag(let name)? = self.draft.sources["udp.violation_window"] { isByFlag = !name.hasPrefix("--set") }
         limits.violationWindowMilliseconds = UInt64(
-            draft.violationWindowSeconds > 0 ? draft.violationWindowSeconds * 1000 : draft.violationWindowMilliseconds)
+            draft.violationWindowSeconds > 0 && !isByFlag ? draft.violationWindowSeconds * 1000 : draft.violationWindowMilliseconds)
         return limits
     }
 

@@ -2,8 +2,9 @@
 //
 // Theory of operation. The layers are applied to one `ConfigurationDraft` in the order of their precedence, so that a later one overrides:
 //
-//     defaults < demonstration < flags < file < environment
+//     defaults < demonstration < flags < file < environment < flags of the UDP relay
 //
+// The relay's own flags come last because whoever starts it as a relay puts everything into the environment and corrects that with flags.
 // The first three after the defaults are the same shape, a tree of YAML nodes: a flag `--set a.b=c` is the tree {a: {b: c}}. Every
 // fault is collected and loading goes on with the value left out, so that one run shows everything that is wrong; a
 // configuration comes out only when there was none.
@@ -53,10 +54,11 @@ public struct ConfigurationLoader {
     public func load() throws(ConfigurationFaults) -> LoadedConfiguration {
         var folding = ConfigurationFolding(schema: schema)
         if demonstration { folding.apply(text: Self.demonstrationText) { _ in .demonstration } }
-        for assignment in assignments { folding.apply(assignment) }
+        for assignment in assignments where !assignment.isRelayFlag { folding.apply(assignment) }
         if let port { folding.apply(firstListenerPort: port, .flag("--port")) }
         if let filePath { folding.applyFile(filePath) }
         folding.apply(environment: environment)
+        for assignment in assignments where assignment.isRelayFlag { folding.apply(relayFlag: assignment, .flag(assignment.flag)) }
         return try folding.finish(fallbackSecret: fallbackSecret)
     }
 
@@ -126,7 +128,6 @@ struct ConfigurationFolding {
 
     mutating func apply(_ assignment: ConfigurationLoader.Assignment) {
         let source = ConfigurationSource.flag(assignment.flag)
-        if assignment.isRelayFlag { return apply(relayFlag: assignment, source) }
         do {
             guard var node = try YAMLDocument.parse(assignment.value) else { return }
             for name in assignment.key.split(separator: ".", omittingEmptySubsequences: false).reversed() {
