@@ -34,7 +34,9 @@ import UDPRelay
             try dialogue(entry, path, config)
         }
         #expect(judged >= 15)
-        for entry in try #require(root["websocketRawFrames"] as? [[String: Any]]) { try rawFrames(entry) }
+        let raw = try #require(root["websocketRawFrames"] as? [[String: Any]])
+        for entry in raw { try rawFrames(entry) }
+        #expect(raw.count >= 8 && raw.count(where: { $0["clientHex"] != nil }) >= 7)
     }
 
     private func dialogue(_ entry: [String: Any], _ path: String, _ config: String) throws {
@@ -81,7 +83,7 @@ import UDPRelay
     }
 
     private func rawFrames(_ entry: [String: Any]) throws {
-        guard let hex = entry["clientHex"] as? String else { return }
+        guard let hex = entry["clientHex"] as? String else { return try keepalive(entry) }
         let name = Comment(rawValue: entry["name"] as? String ?? "")
         let bench = try RelayBench()
         _ = bench.hear()
@@ -99,6 +101,33 @@ import UDPRelay
         #expect(bench.sawEnd == (entry["thenEof"] as? Bool ?? false), name)
         bench.finish()
     }
+
+    /// A client that says nothing hears Pings and then its end, each in its time. Observed of another endpoint that keeps alive alike.
+    private func keepalive(_ entry: [String: Any]) throws {
+        let name = Comment(rawValue: entry["name"] as? String ?? "")
+        let config = try #require(entry["config"] as? [String: String])
+        var settings = RelaySettings()
+        settings.idleMilliseconds = try #require(Self.milliseconds(config["SIGNALING_WS_IDLE_TIMEOUT"]))
+        settings.pingMilliseconds = try #require(Self.milliseconds(config["SIGNALING_WS_PING_INTERVAL"]))
+        let bench = try RelayBench(settings)
+        #expect(bench.hear().first?.text.contains("\"ready\"") == true, name)
+        var passed: UInt64 = 0
+        for frame in try #require(entry["serverFrames"] as? [[String: Any]]) {
+            let due = UInt64(try #require(frame["atMs"] as? Int))
+            bench.wait(milliseconds: due - passed - 20)
+            #expect(bench.hear().isEmpty, name)
+            bench.wait(milliseconds: 25)
+            passed = due + 5
+            let bytes = try #require(Self.bytes(frame["hex"] as? String ?? ""))
+            #expect(bench.hear() == [RelayBench.Heard(opcode: bytes[0] & 15, payload: Array(bytes.dropFirst(2)))], name)
+        }
+        bench.turns(5)
+        _ = bench.hear()
+        #expect(bench.sawEnd == (entry["thenEof"] as? Bool ?? false), name)
+        bench.finish()
+    }
+
+    private static func milliseconds(_ text: String?) -> UInt64? { text.flatMap { $0.hasSuffix("ms") ? UInt64($0.dropLast(2)) : nil } }
 
     private static func bytes(_ hex: String) -> [UInt8]? {
         let digits = hex.compactMap(\.hexDigitValue)
