@@ -1,10 +1,12 @@
 import Engine
 
-/// The datagram side of the demonstration service: whatever comes goes back to where it came from, trains as trains.
+/// The datagram side of the demonstration service: whatever comes goes back to where it came from, trains as trains; of datagrams
+/// that ask for it (`DemoDatagram`) some are lost.
 public struct DatagramEcho {
     private let shard: Shard
     private let owner: Owner
     private var slot = SlotIndex.none
+    private var generator = DemoDatagram.Generator()
 
     /// The echo of one shard, not open yet. Its socket carries `owner`.
     public init(shard: Shard, owner: Owner) {
@@ -29,7 +31,7 @@ public struct DatagramEcho {
     }
 
     /// Takes what the socket received.
-    public func handle(_ event: Event) {
+    public mutating func handle(_ event: Event) {
         guard event.kind == .datagrams else { return }
         guard event.slot == slot, event.result == 0 else { return shard.release(event.buffer) }
         let source = shard.datagramSource(event)
@@ -38,7 +40,8 @@ public struct DatagramEcho {
         var offset = 0
         repeat {
             let count = min(segment, event.count - offset)
-            shard.sendDatagram(slot, to: source, payload + offset, count: count)
+            let bytes = UnsafeRawBufferPointer(start: payload + offset, count: count)
+            if !DemoDatagram.isLost(bytes, &generator) { shard.sendDatagram(slot, to: source, payload + offset, count: count) }
             offset += count
         } while offset < event.count
         shard.releaseAfterSends(event.buffer)

@@ -6,12 +6,13 @@
 //   inputs    `GET /demo/config.json`, which names the local service: {"host":"127.0.0.1","port":N}
 //   flow      POST /session, then two WebSockets to /tcp, each carrying a keep-alive HTTP/1.1 connection:
 //             one for small requests (round-trip time), one in a worker for downloads (throughput)
-//   beside    one WebSocket to /tcp-mux with 32 HTTP/1.1 connections in it, in a worker; look-ups through /dns-json,
-//             answered by the service for a zone of its own; /metrics, once a second
-//   checked   every byte of every download against the pattern of `DemoPattern`
+//   beside    one WebSocket to /tcp-mux with 32 HTTP/1.1 connections in it, in a worker; one to /udp with datagrams to the
+//             service's echo, in a worker; look-ups through /dns-json, answered by the service for a zone of its own;
+//             /metrics, once a second
+//   checked   every byte of every download and datagram against the pattern of `DemoPattern`
 //   outputs   for people: steps, path, charts. For tests: `window.sluiceDemo` and `document.title`
 //
-// The document is split over files by concern: markup here, then style, client, charts and script.
+// The document is split over files by concern: markup here, then style, clients, charts, panels and script.
 
 /// The page served at `/demo`.
 public enum DemoPage {
@@ -47,9 +48,13 @@ public enum DemoPage {
         <script id="streams" type="text/plain">
         \(streams)
         </script>
+        <script id="datagrams" type="text/plain">
+        \(datagrams)
+        </script>
         <script>
         \(charts)
         \(panels)
+        \(datagramPanel)
         \(script)
         </script>
         </body>
@@ -71,7 +76,7 @@ public enum DemoPage {
           <div class="brand">
             <svg viewBox="0 0 32 32" aria-hidden="true"><path d="M5 4v24M27 4v24"/><path d="M5 10h22"/>
               <path class="water" d="M5 18c3.7-3 7.3-3 11 0s7.3 3 11 0M5 24c3.7-3 7.3-3 11 0s7.3 3 11 0"/></svg>
-            <div><h1>Sluice</h1><p>A TCP service, reached from this browser tab.</p></div>
+            <div><h1>Sluice</h1><p>TCP and UDP services, reached from this browser tab.</p></div>
           </div>
           <div class="controls">
             <span id="state" class="state" role="status">idle</span>
@@ -126,6 +131,7 @@ public enum DemoPage {
               ><span>Verified <b id="mux-bytes">–</b></span><span>Slowest to fastest <b id="mux-spread">–</b></span></p>
           </section>
 
+        \#(datagramMarkup)
           <div class="halves">
             <section class="card">
               <h2>Look up a name <span class="legend">/dns-json, cached by the gateway</span></h2>

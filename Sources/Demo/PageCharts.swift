@@ -83,6 +83,38 @@ extension DemoPage {
             }
           }
 
+          /** A mark at the upper edge for each sample, over a chart that is drawn; many together look denser. */
+          ticks(samples, now, colour) {
+            const c = this.context;
+            c.fillStyle = this.colour(colour);
+            c.globalAlpha = .6;
+            for (const sample of samples) c.fillRect(this.x(sample.at, now) - .75, this.top, 1.5, 12);
+            c.globalAlpha = 1;
+          }
+
+          /** A filled line from zero on a linear scale of round numbers. */
+          line(samples, now, colour, label) {
+            this.begin();
+            const c = this.context, peak = Math.max(...samples.map(sample => sample.value), .4);
+            const power = 10 ** Math.floor(Math.log10(peak / 4)), step = [1, 2, 5, 10].map(n => n * power).find(step => peak / step <= 4);
+            const high = Math.ceil(peak / step) * step, y = value => this.top + this.height * (1 - value / high), ticks = [];
+            for (let tick = 0; tick <= high * 1.001; tick += step) ticks.push(tick);
+            this.grid(ticks, y, tick => tick ? label(+tick.toPrecision(3)) : "0");
+            if (samples.length > 1) this.stroke(samples, now, y, colour);
+          }
+
+          stroke(samples, now, y, colour) {
+            const c = this.context;
+            c.save();
+            c.beginPath(); c.rect(this.left, 0, this.width, this.top + this.height + 1); c.clip();
+            c.beginPath();
+            samples.forEach((sample, i) => c[i ? "lineTo" : "moveTo"](this.x(sample.at, now), y(sample.value)));
+            c.strokeStyle = this.colour(colour); c.lineWidth = 1.6; c.stroke();
+            c.lineTo(this.x(samples[samples.length - 1].at, now), y(0)); c.lineTo(this.x(samples[0].at, now), y(0)); c.closePath();
+            c.globalAlpha = .13; c.fillStyle = this.colour(colour); c.fill();
+            c.restore();
+          }
+
           /** A small filled line from zero without scale: its figure stands above it. */
           spark(samples, now, colour) {
             this.begin();
@@ -92,12 +124,7 @@ extension DemoPage {
             const y = value => this.top + this.height * (1 - value / high);
             c.strokeStyle = this.colour("grid");
             c.beginPath(); c.moveTo(0, y(0)); c.lineTo(this.width, y(0)); c.stroke();
-            if (samples.length < 2) return;
-            c.beginPath();
-            samples.forEach((sample, i) => c[i ? "lineTo" : "moveTo"](this.x(sample.at, now), y(sample.value)));
-            c.strokeStyle = this.colour(colour); c.lineWidth = 1.6; c.stroke();
-            c.lineTo(this.x(samples[samples.length - 1].at, now), y(0)); c.lineTo(this.x(samples[0].at, now), y(0)); c.closePath();
-            c.globalAlpha = .13; c.fillStyle = this.colour(colour); c.fill(); c.globalAlpha = 1;
+            if (samples.length > 1) this.stroke(samples, now, y, colour);
           }
 
           /** Filled line from zero; a sample of null is a gap. */

@@ -29,6 +29,7 @@ extension DemoPage {
             lookUp(byId("dns-name").value.trim(), byId("dns-type").value);
           };
           for (const name of ["slots", "bytes", "turns", "buffers"]) sparks[name] = { chart: new Chart(byId("c-" + name)), samples: [] };
+          makeDatagramPanel();
           pollMetrics();
         }
 

@@ -6,6 +6,7 @@ extension DemoPage {
         window.sluiceDemo = {
           state: "idle", bytesVerified: 0, roundTrips: 0, error: null,
           streams: { open: 0, failed: 0, bytesVerified: 0, fetches: 0, error: null },
+          datagrams: { state: "idle", sent: 0, returned: 0, lost: 0, error: null },
           lookups: { asked: 0, answered: 0, error: null }, metrics: { samples: 0, error: null },
         };
 
@@ -77,6 +78,7 @@ extension DemoPage {
           catch (error) { return fail(current, error); }
           if (!current.isOver) setState("running");
           startStreams(current);
+          startDatagrams(current);
           startLookups(current);
           measure(current).catch(error => fail(current, error));
         }
@@ -100,6 +102,7 @@ extension DemoPage {
           current.url = url.href;
           current.target = target;
           current.endpoints = session.endpoints;
+          current.relay = session.udpRelay;
           current.ping = new TunnelledHTTP(url.href);
           await step(current, "socket", async () => {
             await current.ping.open();
@@ -136,7 +139,7 @@ extension DemoPage {
           current.isOver = true;
           current.timers.forEach(clearTimeout);
           if (current.ping) current.ping.close();
-          for (const worker of [current.worker, current.streamWorker])
+          for (const worker of [current.worker, current.streamWorker, current.datagramWorker])
             if (worker) {
               worker.postMessage({ kind: "close" });
               setTimeout(() => worker.terminate(), 500);
@@ -206,6 +209,7 @@ extension DemoPage {
           if (!run || (run.isOver && run.isDrawn)) return;
           run.isDrawn = run.isOver;
           const now = performance.timeOrigin + performance.now();
+          drawDatagrams(now);
           for (const name of ["quiet", "busy", "rates"]) {
             const first = run[name].findIndex(sample => sample.at >= now - windowMs);
             run[name].splice(0, first < 0 ? run[name].length : first);

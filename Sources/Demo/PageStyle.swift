@@ -79,7 +79,19 @@ extension DemoPage {
         .steps p{margin:2px 0 0;color:var(--soft);font-size:13px;overflow-wrap:anywhere}
         .steps li[data-step=failed] p{color:var(--bad)}
         code,.steps p{font-family:ui-monospace,SFMono-Regular,Menlo,"DejaVu Sans Mono",monospace;font-size:12.5px}
-        .streams,.halves{margin-top:16px}
+        .streams,.halves,.datagrams{margin-top:16px}
+        h3{margin:14px 0 8px;font-size:13px;font-weight:600;display:flex;flex-wrap:wrap;gap:4px 12px;justify-content:space-between}
+        .legend i.lost{background:var(--bad)}
+        .knobs{display:flex;flex-wrap:wrap;gap:8px 20px;align-items:center;color:var(--soft);font-size:13px}
+        .knobs select{font:inherit;color:var(--ink);background:var(--ground);border:1px solid var(--line);border-radius:8px;
+          padding:5px 8px;margin-left:6px}
+        .route{margin-left:auto}
+        .route b{color:var(--ink);font-weight:600}
+        .twins{display:grid;grid-template-columns:3fr 2fr;gap:0 24px}
+        .twins>div{min-width:0}
+        #udp-rtt,#udp-jitter{height:170px}
+        #udp-tape{height:56px}
+        .strip b.no{color:var(--bad)}
         .cells{display:grid;grid-template-columns:repeat(16,1fr);gap:6px}
         .cells div{position:relative;height:72px;border:1px solid var(--line);border-radius:6px;overflow:hidden;font-size:11px;
           text-align:center;padding-top:5px;color:var(--soft)}
@@ -108,7 +120,7 @@ extension DemoPage {
         .gauges canvas{height:74px;margin-top:4px}
         .foot{color:var(--soft);font-size:13px;max-width:76ch;margin:18px 0 32px}
         @media (max-width:900px){.split{grid-template-columns:1fr}.figures{grid-template-columns:repeat(2,1fr)}
-          .halves{grid-template-columns:1fr}.cells{grid-template-columns:repeat(8,1fr)}}
+          .halves,.twins{grid-template-columns:1fr}.route{margin-left:0}.cells{grid-template-columns:repeat(8,1fr)}}
         @media (max-width:640px){header,main{padding-left:14px;padding-right:14px}.path{flex-direction:column}
           .node{width:100%}.link{width:100%;min-height:52px}.figures b{font-size:20px}.figures div{padding:12px 14px}}
         """#

@@ -150,6 +150,70 @@ def panels(context):
     check("–" not in figures and not figures[1].startswith("0 ") and figures[2] != "0/s", "the gateway's figures are shown", figures)
 
 
+@case("browser-demonstration-datagrams")
+def datagrams(context):
+    """Datagrams through /udp and back: round trips and jitter as they happen, and losses counted where there are some."""
+    chromium = browser(context, "1280,2720")
+    server = context.server(ARGUMENTS, private=False, DNS_UPSTREAMS=None)
+    chromium.get(f"http://127.0.0.1:{server.port}/demo")
+    eventually(lambda: chromium.title in ("Sluice: running", "Sluice: failed"), "the page gets somewhere", START_SECONDS)
+
+    def found(): return state(chromium)["datagrams"]
+
+    def choose(knob, value): chromium.find_element("css selector", f"#udp-{knob} option[value='{value}']").click()
+    eventually(lambda: found()["returned"] >= 1000, "datagrams come back", START_SECONDS)
+    quiet = found()
+    equal((quiet["state"], quiet["error"], quiet["corrupt"], quiet["duplicated"]), ("ready", None, 0, 0), "state of the panel")
+    check(quiet["medianMs"] > 0 and quiet["jitterMs"] >= 0, "round trip and jitter", quiet)
+
+    def relayed():
+        samples, _ = server.metrics()
+        names = ("datagrams_in", "datagrams_out", "dropped")
+        return [samples[f'aero_webrtc_udp_relay_events_total{{event="udp_ws_{name}"}}'] for name in names]
+    # What the browser counted is what the relay did: nothing is lost on the way, even if the browser should take long to look.
+    sent, returned, dropped = relayed()
+    check(sent >= quiet["sent"] and returned >= quiet["returned"] and dropped == 0, "the relay's figures", sent, returned, dropped, quiet)
+    check(sent - returned < 100, "datagrams that did not come back to the relay", sent, returned)
+
+    # The largest payload, quickly, with every twentieth lost by the service.
+    choose("bytes", 1200)
+    choose("pace", 1000)
+    choose("loss", 50)
+    before, relayed_before = found(), relayed()
+    eventually(lambda: found()["sent"] >= before["sent"] + 4000 and found()["lost"] > before["lost"] + 50, "datagrams at the higher pace",
+               START_SECONDS)
+    relayed_after = relayed()
+    for theme in ("light", "dark"):
+        chromium.execute_script("document.documentElement.dataset.theme = arguments[0]", theme)
+        time.sleep(0.5)
+        chromium.save_screenshot(str(context.folder / f"datagrams-{theme}.png"))
+    choose("loss", 0)
+    after = found()
+    share = 1 - (relayed_after[1] - relayed_before[1]) / (relayed_after[0] - relayed_before[0])
+    check(0.03 < share < 0.08, "share of datagrams lost when 5 % are asked for", relayed_before, relayed_after)
+    # What the service lost the page shows once it has waited for it; all of it in the end.
+    lost = relayed_after[0] - relayed_after[1] - 100
+    eventually(lambda: found()["lost"] >= lost, f"the page counts {lost} losses", START_SECONDS)
+    equal((after["state"], after["error"], after["corrupt"], after["duplicated"]), ("ready", None, 0, 0), "state of the panel under loss")
+    check(after["bytes"] - before["bytes"] > 3_000_000, "bytes of large datagrams", before, after)
+    shown = chromium.execute_script("return ['sent', 'returned', 'lost', 'p50', 'p99', 'j', 'late', 'corrupt']"
+                                    ".map(name => document.getElementById('udp-' + name).textContent)")
+    check("–" not in shown and shown[2] != "0" and shown[3].endswith("ms"), "figures shown", shown)
+    # Pixels of the charts: the colour of losses on the tape, points and a line on the others.
+    for name, least in (("rtt", 500), ("jitter", 200), ("tape", 2000)):
+        painted = chromium.execute_script(
+            "const c = document.getElementById('udp-' + arguments[0]), d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data;"
+            "let n = 0; for (let i = 3; i < d.length; i += 4) if (d[i] > 40) n++; return n", name)
+        check(painted >= least, f"pixels of the chart {name}", painted)
+    chromium.find_element("id", "stop").click()
+    eventually(lambda: server.metrics()[0]["sluice_udp_websockets_active"] == 0, "Stop closes the WebSocket")
+    eventually(lambda: server.metrics()[0]["sluice_udp_sockets_active"] == 0, "and the relay's socket")
+    errors = [entry["message"] for entry in chromium.get_log("browser") if entry["level"] == "SEVERE"]
+    equal(errors, [], "errors in the console")
+    context.note(f"{after['returned']} back of {after['sent']}, median {quiet['medianMs']:.2f} ms, jitter {quiet['jitterMs']:.2f} ms, "
+                 f"{100 * share:.1f} % lost of 5 % asked for; screenshots in {context.folder}")
+
+
 @case("browser-self-test")
 def self_test(context):
     """The self-test page of AERO_GATEWAY_E2E=1, under both of its paths."""
