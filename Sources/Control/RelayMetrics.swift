@@ -30,6 +30,10 @@ enum RelayMetrics {
         page.family("sluice_udp_bytes_total", "counter", "Payload bytes of datagrams forwarded by /udp")
         samples("sluice_udp_bytes_total", "direction", [("from_client", .bytesFromClient), ("to_client", .bytesToClient)])
         page.gauge("sluice_udp_sockets_active", "Sockets of guest ports that are open", sum(.datagramSocketsActive))
+        page.counter("sluice_udp_sockets_refused_total",
+                     "Sockets not opened because a shard had as many as limits.udp_sockets_per_shard allows", sum(.socketsRefused))
+        page.counter("sluice_udp_websockets_refused_total", "Upgrades of /udp refused because a shard had as many WebSockets as it may",
+                     sum(.webSocketsRefused))
         page.counter("sluice_udp_sockets_failed_total", "Sockets of guest ports that could not be opened, or broke", sum(.socketsFailed))
         page.counter("sluice_udp_frames_copied_total", "Frames copied behind others for a client that is behind", sum(.framesCopied))
         page.family("sluice_udp_ended_total", "counter", "WebSockets of /udp that ended, by cause")

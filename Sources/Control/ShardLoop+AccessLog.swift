@@ -7,7 +7,8 @@ import Wire
 /// - A request has one record at its end, level info (`request`), and one at its beginning, level debug
 ///   (`request started`), for those who look for requests that never end.
 /// - A WebSocket has one when it is answered (`websocket opened`, or `upgrade` with the status it was refused with), and
-///   one at its end (`websocket ended`) with bytes each way, duration and cause, level info.
+///   one at its end (`websocket ended`) with bytes each way, duration and cause, level info. One of `/udp` has another when its
+///   session is ready (`udp_ws_connected`), and ends with `udp_ws_disconnected`, by the names the relay's operators know.
 /// - All carry the request id and the trace id, by which they are found together. Queries, cookies and tokens are never
 ///   written: a query may name a token, so of a target only its path is.
 struct RequestAccess {
@@ -95,12 +96,33 @@ extension ShardLoop {
             log.field("status", 101)
         case .ended(let record, let cause, let bytesFromClient, let bytesToClient):
             guard beginConnection("websocket ended", record) else { return }
-            log.field("cause", cause)
-            log.field("bytesFromClient", Int(clamping: bytesFromClient))
-            log.field("bytesToClient", Int(clamping: bytesToClient))
-            log.field("durationMs", Int(MonotonicClock.milliseconds - record.openedMilliseconds))
+            writeEnd(record, cause, bytesFromClient, bytesToClient)
+        case .sessionOpened(let record, let sessionID):
+            guard beginRelaySession("udp_ws_connected", record, sessionID) else { return }
+        case .sessionEnded(let record, let sessionID, let cause, let bytesFromClient, let bytesToClient):
+            guard beginRelaySession("udp_ws_disconnected", record, sessionID) else { return }
+            writeEnd(record, cause, bytesFromClient, bytesToClient)
+        case .exhausted(let what, let limit, let key):
+            guard log.begin(.warn, what, timeMilliseconds: WallClock.nowMilliseconds) else { return }
+            log.field("limit", limit)
+            log.field("key", "\(key)")
+            log.field("shard", shard.index)
         }
         log.commit()
+    }
+
+    private func writeEnd(_ record: ConnectionRecord, _ cause: StaticString, _ bytesFromClient: UInt64, _ bytesToClient: UInt64) {
+        log.field("cause", cause)
+        log.field("bytesFromClient", Int(clamping: bytesFromClient))
+        log.field("bytesToClient", Int(clamping: bytesToClient))
+        log.field("durationMs", Int(MonotonicClock.milliseconds - record.openedMilliseconds))
+    }
+
+    private func beginRelaySession(_ message: StaticString, _ record: ConnectionRecord, _ sessionID: String) -> Bool {
+        guard beginConnection(message, record) else { return false }
+        log.field("session_id", sessionID)
+        log.field("remote_addr", record.client)
+        return true
     }
 
     private func beginConnection(_ message: StaticString, _ record: ConnectionRecord) -> Bool {

@@ -30,9 +30,9 @@ extension ShardLoop {
             respondRelay(index, relayHTTP)
             return index
         case .upgrade(let index): return upgradeRelay(index, relayHTTP)
-        case .violation(let index, let violation): refuseRelay(index, violation.problem)
-        case .late(let index): refuseRelay(index, Problem(408, "request_timeout", "Request not received in time"))
-        case .overloaded(let index): refuseRelay(index, Problem(503, "unavailable", "Too many unfinished requests"))
+        case .violation(let index, let violation): refuseRelay(index, violation.problem, relayHTTP)
+        case .late(let index): refuseRelay(index, Problem(408, "request_timeout", "Request not received in time"), relayHTTP)
+        case .overloaded(let index): refuseRelay(index, Problem(503, "unavailable", "Too many unfinished requests"), relayHTTP)
         }
         return nil
     }
@@ -59,16 +59,17 @@ extension ShardLoop {
             if response.status >= 400 { gateway.counters.add(GatewayCounters.Reason(upgradeStatus: response.status)) }
             send(response, index, server, beginAccess(request, requestID))
             return index
-        case .accepted(let verdict, let key):
+        case .accepted(let verdict, let key, let fields):
             let record = relayRecord(request, requestID, verdict)
             let taken = server.detach(index)
             guard taken.count >= 0 else {
-                UpgradeAnswer.fail(taken.slot, on: shard)
+                shard.transfer(taken.slot, to: .engine, context: 0)
+                UpgradeAnswer.refuse(taken.slot, .internalError, "WebSocket upgrade failed", fields, on: shard)
                 return nil
             }
             relay.open(
                 RelayRequest(
-                    client: taken.slot, verdict: verdict, webSocketKey: key,
+                    client: taken.slot, verdict: verdict, webSocketKey: key, fields: fields,
                     leftover: (buffer: taken.leftover, start: taken.start, count: taken.count), record: record))
             return nil
         }
@@ -79,12 +80,13 @@ extension ShardLoop {
         server.respond(index, response)
     }
 
-    private func refuseRelay(_ index: UInt32, _ problem: Problem) {
-        let (request, headIsComplete) = relayHTTP.refused(index)
+    /// Answers a request that was not read to its end as the relay does, and closes the connection.
+    func refuseRelay(_ index: UInt32, _ problem: Problem, _ server: HTTPServer) {
+        let (request, headIsComplete) = server.refused(index)
         gateway.counters.add(problem.status == 408 ? .requestLate : problem.status == 503 ? .requestOverload : .requestMalformed)
         let requestID = relayGateway.requestIdentifier(request)
         let access = beginAccess(request, requestID, headIsComplete: headIsComplete)
-        send(relayGateway.refuse(problem, request, headIsComplete: headIsComplete, requestID: requestID), index, relayHTTP, access)
+        send(relayGateway.refuse(problem, request, headIsComplete: headIsComplete, requestID: requestID), index, server, access)
     }
 
     private func relayRecord(_ request: RequestView, _ requestID: String, _ verdict: RelayAccess.Verdict) -> ConnectionRecord {

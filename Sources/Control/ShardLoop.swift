@@ -103,7 +103,9 @@ final class ShardLoop {
         relayHTTP = HTTPServer(shard: shard, owner: StreamOwner.relayHTTP, limits: limits)
         relay = UDPRelay(
             shard: shard, clientOwner: StreamOwner.relayClient, socketOwner: StreamOwner.relaySocket, capacity: limits.connections,
-            socketCapacity: limits.connections, shared: snapshot.relay.relay)
+            socketCapacity: DescriptorLimit.datagramSockets(
+                snapshot.configuration.limits, shards: Doctor.shardCount(snapshot.configuration.shards)),
+            shared: snapshot.relay.relay)
         relayGateway = RelayGateway(shared: snapshot.relay, counters: relay.counters)
         echo = DatagramEcho(shard: shard, owner: StreamOwner.demoEcho)
         bridge = TCPBridge(
@@ -373,6 +375,7 @@ final class ShardLoop {
     private func refuse(_ index: UInt32, _ problem: Problem) {
         let (request, headIsComplete) = http.refused(index)
         if features(request).contains(.admin) { return refuseAdmin(index, problem) }
+        if headIsComplete, isRelayed(request, features(request)) { return refuseRelay(index, problem, http) }
         gateway.counters.add(problem.status == 408 ? .requestLate : problem.status == 503 ? .requestOverload : .requestMalformed)
         let requestID = gateway.requestIdentifier(request)
         let access = beginAccess(request, requestID, headIsComplete: headIsComplete)

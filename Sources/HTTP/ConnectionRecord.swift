@@ -43,6 +43,12 @@ public enum ConnectionReport {
     case opened(ConnectionRecord)
     /// It is over: nothing of it will be forwarded any more but what is queued.
     case ended(ConnectionRecord, cause: StaticString, bytesFromClient: UInt64, bytesToClient: UInt64)
+    /// A session of the UDP relay is ready on it.
+    case sessionOpened(ConnectionRecord, sessionID: String)
+    /// It is over, and with it that session.
+    case sessionEnded(ConnectionRecord, sessionID: String, cause: StaticString, bytesFromClient: UInt64, bytesToClient: UInt64)
+    /// A limit of the whole shard keeps the feature from serving more. Told once in a while, not each time.
+    case exhausted(what: StaticString, limit: Int, key: StaticString)
 }
 
 /// One connection as it is now.

@@ -7,20 +7,36 @@ public enum UpgradeAnswer {
     /// How long a refused client may take to read its answer.
     public static let refusalMilliseconds: UInt64 = 2000
 
-    /// Sends `101 Switching Protocols` with the accept value of the client's key (RFC 6455 section 4.2.2).
-    public static func accept(_ slot: SlotIndex, key: String, subprotocol: String? = nil, on shard: Shard) -> Bool {
+    /// Sends `101 Switching Protocols` with the accept value of the client's key (RFC 6455 section 4.2.2), and what else the feature
+    /// wants said. False without buffers.
+    public static func accept(_ slot: SlotIndex, key: String, subprotocol: String? = nil, fields: [(name: String, value: String)] = [],
+                              on shard: Shard) -> Bool {
         var text = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
         text += "Sec-WebSocket-Accept: \(Digest.webSocketAccept(key: key))\r\n"
         if let subprotocol { text += "Sec-WebSocket-Protocol: \(subprotocol)\r\n" }
-        return write(text + "\r\n", slot, shard)
+        return write(text + lines(fields) + "\r\n", slot, shard)
+    }
+
+    private static func lines(_ fields: [(name: String, value: String)]) -> String {
+        fields.map { "\($0.name): \($0.value)\r\n" }.joined()
     }
 
     /// Refuses an upgrade and ends the stream politely: text/plain, no-store, one line.
     public static func refuse(_ slot: SlotIndex, status: Int, message: String, on shard: Shard) {
         // The reason of 414 is the older phrase, as clients of this service know it.
         let reason = status == 414 ? "URI Too Long" : "\(HTTPStatus.reason(status))"
-        let text = "HTTP/1.1 \(status) \(reason)\r\nContent-Type: text/plain; charset=utf-8\r\n"
-            + "Content-Length: \(message.utf8.count + 1)\r\nCache-Control: no-store\r\nConnection: close\r\n\r\n\(message)\n"
+        end(slot, "\(status) \(reason)", "text/plain; charset=utf-8", [(name: "Cache-Control", value: "no-store")], message, shard)
+    }
+
+    /// Refuses an upgrade as a feature answers errors, and ends the stream politely: application/json, one line.
+    public static func refuse(_ slot: SlotIndex, status: Int, json: String, fields: [(name: String, value: String)], on shard: Shard) {
+        end(slot, "\(status) \(HTTPStatus.reason(status))", "application/json", fields, json, shard)
+    }
+
+    private static func end(_ slot: SlotIndex, _ status: String, _ contentType: String, _ fields: [(name: String, value: String)],
+                            _ line: String, _ shard: Shard) {
+        let text = "HTTP/1.1 \(status)\r\nContent-Type: \(contentType)\r\nContent-Length: \(line.utf8.count + 1)\r\n\(lines(fields))"
+            + "Connection: close\r\n\r\n\(line)\n"
         guard write(text, slot, shard) else { return shard.close(slot) }
         shard.linger(slot, drainMilliseconds: refusalMilliseconds, totalMilliseconds: 2 * refusalMilliseconds)
     }
@@ -35,14 +51,8 @@ public enum UpgradeAnswer {
     }
 
     private static func write(_ text: String, _ slot: SlotIndex, _ shard: Shard) -> Bool {
-        guard let buffer = shard.acquire(.small) else { return false }
         var text = text
-        let count = text.withUTF8 { bytes in
-            precondition(bytes.count <= EngineLimits.smallBufferBytes, "an answer to an upgrade is a few hundred bytes")
-            shard.bytes(buffer).copyMemory(from: bytes.baseAddress!, byteCount: bytes.count)
-            return bytes.count
-        }
-        shard.send(slot, buffer, start: 0, count: count)
-        return true
+        // What a client named, an origin among it, may take more than one buffer.
+        return text.withUTF8 { shard.append(slot, $0.baseAddress!, $0.count) }
     }
 }

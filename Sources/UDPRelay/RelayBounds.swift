@@ -10,6 +10,8 @@ enum RelayBounds {
     /// Messages of one client that are read in one turn, and as many more at its end when nobody else's are left: about a millisecond
     /// if each goes elsewhere. A flood of tiny frames waits, and neighbours do not wait for it.
     static let messagesPerTurn = 512
+    /// Between two log records about sockets that are used up.
+    static let socketReportMilliseconds: UInt64 = 60_000
     /// Buffers queued for a client beyond which further frames are copied behind one another: as many parts as one send takes.
     static let queuedBuffers = 32
     /// Buffers a client that is behind may hold once the shard's pool runs low; what comes beyond is dropped.

@@ -41,6 +41,8 @@ public struct RelayCounters: @unchecked Sendable {
     public enum Counter: Int, CaseIterable, Sendable {
         case socketsActive, sessionsActive, bindingsActive, datagramSocketsActive
         case bindingsOpened, bindingsEvicted, bindingsIdle, socketsFailed
+        /// Sockets not opened because the shard has as many as it may; WebSockets refused because it has as many as it may.
+        case socketsRefused, webSocketsRefused
         case bytesFromClient, bytesToClient
         /// Frames to a client that were copied behind others because it is behind.
         case framesCopied

@@ -39,8 +39,8 @@ public final class RelayGateway {
 
     /// Outcome of the checks of an upgrade.
     public enum UpgradeVerdict {
-        /// `/udp`: go on.
-        case accepted(RelayAccess.Verdict, webSocketKey: String)
+        /// `/udp`: go on; `fields` belong into the answer.
+        case accepted(RelayAccess.Verdict, webSocketKey: String, fields: [(name: String, value: String)])
         /// An answer of HTTP.
         case answer(Response)
     }
@@ -57,7 +57,7 @@ public final class RelayGateway {
 
     /// Judges an upgrade.
     public func judgeUpgrade(_ request: RequestView, requestID: String) -> UpgradeVerdict {
-        var accepted: UpgradeVerdict?
+        var accepted: (verdict: RelayAccess.Verdict, key: String)?
         let response = judge(request, requestID) { route in
             guard route.isWebSocket else { return self.answer(route, request) }
             guard let key = Self.handshakeKey(request) else {
@@ -65,10 +65,11 @@ public final class RelayGateway {
             }
             if self.draining { return Self.json(503, Self.errorText("unavailable", "the relay is shutting down", route)) }
             if route == .signal { return Self.unavailable(route) }
-            accepted = .accepted(self.credential(request), webSocketKey: key)
+            accepted = (self.credential(request), key)
             return Response(status: 101)
         }
-        return accepted ?? .answer(response)
+        guard let accepted else { return .answer(response) }
+        return .accepted(accepted.verdict, webSocketKey: accepted.key, fields: response.fields)
     }
 
     /// Answers a request that the parser, a limit or a time refused, and ends its connection.

@@ -62,6 +62,8 @@ final class RelayDetail {
     let record: ConnectionRecord
     /// The place among all sessions, while it is held.
     var place: RelaySessions.Place?
+    /// Public id of the session once it is ready.
+    var sessionID = ""
     /// A text message that is not whole yet.
     var text: [UInt8] = []
     /// Bytes that wait for the next turn.

@@ -3,7 +3,7 @@ struct RelayTable<Entry: ~Copyable> {
     private let entries: UnsafeMutablePointer<Entry>
     /// Of a free place the next free one, of a taken place `taken`.
     private let links: UnsafeMutablePointer<UInt32>
-    private let capacity: Int
+    let capacity: Int
     private(set) var touched = 0
     private(set) var used = 0
     private var freeHead = RelaySession.none

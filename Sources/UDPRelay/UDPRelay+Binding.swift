@@ -56,7 +56,7 @@ extension UDPRelay {
         state.pointee.hasWork = true
         if state.pointee.socketsThisTurn >= RelayBounds.socketsPerTurn { state.pointee.socketsUsedUp = true }
         guard let number = state.pointee.sockets.take() else {
-            state.pointee.counters.add(.socketsFailed)
+            reportSocketsUsedUp()
             return RelaySession.none
         }
         var options = DatagramOptions()

@@ -10,14 +10,15 @@ extension UDPRelay {
         let shard = state.pointee.shard
         guard let index = state.pointee.sessions.take() else {
             if request.leftover.buffer != .none { shard.release(request.leftover.buffer) }
-            return UpgradeAnswer.refuse(request.client, status: 503, message: "Too many connections", on: shard)
+            state.pointee.counters.add(.webSocketsRefused)
+            return UpgradeAnswer.refuse(request.client, .tooManySessions, "no room for another WebSocket", request.fields, on: shard)
         }
         initialize(index, request)
         state.pointee.counters.add(.connections)
         state.pointee.counters.add(.socketsActive)
         shard.transfer(request.client, to: state.pointee.clientOwner, context: index)
         shard.countQueueExactly(request.client)
-        guard UpgradeAnswer.accept(request.client, key: request.webSocketKey, on: shard) else {
+        guard UpgradeAnswer.accept(request.client, key: request.webSocketKey, fields: request.fields, on: shard) else {
             if request.leftover.buffer != .none { shard.release(request.leftover.buffer) }
             return shut(index, .outOfBuffers)
         }
@@ -61,13 +62,16 @@ extension UDPRelay {
         case .busy: end(index, .sessionAlreadyActive)
         case .full: end(index, .tooManySessions)
         case .opened(let place):
-            session.pointee.detail.takeUnretainedValue().place = place
+            let detail = session.pointee.detail.takeUnretainedValue()
+            detail.place = place
             session.pointee.phase = .ready
             session.pointee.maximumMessageBytes = UInt64(settings.maximumPayloadBytes + RelayFrame.maximumHeaderBytes)
             session.pointee.authenticationEnds = RelaySession.never
             session.pointee.nextPing = state.pointee.shard.now + settings.pingMilliseconds
             state.pointee.counters.add(.sessionsActive)
             guard sendText(index, { $0.relayReady(sessionID: place.id) }) else { return end(index, .internalError) }
+            detail.sessionID = place.id
+            state.pointee.report?(.sessionOpened(detail.record, sessionID: place.id))
             schedule(index)
         }
     }
@@ -91,5 +95,14 @@ extension UDPRelay {
         let access = session.pointee.rules.pointee.shared.access
         judge(index, access.judge(credential, nowSeconds: WallClock.nowMilliseconds / 1000))
         return session.pointee.phase == .ending ? .ended : .none
+    }
+}
+
+extension UpgradeAnswer {
+    /// Refuses an upgrade in the form of the relay's errors, and ends the stream politely.
+    public static func refuse(_ client: SlotIndex, _ code: RelayErrorCode, _ message: StaticString,
+                              _ fields: [(name: String, value: String)], on shard: Shard) {
+        let json = "{\"type\":\"error\",\"code\":\"\(code.text)\",\"message\":\"\(message)\"}"
+        refuse(client, status: code.status, json: json, fields: fields, on: shard)
     }
 }

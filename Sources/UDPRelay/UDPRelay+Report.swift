@@ -12,9 +12,26 @@ extension UDPRelay {
         guard let report = state.pointee.report else { return }
         let client = session(index).pointee.client
         let counts = state.pointee.shard.byteCounts(client)
+        let sent = counts.sent &+ UInt64(state.pointee.shard.queuedBytes(client))
+        let detail = session(index).pointee.detail.takeUnretainedValue()
+        guard !detail.sessionID.isEmpty else {
+            return report(.ended(detail.record, cause: cause.cause ?? "", bytesFromClient: counts.received, bytesToClient: sent))
+        }
         report(
-            .ended(record(index), cause: cause.cause ?? "", bytesFromClient: counts.received,
-                   bytesToClient: counts.sent &+ UInt64(state.pointee.shard.queuedBytes(client))))
+            .sessionEnded(detail.record, sessionID: detail.sessionID, cause: cause.cause ?? "", bytesFromClient: counts.received,
+                          bytesToClient: sent))
+    }
+
+    /// Tells, once a minute at most, that frames are dropped because all sockets are in use.
+    @inline(never)
+    func reportSocketsUsedUp() {
+        let now = state.pointee.shard.now
+        state.pointee.counters.add(.socketsRefused)
+        guard now >= state.pointee.nextSocketReport else { return }
+        state.pointee.nextSocketReport = now + RelayBounds.socketReportMilliseconds
+        state.pointee.report?(
+            .exhausted(what: "the relay's sockets of this shard are used up: frames of further guest ports are dropped",
+                       limit: state.pointee.sockets.capacity, key: "limits.udp_sockets_per_shard"))
     }
 
     /// Places of WebSockets that were ever taken.

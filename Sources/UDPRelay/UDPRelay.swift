@@ -130,6 +130,8 @@ struct UDPRelayState {
     /// The client whose buffer is read was answered.
     var hasReplied = false
     var socketsThisTurn = 0
+    /// Of the shard's clock: not before is it told again that sockets are used up.
+    var nextSocketReport: UInt64 = 0
     /// Whoever opened the last one waits for the next turn.
     var socketsUsedUp = false
     /// Sockets to close at the end of this turn, and of the next.

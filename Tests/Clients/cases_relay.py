@@ -272,6 +272,12 @@ def relay_shared_listener(context):
     equal(server.request("GET", "/udp/")[0].status, 404, "paths are exact")
     _, body = server.request("GET", "/metrics")
     check(b'aero_webrtc_udp_relay_events_total{event="udp_ws_connections"} 0' in body, "the family is on the gateway's page too")
+    # What the gateway would take as too large is refused as the relay refuses: 400, whatever its own limit.
+    for size in (1_200_000, 2_500_000):
+        response, body = server.request("POST", "/offer", {"Content-Length": str(size), "X-Request-ID": "large"}, b"x")
+        equal((response.status, response.getheader("Content-Type"), response.getheader("X-Request-ID"), json.loads(body)["code"]),
+              (400, "application/json", "large", "bad_message"), f"an offer of {size} bytes")
+    equal(server.request("POST", "/session", {"Content-Length": "1200000"}, b"x")[0].status, 413, "the gateway's own paths keep 413")
     # Nobody configured the relay: it admits nobody.
     alone = context.server()
     equal(alone.request("GET", "/webrtc/ice")[0].status, 401, "a relay that nobody configured")

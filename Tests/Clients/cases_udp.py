@@ -363,3 +363,85 @@ udp: {{ auth_mode: jwt, jwt_secret: {0}, policy_preset: dev, max_payload: {1} }}
     other.send(bytes(125))
     equal(ending(other)[1], (1009, ""), "who comes gets the new one")
     client.close()
+
+
+@case("udp_upgrade_headers")
+def udp_upgrade_headers(context):
+    """The 101 says what every answer says: the request's id, and what the page's origin may read."""
+    for server, origin in ((Relay(context, ALLOWED_ORIGINS="https://app.example"), "https://app.example"),
+                           (context.server(AUTH_MODE="none", ALLOWED_ORIGINS="https://app.example"), "https://app.example")):
+        url = f"ws://127.0.0.1:{server.port}/udp"
+        with library()(url, compression=None, additional_headers=[("X-Request-ID", "the-request"), ("Origin", "HTTPS://App.Example:443")],
+                       subprotocols=["offered"]) as client:
+            fields = client.response.headers
+            equal(fields.get_all("X-Request-ID"), ["the-request"], "the id is echoed")
+            equal({name: fields.get(name) for name in ("Access-Control-Allow-Origin", "Access-Control-Allow-Credentials",
+                                                       "Access-Control-Expose-Headers", "Vary")},
+                  {"Access-Control-Allow-Origin": origin, "Access-Control-Allow-Credentials": "true",
+                   "Access-Control-Expose-Headers": "X-Request-ID", "Vary": "Origin"}, "what the origin may read")
+            check(client.subprotocol is None and "Sec-WebSocket-Extensions" not in fields, "nothing else is selected", fields)
+        with library()(url, compression=None, additional_headers=[("X-API-Key", "none")]) as client:
+            fields = client.response.headers
+            check(re.fullmatch("[0-9a-f]{32}", fields["X-Request-ID"]), "an id is made up", fields)
+            check("Access-Control-Allow-Origin" not in fields and "Vary" not in fields, "no origin, no permission", fields)
+    # What a client names may be long: the answer holds the longest origin and the longest id.
+    name = ".".join(["a" * 60] * 4)
+    server = Relay(context, ALLOWED_ORIGINS="*")
+    fields = [("Origin", f"https://{name}"), ("X-Request-ID", "i" * 128)]
+    with library()(server.url(), compression=None, additional_headers=fields) as client:
+        equal(client.response.headers["Access-Control-Allow-Origin"], f"https://{name}", "a long origin")
+        ready_of(client)
+
+
+@case("udp_log")
+def udp_log(context):
+    """`udp_ws_connected` and `udp_ws_disconnected` with the session's id; nothing secret in any line."""
+    server = Relay(context, AUTH_MODE="api_key", API_KEY="the-very-secret-key")
+    client = open_udp(server, "/udp?apiKey=the-very-secret-key", [("X-Request-ID", "the-request")])
+    client.close(1000)
+    refused = open_udp(server, "/udp?apiKey=wrong-secret", ready=False)
+    refusal(refused, "unauthorized", 1008, "invalid credentials", "a wrong key")
+
+    def found(message): return [record for record in server.records() if record["msg"] == message]
+    ended = eventually(lambda: found("udp_ws_disconnected"), "the end is in the log")
+    began = found("udp_ws_connected")
+    equal((len(began), len(ended)), (1, 1), "records of the one session")
+    for record in began + ended:
+        equal((record["session_id"], record["remote_addr"], record["reqId"]), (client.session, "127.0.0.1", "the-request"), "fields")
+    equal(ended[0]["cause"], "client_close", "the cause")
+    others = eventually(lambda: found("websocket ended"), "the end of the refused one")
+    equal([record["cause"] for record in others], ["authentication_failed"], "its cause")
+    # One line for each request, upgrades with 101.
+    server.request("GET", "/webrtc/ice?apiKey=the-very-secret-key")
+    requests = eventually(lambda: found("request"), "the request is in the log")
+    equal([(record["method"], record["path"], record["status"]) for record in requests], [("GET", "/webrtc/ice", 200)], "requests")
+    equal([record["status"] for record in found("websocket opened")], [101, 101], "upgrades")
+    text = server.log_path.read_text() + server.error_path.read_text()
+    check("very-secret" not in text and "wrong-secret" not in text, "no credential in the log")
+
+
+@case("udp_sockets_of_a_shard")
+def udp_sockets_of_a_shard(context):
+    """limits.udp_sockets_per_shard: what is beyond it is dropped, counted and said; those who have sockets go on, and so do connections."""
+    echo = Echo(context)
+    path = context.folder / "sluice.yaml"
+    path.write_text("shards: 1\nlimits: { udp_sockets_per_shard: 10 }\nudp: { auth_mode: none, policy_preset: dev }\n")
+    server = context.server(["--config", str(path)])
+    server.url = lambda path="/udp": f"ws://127.0.0.1:{server.port}{path}"
+    client = open_udp(server)
+    for guest in range(10):
+        round_trip(client, frame1(guest, echo.remote, b"first"), f"guest port {guest}")
+    for guest in range(10, 30):
+        client.send(frame1(guest, echo.remote, b"beyond"))
+    round_trip(client, frame1(9, echo.remote, b"goes on"), "a guest port that has its socket")
+    samples, _ = server.metrics()
+    equal((samples["sluice_udp_sockets_active"], samples["sluice_udp_sockets_refused_total"]), (10, 20), "sockets open and refused")
+    def told(): return [record for record in server.records() if record.get("key") == "limits.udp_sockets_per_shard"]
+    records = eventually(told, "a warning")
+    equal([(record["level"], record["limit"]) for record in records], [(40, 10)], "one warning")
+    equal(server.request("GET", "/healthz")[0].status, 200, "connections are not kept out")
+    client.close()
+    eventually(lambda: server.metrics()[0]["sluice_udp_sockets_active"] == 0, "the sockets come back")
+    other = open_udp(server)
+    round_trip(other, frame1(29, echo.remote, b"now"), "another session")
+    other.close()

@@ -242,7 +242,7 @@ struct RelayGatewayTests {
             ("/udp", ["Authorization: ApiKey k"], .granted(sessionID: nil)), ("/udp", ["Authorization: bearer x"], .refused),
             ("/udp?host=a&port=1", ["Authorization: Basic k"], .missing),
         ] {
-            guard case .accepted(let verdict, let key) = try bench.upgrade(target, RelayGatewayBench.upgrade + fields) else {
+            guard case .accepted(let verdict, let key, _) = try bench.upgrade(target, RelayGatewayBench.upgrade + fields) else {
                 Issue.record("\(target) \(fields) is not taken")
                 continue
             }

@@ -168,6 +168,9 @@ public struct ResourceLimits: Sendable, Equatable {
     /// Connections of one shard, clients and targets together: its slots. A WebSocket with its target takes two, so this
     /// is room for 32,768.
     public var maximumConnectionsPerShard = 65_536
+    /// Sockets of `/udp` on one shard, two for a guest port that uses IPv4 and IPv6. They take slots and descriptors that connections
+    /// take too; 0: half of those a shard may have, so that datagrams never keep a connection out.
+    public var maximumDatagramSocketsPerShard = 0
     /// Small buffers (4 KiB) of one shard: what streams receive into and what waits to be sent.
     public var smallBuffersPerShard = 65_536
     /// Bulk buffers (512 KiB) of one shard. When all are with streams, further bulk streams use small ones.

@@ -195,6 +195,10 @@ struct ConfigurationSchema {
                 "Connections of one shard, clients and targets together; a WebSocket with its target takes two."
             ).atStartOnly(),
             .amount(
+                "limits.udp_sockets_per_shard", .integer(0...4_194_304), at: \.configuration.limits.maximumDatagramSocketsPerShard,
+                "Sockets of /udp on one shard; frames that would need more are dropped. 0: half of its connections and descriptors."
+            ).atStartOnly(),
+            .amount(
                 "limits.small_buffers_per_shard", .integer(256...65_536), at: \.configuration.limits.smallBuffersPerShard,
                 "Buffers of 4 KiB of one shard; memory is used only where they were."
             ).atStartOnly(),

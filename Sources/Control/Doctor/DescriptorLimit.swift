@@ -34,5 +34,16 @@ public enum DescriptorLimit {
         return (min(needed, hard), needed)
     }
 
+    /// Sockets of `/udp` one shard may have: what was configured, or half of its share of slots and descriptors, so that as many are
+    /// left for connections.
+    ///
+    /// - Parameter allowed: descriptors the process may open.
+    static func datagramSockets(_ limits: ResourceLimits, shards: Int, allowed: UInt64 = current.soft) -> Int {
+        let usable = allowed > UInt64(reserve) ? allowed - UInt64(reserve) : 0
+        let share = Int(clamping: min(usable / UInt64(max(shards, 1)), UInt64(limits.maximumConnectionsPerShard)))
+        let wanted = limits.maximumDatagramSocketsPerShard
+        return max(1, wanted == 0 ? share / 2 : min(wanted, limits.maximumConnectionsPerShard))
+    }
+
     static func text(_ limit: UInt64) -> String { limit == .max ? "any number" : "\(limit)" }
 }

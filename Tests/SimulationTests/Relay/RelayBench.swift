@@ -35,7 +35,7 @@ final class RelayBench {
     var observe: () -> Void = {}
 
     init(_ settings: RelaySettings = RelaySettings(), access: RelayAccess = .open, authorization: String? = nil, outgoing: Int = 1 << 20,
-         small: Int = 2000, packets: Int = 1000, trains: Int = 64) throws {
+         small: Int = 2000, packets: Int = 1000, trains: Int = 64, connections: Int = 16, sockets: Int = 4096) throws {
         kernel.incomingBytes = 4 << 20
         kernel.outgoingBytes = outgoing
         kernel.descriptorLimit = 8192
@@ -47,7 +47,7 @@ final class RelayBench {
         sizes.trainBuffers = trains
         shard = try Shard(index: 0, ring: kernel.openRing(entries: 512, completions: 4096), sizes: sizes)
         shared = RelayShared(settings: settings, access: access, destinations: RelayDestinations(RelayDestinationSettings(preset: "dev")!))
-        loop = RelayLoop(shard: shard, shared: shared, connections: 16, sockets: 4096)
+        loop = RelayLoop(shard: shard, shared: shared, connections: connections, sockets: sockets)
         listener = kernel.openListener()
         shard.listen(listener, owner: RelayLoop.httpOwner, tag: 9)
         socket = try #require(kernel.connectClient(to: listener, port: 2000, backlogMaximum: 4, peer: StillPeer()))
@@ -127,7 +127,7 @@ final class RelayBench {
         }
         var heard: [Heard] = []
         var at = 0
-        while !head.isEmpty, input.count - at >= 2 {
+        while status.hasPrefix("HTTP/1.1 101 "), input.count - at >= 2 {
             var (length, start) = (Int(input[at + 1]), at + 2)
             if length == 126 {
                 guard input.count - at >= 4 else { break }
@@ -140,6 +140,9 @@ final class RelayBench {
         input.removeFirst(at)
         return heard
     }
+
+    /// What follows the head of an answer that is no WebSocket.
+    var body: String { String(decoding: input, as: UTF8.self) }
 
     var status: String { String(decoding: head, as: UTF8.self) }
 

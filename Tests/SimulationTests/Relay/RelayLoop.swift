@@ -55,7 +55,7 @@ struct RelayLoop {
         guard taken.count >= 0 else { return shard.close(taken.slot) }
         relay.open(
             RelayRequest(
-                client: taken.slot, verdict: verdict, webSocketKey: key,
+                client: taken.slot, verdict: verdict, webSocketKey: key, fields: [(name: "X-Request-ID", value: "given")],
                 leftover: (buffer: taken.leftover, start: taken.start, count: taken.count),
                 record: ConnectionRecord(requestID: "", traceID: "", path: "/udp", client: "", target: "", sessionID: "")))
     }

@@ -32,5 +32,5 @@ import UDPRelay
     }
 
     static let gauges: Set<RelayCounters.Counter> = [.socketsActive, .sessionsActive, .bindingsActive, .datagramSocketsActive]
-    static let rare: Set<RelayCounters.Counter> = [.closedByAdministrator, .outOfBuffers]
+    static let rare: Set<RelayCounters.Counter> = [.closedByAdministrator, .outOfBuffers, .webSocketsRefused]
 }
