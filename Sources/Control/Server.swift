@@ -59,6 +59,7 @@ final class ServerProcess {
     /// The configuration the process started with: what only a restart changes is still as it says.
     let started: LoadedConfiguration
     var watch: FileWatch
+    var retry = ReloadRetry()
     var reloads: ReloadRecord { metrics.reloads }
 
     init(_ loaded: LoadedConfiguration, loader: ConfigurationLoader, logger: Logger) throws {
@@ -115,6 +116,7 @@ final class ServerProcess {
             default: break
             }
             if watch.look() { reload(.file) }
+            if retry.isDue(nowMilliseconds: Int64(MonotonicClock.seconds * 1000)) { reload(.retry) }
             if answerCommands() { return drain() }
             tickets.look()
         }

@@ -12,9 +12,10 @@ extension DNSService {
     /// Whom the upstreams' certificates must be signed by; read when it is first needed, and nil while it cannot be read.
     private func trust() -> TLSClientContext? {
         let path = shared.settings.upstreamAuthoritiesPath
-        if let authorities, authorities.path == path { return authorities.context }
+        let digest = shared.settings.upstreamAuthoritiesDigest
+        if let authorities, authorities.path == path, authorities.digest == digest { return authorities.context }
         guard let context = try? TLSClientContext(authoritiesPath: path.isEmpty ? nil : path) else { return nil }
-        authorities = (path, context)
+        authorities = (path, digest, context)
         return context
     }
 }

@@ -48,7 +48,7 @@ public final class DNSService {
     var exchangeCount = 0
     var tickIsSet = false
     var isDraining = false
-    var authorities: (path: String, context: TLSClientContext)?
+    var authorities: (path: String, digest: String, context: TLSClientContext)?
     var random = SystemRandomNumberGenerator()
 
     /// Decoded queries, then answers; large enough for both.

@@ -159,6 +159,8 @@ extension GatewaySettings {
         ]
         /// PEM file with the authorities that vouch for `https` upstreams; empty is the system's.
         public var upstreamAuthoritiesPath = ""
+        /// Digest of what that file said when it was read: another one is another set of authorities.
+        public var upstreamAuthoritiesDigest = ""
         /// `DNS_UPSTREAM_TIMEOUT_MS`: ≥ 1, per attempt.
         public var upstreamTimeoutMilliseconds = 2000
         /// `DNS_CACHE_MAX_ENTRIES`: ≥ 0, 0 switches the cache off.

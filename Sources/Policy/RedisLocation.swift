@@ -120,6 +120,8 @@ public struct RedisSettings: Sendable, Hashable {
     public var prefix: String
     /// PEM file of the authorities a `rediss` server's certificate may come from; empty: the system's.
     public var authoritiesPath: String
+    /// Digest of what that file said when it was read: another one is another set of authorities.
+    public var authoritiesDigest: String
 
     /// Prefix of keys unless configured.
     public static let defaultPrefix = "sluice:"
@@ -127,9 +129,11 @@ public struct RedisSettings: Sendable, Hashable {
     public static let maximumPrefixBytes = 64
 
     /// Settings.
-    public init(location: RedisLocation, prefix: String = RedisSettings.defaultPrefix, authoritiesPath: String = "") {
+    public init(location: RedisLocation, prefix: String = RedisSettings.defaultPrefix, authoritiesPath: String = "",
+                authoritiesDigest: String = "") {
         self.location = location
         self.authoritiesPath = authoritiesPath
+        self.authoritiesDigest = authoritiesDigest
         self.prefix = prefix
     }
 }

@@ -287,3 +287,74 @@ def secret(context):
     equal(record["changed"], "sessions.secret", "what changed")
     equal(refusal(mounted, head(tcp(echo), cookie)), (401, "Unauthorized"), "a session of the old secret")
     check(b"secret of this test" not in mounted.log_path.read_bytes(), "no secret in the log")
+
+
+@case("reload-retried")
+def retried(context):
+    """What a refused reload lacked comes without a watched file being touched: it is put in force all the same, and told once."""
+    path, server = configured(context, "log: { level: info }\n")
+    blocker = socket.socket()
+    blocker.bind(("127.0.0.1", 0))
+    blocker.listen()
+    taken = blocker.getsockname()[1]
+    listeners = f'listeners: [{{ name: public, address: "127.0.0.1:{server.port}" }}, {{ name: second, address: "127.0.0.1:{taken}" }}]'
+    write(path, listeners + "\n")
+    refused = lambda: [record for record in server.records() if "stays in force" in record["msg"]]
+    eventually(refused, "the reload is refused: the port is taken")
+    # Long enough for another attempt that is refused for the same reason.
+    time.sleep(1.5)
+    equal((len(refused()), server.metrics()[0]['sluice_reloads_total{outcome="refused"}']), (1, 1), "refusals told and counted")
+    blocker.close()
+    await_reload(server, 1, 20)
+    equal(socket.create_connection(("127.0.0.1", taken), 5).close(), None, "the second listener")
+    # A file that only the new configuration names, and that is mounted after it.
+    secret = context.folder / "admin-token"
+    write(path, listeners + f'\nadmin: {{ address: "127.0.0.1:0", token_file: {secret} }}\n')
+    eventually(lambda: len(refused()) == 2, "the reload is refused: there is no such file")
+    write(secret, "a-token-that-is-long-enough-to-be-one")
+    await_reload(server, 2, 20)
+    equal(server.metrics()[0]["sluice_reload_last_succeeded"], 1, "the gauge of the last reload")
+
+
+@case("reload-authorities-dns")
+def authorities_of_resolvers(context):
+    """An exchanged file of authorities is taken without a restart: a resolver nobody vouched for answers."""
+    from cases_dns import Asker, Scripted, certificate, query
+    good, other = certificate(context.folder, "127.0.0.1"), certificate(context.folder, "elsewhere.test")
+    upstream = Scripted(context, certificate=good)
+    bundle = context.folder / "authorities.pem"
+    write(bundle, other[0].read_text())
+    path, server = configured(context, f"shards: 1\ndns: {{ upstream_ca: {bundle} }}\n", DNS_UPSTREAMS=upstream.url, DNS_QPS_PER_IP="0")
+    equal(Asker(server).ask(query("a.test"))[3] & 15, 2, "a certificate nobody vouches for")
+    write(bundle, good[0].read_text() + other[0].read_text())
+    await_reload(server, 1)
+    equal(Asker(server).ask(query("b.test"))[-4:], b"\xc0\0\2\1", "an answer once somebody does")
+    # One that is no certificate is refused, and the former goes on.
+    write(bundle, "no certificate")
+    eventually(lambda: any("stays in force" in record["msg"] for record in server.records()), "junk is refused")
+    faults = [record["msg"] for record in server.records() if record["msg"].startswith("Invalid configuration: ")]
+    check(any(str(bundle) in fault and "dns.upstream_ca" in fault for fault in faults), "the fault names file and key", faults)
+    equal(Asker(server).ask(query("c.test"))[-4:], b"\xc0\0\2\1", "the former authorities go on")
+
+
+@case("reload-authorities-redis")
+def authorities_of_redis(context):
+    """The same for Redis behind TLS: limits are shared once its authority is known."""
+    from cases_shared import Redis, await_connected, sample
+    from secure import LOCAL, certificate
+    chain, key = certificate(context.folder, "redis", LOCAL)
+    stranger, _ = certificate(context.folder, "stranger", ["DNS:stranger.test"])
+    redis = Redis(context)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    redis.command("CONFIG", "SET", "tls-port", port, "tls-cert-file", chain, "tls-key-file", key, "tls-ca-cert-file", chain,
+                  "tls-auth-clients", "no")
+    bundle = context.folder / "authorities.pem"
+    write(bundle, stranger.read_text())
+    path, server = configured(context, f"redis: {{ url: 'rediss://127.0.0.1:{port}/0', authorities: '{bundle}' }}\n")
+    eventually(lambda: any("certificate" in record.get("reason", "") for record in server.records()), "nobody vouches for it")
+    equal(sample(server, "sluice_shared_connected"), 0, "connected without a known authority")
+    write(bundle, chain.read_text())
+    await_reload(server, 1)
+    await_connected(server)

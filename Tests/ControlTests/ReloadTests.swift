@@ -13,6 +13,65 @@ private final class TestFiles {
     }
 }
 
+@Suite struct ReloadRetryTests {
+    @Test func whatIsRefusedIsTriedAgainLessAndLessOften() {
+        var retry = ReloadRetry()
+        #expect(!retry.isDue(nowMilliseconds: .max))
+        let isFirst = retry.refused(["a"], isRetry: false, nowMilliseconds: 0)
+        #expect(isFirst)
+        var now: Int64 = 0
+        for wait: Int64 in [1000, 2000, 4000, 8000, 16_000, 32_000, 60_000, 60_000] {
+            #expect(!retry.isDue(nowMilliseconds: now + wait - 1))
+            now += wait
+            #expect(retry.isDue(nowMilliseconds: now))
+            let isNews = retry.refused(["a"], isRetry: true, nowMilliseconds: now)
+            #expect(!isNews, "told already")
+        }
+        let isNews = retry.refused(["b"], isRetry: true, nowMilliseconds: now)
+        #expect(isNews, "another fault")
+        _ = retry.refused(["b"], isRetry: false, nowMilliseconds: now)
+        #expect(retry.isDue(nowMilliseconds: now + 1000), "somebody is at work on it")
+        retry.succeeded()
+        #expect(!retry.isDue(nowMilliseconds: .max))
+    }
+}
+
+@Suite struct AuthoritiesTests {
+    private static let certificate = """
+        -----BEGIN CERTIFICATE-----
+        MIIBiTCCAS+gAwIBAgIURyJwEFUTb9f14cxjb8aEyq5fDD8wCgYIKoZIzj0EAwIw
+        GTEXMBUGA1UEAwwOYXV0aG9yaXR5LnRlc3QwIBcNMjYxMTIxMTMwNTE3WhgPMjEy
+        NjEwMjgxMzA1MTdaMBkxFzAVBgNVBAMMDmF1dGhvcml0eS50ZXN0MFkwEwYHKoZI
+        zj0CAQYIKoZIzj0DAQcDQgAEoupHcKZ0Xq3E3IQWOSILWYMLFxkIg3ogkzwooZfl
+        Io8Xh9L+UWpppxcl4DQG47Mhr1Op4hLW27exuF9fFSThOqNTMFEwHQYDVR0OBBYE
+        FBpQUPOYUeQFwSgn3z/l+7MiW+4ZMB8GA1UdIwQYMBaAFBpQUPOYUeQFwSgn3z/l
+        +7MiW+4ZMA8GA1UdEwEB/wQFMAMBAf8wCgYIKoZIzj0EAwIDSAAwRQIgAzT+NXLv
+        YIV8FGxxp55y3vgn5oRUOP0uSck7optMtKACIQD5bcizGwV8klGuBORP8lMxkt9w
+        qszpvs7X9Bmr0iVz1A==
+        -----END CERTIFICATE-----
+
+        """
+
+    @Test(arguments: [("dns: { upstream_ca: PATH }", "dns.upstream_ca"), ("redis: { authorities: PATH }", "redis.authorities")])
+    func aFileOfAuthoritiesIsWatchedAndChecked(_ text: String, _ key: String) throws {
+        let file = TemporaryFile(Self.certificate, name: "authorities.pem")
+        func loaded(_ path: String) -> Outcome { load(file: text.replacing("PATH", with: path)) }
+        guard case .loaded(let first) = loaded(file.path) else { Issue.record("not loaded"); return }
+        #expect(first.files.first { $0.path == file.path }?.identity == FileIdentity.of(file.path))
+        let other = TemporaryFile("# more\n" + Self.certificate, name: "other.pem")
+        guard case .loaded(let second) = loaded(other.path) else { Issue.record("not loaded"); return }
+        if key == "dns.upstream_ca" {
+            let digests = [first, second].map(\.configuration.gateway.dns.upstreamAuthoritiesDigest)
+            #expect(digests[0] != digests[1] && digests[0].count == 64)
+        }
+        let junk = TemporaryFile("no certificate", name: "junk.pem")
+        for path in [junk.path, junk.path + ".absent"] {
+            let faults = loaded(path).faults
+            #expect(faults.contains { $0.contains(key) && $0.contains(path) }, "\(faults)")
+        }
+    }
+}
+
 @Suite struct FileWatchTests {
     private let files = TestFiles()
     private let step = FileWatch.intervalMilliseconds

@@ -25,8 +25,12 @@ extension ConfigurationFolding {
         finishAdvertised(&configuration)
         configuration.gateway.dns.upstreams = draft.dnsUpstreams.compactMap { PolicyText.upstream($0) }
         configuration.resolvesDemonstration = configuration.demo.enabled && draft.sources["dns.upstreams"] == nil
+        let resolverAuthorities = authorities(configuration.gateway.dns.upstreamAuthoritiesPath, key: "dns.upstream_ca")
+        configuration.gateway.dns.upstreamAuthoritiesDigest = resolverAuthorities
+        let storeAuthorities = authorities(draft.redisAuthorities, key: "redis.authorities")
         configuration.redis = RedisLocation(Quantity.trimmed(draft.redisURL)).map {
-            RedisSettings(location: $0, prefix: draft.redisPrefix, authoritiesPath: draft.redisAuthorities)
+            RedisSettings(
+                location: $0, prefix: draft.redisPrefix, authoritiesPath: draft.redisAuthorities, authoritiesDigest: storeAuthorities)
         }
         guard faults.isEmpty else { throw ConfigurationFaults(faults: faults, ofRelay: configuration.udp.isAlone) }
         let text = EffectiveConfiguration(schema: schema, draft: draft, configuration: configuration).text

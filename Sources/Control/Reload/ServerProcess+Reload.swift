@@ -6,6 +6,8 @@ enum ReloadTrigger: String {
     case signal = "SIGHUP"
     case file
     case admin
+    /// The former reload was refused.
+    case retry
 }
 
 /// What a reload came to.
@@ -23,6 +25,8 @@ enum ReloadOutcome: Sendable {
 ///   opened, nothing at all changes: the faults are logged one a line, as `sluice check` prints them.
 /// - Otherwise a snapshot is made and put into each shard's inbox. A shard applies it between two events, and acknowledges when
 ///   the listeners it closes are closed. Before, the next reload is refused: a storm of them piles nothing up.
+/// - What was refused is tried again (`ReloadRetry`), whatever asked for it: the files say what is wanted, and nobody may be there to
+///   touch them again once the reason is gone.
 /// - Limiters, quotas, and sockets of listeners that stay are carried over; live connections keep what they started with.
 extension ServerProcess {
     /// How long the shards may take to acknowledge. They do between two turns, a few milliseconds.
@@ -39,20 +43,31 @@ extension ServerProcess {
         do {
             outcome = try replace(try loader.load(), trigger, began)
         } catch let faults as ConfigurationFaults {
-            outcome = refuse(faults.faults.map(\.description), trigger)
+            outcome = .refused(faults.faults.map(\.description))
         } catch {
-            outcome = refuse(["\(error)"], trigger)
+            outcome = .refused(["\(error)"])
         }
-        reloads.record(outcome, seconds: MonotonicClock.seconds - began)
+        return record(outcome, trigger, seconds: MonotonicClock.seconds - began)
+    }
+
+    /// Tells an outcome, unless it is the refusal that was told before.
+    private func record(_ outcome: ReloadOutcome, _ trigger: ReloadTrigger, seconds: Double) -> ReloadOutcome {
+        switch outcome {
+        case .applied: retry.succeeded()
+        case .refused(let faults):
+            let areOthers = retry.refused(faults, isRetry: trigger == .retry, nowMilliseconds: Int64(MonotonicClock.seconds * 1000))
+            if trigger == .retry, !areOthers { return outcome }
+            logRefusal(faults, trigger)
+        }
+        reloads.record(outcome, seconds: seconds)
         return outcome
     }
 
-    private func refuse(_ faults: [String], _ trigger: ReloadTrigger) -> ReloadOutcome {
+    private func logRefusal(_ faults: [String], _ trigger: ReloadTrigger) {
         for fault in faults { logger.log(.error, "Invalid configuration: \(fault)", ["trigger": .text(trigger.rawValue)]) }
         logger.log(.error, "configuration not reloaded: the former one stays in force", [
             "trigger": .text(trigger.rawValue), "faults": .number(faults.count), "generation": .number(Int(snapshot.generation)),
         ])
-        return .refused(faults)
     }
 
     private func replace(_ next: LoadedConfiguration, _ trigger: ReloadTrigger, _ began: Double) throws(StartError) -> ReloadOutcome {
