@@ -139,6 +139,7 @@ def dashboard(context):
                 present.update(name + suffix for suffix in ("_bucket", "_sum", "_count"))
         elif not line.startswith("#"):
             labels.update(re.findall(r"[{,]([a-z_]+)=\"", line))
+    events = set(re.findall(r'event="([^"]*)"', body))
     expressions = []
     panels = json.loads((ROOT / "deploy" / "grafana" / "sluice.json").read_text())["panels"]
     for panel in panels:
@@ -163,6 +164,11 @@ def dashboard(context):
     for expression in expressions:
         check(metric_names(expression) <= present, f"metrics of {expression!r}", metric_names(expression) - present)
         check(matched_labels(expression) <= labels, f"labels of {expression!r}", matched_labels(expression) - labels)
+        # The relay's events are names in a label: one that is spelled wrong would match nothing for ever.
+        for pattern in re.findall(r'event=~?"([^"]*)"', expression):
+            for alternative in re.sub(r"\(([^)]*)\)", lambda group: "(" + group[1].replace("|", "\0") + ")", pattern).split("|"):
+                alternative = alternative.replace("\0", "|")
+                check(any(re.fullmatch(alternative, event) for event in events), f"an event of {expression!r}", alternative)
     used = set().union(*map(metric_names, expressions))
     context.note(f"{len(expressions)} expressions, {len(used)} metrics, {len(names)} alerts")
     if shutil.which("promtool"):

@@ -48,7 +48,7 @@ import Wire
 }
 
 @Suite struct TopScreenTests {
-    private func metrics(_ factor: Double) -> ScrapeReading {
+    private func metrics(_ factor: Double, datagrams: Double = 0) -> ScrapeReading {
         ScrapeReading("""
             process_start_time_seconds 1000
             process_resident_memory_bytes 104857600
@@ -64,6 +64,12 @@ import Wire
             sluice_shard_receive_starved_total{shard="0"} \(factor)
             sluice_shard_turns_total{shard="1"} \(10 * factor)
             sluice_shard_slots_used{shard="0"} 17
+            aero_webrtc_udp_relay_events_total{event="udp_ws_connections"} \(datagrams * factor)
+            aero_webrtc_udp_relay_events_total{event="udp_ws_datagrams_in"} \(100 * datagrams * factor)
+            aero_webrtc_udp_relay_events_total{event="udp_ws_dropped"} \(datagrams * factor)
+            sluice_udp_sessions_active \(datagrams)
+            sluice_udp_bytes_total{direction="to_client"} \(1024 * datagrams * factor)
+            sluice_udp_sockets_refused_total \(datagrams * factor)
             """)
     }
 
@@ -92,6 +98,22 @@ import Wire
         #expect(shard?.split(separator: " ").prefix(4).joined(separator: " ") == "0 1,000 5.00 17", "\(text)")
         let biggest = lines.last.map { $0.split(separator: " ").joined(separator: " ") }
         #expect(biggest == "192.0.2.1 db.example:5432 4.0 KiB 8.0 KiB 1.0 KiB 2.0 KiB 3m05s 0.4s", "\(text)")
+    }
+
+    @Test func datagramsHaveRowsOnceThereWereSome() {
+        var frame = frame()
+        #expect(!TopScreen(columns: 120, rows: 40, hasColors: false).lines(frame).contains { $0.contains("datagrams") })
+        frame.latest.metrics = metrics(3, datagrams: 7)
+        frame.earlier?.metrics = metrics(1, datagrams: 7)
+        var one = connection(4096)
+        one.feature = "udp"
+        one.target = ""
+        frame.latest.connections = [one]
+        let text = TopScreen(columns: 120, rows: 40, hasColors: false).lines(frame).joined(separator: "\n")
+        #expect(text.contains("─ datagrams ─") && text.contains("sessions 7") && text.contains("datagrams in/s 700"), "\(text)")
+        #expect(text.contains("out 7.0 KiB/s") && text.contains("dropped/s 7.00") && text.contains("no socket/s 7.00"), "\(text)")
+        #expect(text.contains("192.0.2.1") && text.contains("/udp"), "\(text)")
+        #expect(TopScreen(columns: 60, rows: 100, hasColors: false).lines(frame).allSatisfy { $0.count <= 60 })
     }
 
     @Test func theFirstLookShowsRatesSinceTheStart() {

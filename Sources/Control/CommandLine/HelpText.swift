@@ -12,7 +12,7 @@ enum HelpText {
     }
 
     private static let overview = """
-        Sluice: an edge gateway on io_uring. Browsers reach TCP services over WebSocket through it.
+        Sluice: an edge gateway on io_uring. Browsers reach TCP and UDP services over WebSocket through it.
 
         Usage: sluice COMMAND [FLAGS]
 
@@ -28,6 +28,8 @@ enum HelpText {
           sluice serve --demo              a demonstration on http://127.0.0.1:8080/demo, no network needed
           sluice serve                     the gateway on 0.0.0.0:8080 with safe egress rules
           sluice serve --config FILE       with a configuration
+          AUTH_MODE=api_key API_KEY=… sluice serve --listen-addr 127.0.0.1:8090
+                                           the UDP relay alone, as its variables and flags say
           sluice check --config FILE       look before you leap
           sluice COMMAND --help            the flags of a command
 

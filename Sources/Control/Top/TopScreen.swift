@@ -4,6 +4,8 @@
 ///  sluice 1.2.0   http://127.0.0.1:9901   up 3h12m   ready                                 ← title
 ///  ─ traffic ───────────────────────────
 ///    connections   1,204 open   312 /s …        requests, refusals, ends by cause
+///  ─ datagrams ─────────────────────────                                                 ← once /udp was used
+///    sessions   guest ports   sockets   …       datagrams each way, drops
 ///  ─ shards ────────────────────────────
 ///    shard   turns/s  events/turn   streams   buffers   in/s   out/s   starved  paused
 ///  ─ biggest connections ───────────────
@@ -23,6 +25,7 @@ struct TopScreen {
     func lines(_ frame: TopFrame) -> [String] {
         var lines = [title(frame)]
         lines += [heading("traffic")] + traffic(frame)
+        lines += relay(frame)
         lines += [heading("shards")] + shards(frame)
         lines += [heading("biggest connections of \(TopText.count(Double(frame.latest.connectionCount)))")] + connections(frame)
         return Array(lines.prefix(rows))
@@ -45,7 +48,7 @@ struct TopScreen {
             .filter { !$0.isEmpty }.joined(separator: "   ")
     }
 
-    private func heading(_ text: String) -> String {
+    func heading(_ text: String) -> String {
         let head = "─ \(text) "
         return style(head + String(repeating: "─", count: max(0, columns - head.count)), .dim)
     }
@@ -73,6 +76,11 @@ struct TopScreen {
             ("descriptors", TopText.count(frame.value("process_open_fds")), .plain),
             ("log dropped/s", TopText.rate(frame.rate("sluice_log_records_dropped_total")), .plain),
         ]
+        return grid(cells)
+    }
+
+    /// Labels with their values, as many in a line as fit.
+    func grid(_ cells: [(String, String, Style)]) -> [String] {
         let perLine = max(1, min(4, columns / Self.cellColumns))
         let width = columns / perLine
         return stride(from: 0, to: cells.count, by: perLine).map { start in
@@ -130,7 +138,8 @@ struct TopScreen {
                 return TopText.bytes(max(0, connection[keyPath: place] - former[keyPath: place]) / frame.elapsedSeconds)
             }
             return line([
-                connection.client, connection.target, TopText.bytes(connection.bytesFromClient), TopText.bytes(connection.bytesToClient),
+                connection.client, connection.target.isEmpty ? "/" + connection.feature : connection.target,
+                TopText.bytes(connection.bytesFromClient), TopText.bytes(connection.bytesToClient),
                 rate(\.bytesFromClient), rate(\.bytesToClient), TopText.duration(connection.ageMilliseconds / 1000),
                 TopText.duration(connection.quietMilliseconds / 1000),
             ])
@@ -141,7 +150,7 @@ struct TopScreen {
 
     // MARK: Colours
 
-    private enum Style: String {
+    enum Style: String {
         case plain = "0"
         case bold = "1"
         case dim = "2"
