@@ -37,7 +37,8 @@ import Testing
     }
 
     @Test(arguments: [
-        (0, 2, 1_000_064, 32_768), (0, 2, 20_064, 5_000), (0, 4, 20_064, 2_500), (0, 1, 10, 1), (100, 2, 20_064, 100), (70_000, 2, 64, 65_536),
+        (0, 2, 1_000_064, 32_768), (0, 2, 20_064, 5_000), (0, 4, 20_064, 2_500), (0, 1, 10, 1), (100, 2, 20_064, 100),
+        (70_000, 2, 64, 65_536),
     ] as [(Int, Int, UInt64, Int)])
     func datagramSocketsAreHalfOfAShardsShareUnlessConfigured(_ wanted: Int, _ shards: Int, _ allowed: UInt64, _ expected: Int) {
         var limits = ResourceLimits()
