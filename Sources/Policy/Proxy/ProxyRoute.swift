@@ -191,16 +191,17 @@ public struct ProxyRoute: Sendable, Equatable {
     public func target(at upstream: ProxyUpstream, path: String, query clientQuery: String) -> String? {
         var target = upstream.url.path
         if appendsPath || rewritePrefix != nil {
-            let rest = String(decoding: path.utf8.dropFirst(prefix.utf8.count), as: UTF8.self)
+            // By bytes: a slash with a combining character behind it is one character, and still a slash for whoever routes.
+            let rest = path.utf8.dropFirst(prefix.utf8.count)
             guard !Self.climbs(rest) else { return nil }
-            let base = rewritePrefix ?? target
-            if rest.isEmpty {
-                target = base
-            } else if base.hasSuffix("/"), rest.hasPrefix("/") {
-                target = base + rest.dropFirst()
-            } else {
-                target = base.hasSuffix("/") || rest.hasPrefix("/") ? base + rest : base + "/" + rest
+            var joined = Array((rewritePrefix ?? target).utf8)
+            let slash = UInt8(ascii: "/")
+            if joined.last == slash, rest.first == slash {
+                joined.removeLast()
+            } else if !rest.isEmpty, joined.last != slash, rest.first != slash {
+                joined.append(slash)
             }
+            target = String(decoding: joined + rest, as: UTF8.self)
         }
         var query = upstream.url.query
         switch self.query {
@@ -214,10 +215,10 @@ public struct ProxyRoute: Sendable, Equatable {
     }
 
     /// Whether a path has a segment that means "here" or "up", spelt out or escaped.
-    private static func climbs(_ path: String) -> Bool {
-        path.split(separator: "/").contains { segment in
+    private static func climbs(_ path: Substring.UTF8View) -> Bool {
+        path.split(separator: UInt8(ascii: "/")).contains { segment in
             var dots = 0
-            var rest = segment.utf8[...]
+            var rest = segment[...]
             while let first = rest.first {
                 if first == UInt8(ascii: ".") {
                     rest.removeFirst()

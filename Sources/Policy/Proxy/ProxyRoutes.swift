@@ -54,6 +54,13 @@ public struct ProxyRouteFault: Error, Sendable, Equatable, CustomStringConvertib
     /// What is wrong, and what to do.
     public let problem: String
 
+    /// A fault.
+    public init(entry: Int, key: String, problem: String) {
+        self.entry = entry
+        self.key = key
+        self.problem = problem
+    }
+
     /// One line for the operator, to stand behind the file's name.
     public var description: String { entry > 0 ? "route \(entry): \(key) \(problem)" : "\(key) \(problem)" }
 }

@@ -113,6 +113,12 @@ public struct TokenSources: Sendable, Equatable {
         public var token: String
         /// Where.
         public var source: TokenSource
+
+        /// A token and its place.
+        public init(token: String, source: TokenSource) {
+            self.token = token
+            self.source = source
+        }
     }
 
     /// Whether a cookie is among the places.
@@ -160,8 +166,8 @@ public struct TokenSources: Sendable, Equatable {
         case .header(let name, let prefix):
             let values = request.values(name.lowercased())
             guard values.count <= 1 else { throw .repeatedHeader }
-            guard let value = values.first, value.hasPrefix(prefix) else { return nil }
-            return String(value.dropFirst(prefix.count)).trimmingBlanks()
+            guard let value = values.first, value.utf8.starts(with: prefix.utf8) else { return nil }
+            return String(decoding: value.utf8.dropFirst(prefix.utf8.count), as: UTF8.self).trimmingBlanks()
         case .cookie(let name):
             return try Self.cookie(name, request.values("cookie"))
         case .query(let name):

@@ -78,13 +78,15 @@ public struct UpstreamIdentity: Sendable, Equatable {
 
     private static let alwaysReserved: Set<String> = [
         "x-user-roles", "authorization", "cookie", "host", "connection", "upgrade", "content-length", "transfer-encoding", "te",
-        "trailer", "keep-alive", "proxy-connection", "proxy-authorization", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "forwarded",
-        "x-request-id", "traceparent", "tracestate",
+        "trailer", "keep-alive", "proxy-connection", "proxy-authorization", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host",
+        "forwarded", "x-request-id", "traceparent", "tracestate",
     ]
 
     /// The fields that carry identity on the request to the upstream, in the order in which they are sent. The query parameter
     /// of `token` is not among them: `query(token:)`.
-    public func fields(_ sessionProtocol: ProxyProtocol, token text: String, claims document: JSONValue) -> [(name: String, value: String)] {
+    public func fields(
+        _ sessionProtocol: ProxyProtocol, token text: String, claims document: JSONValue
+    ) -> [(name: String, value: String)] {
         var fields: [(name: String, value: String)] = []
         switch placement(sessionProtocol) {
         case .authorization: fields.append(("Authorization", "Bearer \(text)"))

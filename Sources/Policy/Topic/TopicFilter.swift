@@ -102,14 +102,20 @@ public enum TopicFilter {
     /// Whether some name is matched by both filters; both well formed.
     public static func overlap(_ left: Span<UInt8>, _ right: Span<UInt8>) -> Bool {
         if (left[0] == dollar) != (right[0] == dollar) { return false }
+        // `/#` matches everything below an empty first level, and not that level alone: no name is empty.
+        let isEmptyFirst = left[0] == slash || right[0] == slash
         var leftLevels = Levels()
         var rightLevels = Levels()
+        var depth = 0
         while true {
             let leftLevel = leftLevels.next(left)
             let rightLevel = rightLevels.next(right)
             let leftKind = leftLevel.map { kind(left, $0) }
             let rightKind = rightLevel.map { kind(right, $0) }
-            if leftKind == .rest || rightKind == .rest { return true }
+            if leftKind == .rest || rightKind == .rest {
+                return !(depth == 1 && isEmptyFirst && (leftKind == nil || rightKind == nil))
+            }
+            depth += 1
             switch (leftKind, rightKind) {
             case (nil, nil): return true
             case (nil, _), (_, nil): return false

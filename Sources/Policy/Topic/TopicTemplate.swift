@@ -63,8 +63,8 @@ public struct TopicTemplate: Sendable, Equatable, CustomStringConvertible {
     /// Reads a template. `allowsLiteral`: a text that begins with `eq ` is compared as it stands.
     public init(_ text: String, allowsLiteral: Bool = false) throws(Fault) {
         description = text
-        isLiteral = allowsLiteral && text.hasPrefix("eq ")
-        let bytes = Array(isLiteral ? text.dropFirst(3).utf8 : Substring(text).utf8)
+        isLiteral = allowsLiteral && text.utf8.starts(with: "eq ".utf8)
+        let bytes = Array(text.utf8.dropFirst(isLiteral ? 3 : 0))
         guard !bytes.isEmpty, bytes.count <= Self.maximumBytes else { throw .tooLong }
         parts = try Self.split(bytes)
         // With a letter in each place, it must be a filter already.
