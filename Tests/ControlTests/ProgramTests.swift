@@ -129,6 +129,16 @@ private struct Run {
         #expect(Run(["check"], environment: ["LOG_LEVEL": "warn"]).output.contains("  level: warn  # environment LOG_LEVEL\n"))
     }
 
+    /// Passwords and tokens inside of lists and URLs are secrets too.
+    @Test func checkMasksWhatHoldsSecrets() {
+        let run = Run(["check"], environment: [
+            "AUTH_MODE": "none", "L2_BACKEND_WS_URL": "wss://backend.test/l2?token=hunter1", "AERO_TURN_CREDENTIAL": "hunter2",
+            "AERO_ICE_SERVERS_JSON": "[{\"urls\":\"turn:t.test\",\"username\":\"u\",\"credential\":\"hunter3\"}]",
+        ])
+        #expect(run.status == 0 && run.output.contains("ice_servers: \"***\""))
+        #expect(!run.output.contains("hunter") && !run.errors.contains("hunter"))
+    }
+
     @Test func faultsDoNotRevealSecrets() {
         let file = TemporaryFile("sessions: { secret: [hunter2] }\n")
         let run = Run(

@@ -251,6 +251,19 @@ struct RelayGatewayTests {
         #expect(bench.counters.read(.authFailure) == 0, "it is counted where it is told")
     }
 
+    @Test("an upgrade is answered with the fields of every response")
+    func upgradeFields() throws {
+        let bench = RelayGatewayBench(origins: ["https://app.example"])
+        let sent = RelayGatewayBench.upgrade + ["Origin: HTTPS://app.example:443", "X-Request-ID: r-1"]
+        guard case .accepted(_, _, let fields) = try bench.upgrade("/udp", sent) else { throw RelayGatewayBench.NotARequest(head: "/udp") }
+        let found = Response(status: 101, fields: fields)
+        #expect(found.value("X-Request-ID") == "r-1" && found.value("Vary") == "Origin")
+        #expect(found.value("Access-Control-Allow-Origin") == "https://app.example")
+        #expect(found.value("Access-Control-Allow-Credentials") == "true" && found.value("Access-Control-Expose-Headers") == "X-Request-ID")
+        guard case .accepted(_, _, let plain) = try bench.upgrade("/udp") else { throw RelayGatewayBench.NotARequest(head: "/udp") }
+        #expect(plain.map(\.name) == ["X-Request-ID"] && plain[0].value.utf8.count == 32)
+    }
+
     @Test("a handshake that is not sound is a bad message, in JSON", arguments: [
         ["Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Version: 13"],
         ["Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ=="],

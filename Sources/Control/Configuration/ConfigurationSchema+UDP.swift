@@ -158,8 +158,8 @@ extension ConfigurationSchema {
     private static var udpServers: [Key] {
         [
             .text(
-                "udp.ice_servers", .text, "AERO_ICE_SERVERS_JSON", at: \.udp.iceServers,
-                "JSON array of STUN and TURN servers that clients are told of. Empty: made from the next four."),
+                "udp.ice_servers", .secret, "AERO_ICE_SERVERS_JSON", at: \.udp.iceServers,
+                "JSON array of STUN and TURN servers that clients are told of, passwords included. Empty: made from the next four."),
             .text("udp.stun_urls", .text, "AERO_STUN_URLS", at: \.udp.stunURLs, "Comma list of STUN URLs."),
             .text("udp.turn_urls", .text, "AERO_TURN_URLS", at: \.udp.turnURLs, "Comma list of TURN URLs."),
             .text("udp.turn_username", .text, "AERO_TURN_USERNAME", at: \.udp.turnUsername, "User of the TURN servers."),
@@ -227,7 +227,7 @@ extension ConfigurationSchema {
     /// Settings of the bridge to an L2 backend, which comes with WebRTC.
     private static var udpBackend: [Key] {
         [
-            .text("udp.l2_backend_url", .text, "L2_BACKEND_WS_URL", at: \.udp.backendURL, check: checkBackendURL, unused),
+            .text("udp.l2_backend_url", .secret, "L2_BACKEND_WS_URL", at: \.udp.backendURL, check: checkBackendURL, unused),
             .flag("udp.l2_backend_forward_origin", .zeroOrOne, "L2_BACKEND_FORWARD_ORIGIN", at: \.udp.backendForwardsOrigin, unused),
             .text(
                 "udp.l2_backend_origin", .text, "L2_BACKEND_ORIGIN", "L2_BACKEND_ORIGIN_OVERRIDE", at: \.udp.backendOrigin,

@@ -145,6 +145,8 @@ final class RelayBench {
     var body: String { String(decoding: input, as: UTF8.self) }
 
     var status: String { String(decoding: head, as: UTF8.self) }
+    /// What stands behind the head and is no message.
+    var rest: String { String(decoding: input, as: UTF8.self) }
 
     /// Closes everything; what was not given back is a fault.
     func finish() {

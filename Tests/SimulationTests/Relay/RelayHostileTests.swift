@@ -126,4 +126,18 @@ import UDPRelay
         #expect(bench.counters.read(.bindingsOpened) == 1 && bench.counters.read(.datagramSocketsActive) == 1)
         bench.finish()
     }
+
+    /// More WebSockets than the table has places: the refusal is in JSON, as every refusal of an upgrade.
+    @Test func aFullTableAnswersInJSON() throws {
+        let bench = try RelayBench()
+        for _ in 0..<15 { try bench.reconnect() }
+        #expect(bench.loop.relay.count == 16)
+        try bench.reconnect()
+        _ = bench.hear()
+        #expect(bench.loop.relay.count == 16 && bench.status.hasPrefix("HTTP/1.1 503 "))
+        #expect(bench.status.contains("\r\nContent-Type: application/json\r\n"))
+        #expect(bench.rest == "{\"type\":\"error\",\"code\":\"too_many_sessions\",\"message\":\"no room for another WebSocket\"}\n")
+        bench.loop.relay.drain(graceMilliseconds: 100)
+        bench.finish()
+    }
 }
