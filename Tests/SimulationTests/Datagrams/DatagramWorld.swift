@@ -52,9 +52,9 @@ struct DatagramRemote {
 /// One run of the repeater: a world drawn from a seed, its remotes, and the rules that hold at its end.
 final class DatagramWorld {
     static let remotePort = 30_000
-    static let turnsMaximum = 400_000
 
     let seed: UInt64
+    let turnsMaximum: Int
     let kernel: SimulatedKernel
     var remotes: [DatagramRemote] = []
     var habits = Repeater.Habits()
@@ -71,6 +71,7 @@ final class DatagramWorld {
 
     init(seed: UInt64, trace: Trace, total: Int) {
         self.seed = seed
+        turnsMaximum = 400_000 + 4 * total
         var random = SimulatedRandom(seed: seed)
         let calm = random.chance(150_000)
         var faults = calm ? FaultPlan() : FaultPlan(&random)
@@ -174,7 +175,7 @@ final class DatagramWorld {
     private func turnUntilDone(_ shard: Shard, _ repeater: Repeater, _ random: inout SimulatedRandom) -> [String] {
         var event = Event()
         var quiet = 0
-        for turn in 0..<Self.turnsMaximum {
+        for turn in 0..<turnsMaximum {
             repeater.turn = turn
             repeater.act(&random)
             shard.turn()
@@ -189,7 +190,7 @@ final class DatagramWorld {
             if quiet > 200 { repeater.closeAll() }
             if repeater.isClosed, shard.slotsUsed == 0, kernel.isSettled { return [] }
         }
-        return ["no end after \(Self.turnsMaximum) turns: \(shard.slotsUsed) slots"]
+        return ["no end after \(turnsMaximum) turns: \(shard.slotsUsed) slots"]
     }
 
     /// On a connected socket a send may meet the error of an earlier one, and is tried again.

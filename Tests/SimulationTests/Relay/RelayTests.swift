@@ -1,3 +1,4 @@
+import Glibc
 import Simulator
 import Testing
 import UDPRelay
@@ -30,6 +31,33 @@ import UDPRelay
         for gauge in Self.gauges { #expect(others[gauge] == 0, "\(gauge) is not back at zero") }
         #expect(exact > 40)
     }
+
+    /// Datagrams of one long run; `SLUICE_DATAGRAMS` asks for more.
+    static let total = getenv("SLUICE_DATAGRAMS").flatMap { Int(String(cString: $0)) } ?? 20_000
+
+    /// A few clients that stay, in a kernel with faults and shards with too little of everything.
+    @Test func carriesManyDatagramsAndReturnsEverything() {
+        var (came, left, returned) = (UInt64(0), UInt64(0), UInt64(0))
+        let trace = Trace()
+        let first = SeedRun(small: 0).first
+        for seed in first..<first + Self.enduringRuns {
+            trace.clear()
+            let world = RelayWorld(seed: seed, trace: trace, total: Self.total)
+            let failures = CrashReport.watch("relay, enduring", seed: seed, trace: trace) { world.run() }
+            if !failures.isEmpty {
+                let tail = trace.lines(24).joined(separator: "\n")
+                Issue.record("relay, enduring, seed \(seed): \(failures.joined(separator: "; "))\n\(tail)")
+            }
+            came += world.counters?.read(.datagramsIn) ?? 0
+            left += world.leftCount
+            returned += world.counters?.read(.datagramsOut) ?? 0
+        }
+        print("Relay, enduring: \(came) came, \(left) left, \(returned) came back")
+        let sent = UInt64(Self.total) * Self.enduringRuns
+        #expect(came > sent * 9 / 10 && left > sent / 2 && returned > sent / 4)
+    }
+
+    static let enduringRuns: UInt64 = 4
 
     static let gauges: Set<RelayCounters.Counter> = [.socketsActive, .sessionsActive, .bindingsActive, .datagramSocketsActive]
     static let rare: Set<RelayCounters.Counter> = [.closedByAdministrator, .outOfBuffers, .webSocketsRefused]

@@ -8,7 +8,8 @@ import UDPRelay
 /// One run of `/udp` over the simulated kernel: clients of all manners, remotes that answer, flood and send too much, strangers, and
 /// the rules that hold at the end.
 final class RelayWorld {
-    static let turnsMaximum = 400_000
+    /// Turns of a run that is not endless.
+    let turnsMaximum: Int
     static let remotePort: UInt16 = 30_000
     /// A port the policy denies, and one from which strangers send.
     static let deniedPort: UInt16 = 49_000
@@ -34,6 +35,8 @@ final class RelayWorld {
     /// Clients of which every datagram was accounted for.
     var exactClients = 0
 
+    /// Datagrams that have left.
+    private(set) var leftCount: UInt64 = 0
     /// By client and number: whether the datagram has left.
     private var hasLeft: [[Bool]] = []
     /// Datagrams a client must get: those that found room at its sockets and are neither strangers' nor too long.
@@ -43,12 +46,16 @@ final class RelayWorld {
     private var owners: [UInt64: (client: Int, guest: UInt16)] = [:]
     private var broken: [String] = []
 
-    init(seed: UInt64, trace: Trace) {
+    /// A world drawn from a seed. With a `total`, it is one in which clients stay and send so many datagrams together: connections do not
+    /// break, time does not jump, nobody is ended for a limit; every other fault and shortage is there.
+    init(seed: UInt64, trace: Trace, total: Int? = nil) {
         self.seed = seed
+        turnsMaximum = 4_000_000 + 20 * (total ?? 0)
         var random = SimulatedRandom(seed: seed)
-        calm = random.chance(300_000)
+        calm = random.chance(300_000) && total == nil
         var faults = calm ? FaultPlan() : FaultPlan(&random)
         if !calm { faults.drawDatagrams(&random) }
+        if total != nil { (faults.connectionBreaks, faults.clockJump, faults.acceptFails) = (0, 0, 0) }
         kernel = SimulatedKernel(seed: random.next(), faults: faults, trace: trace)
         drawSizes(&random)
         settings.authenticationMilliseconds = 500
@@ -56,7 +63,13 @@ final class RelayWorld {
         settings.pingMilliseconds = 1000
         settings.prefersV2 = random.chance(500_000)
         if !calm { drawLimits(&random) }
-        for number in 0..<1 + random.size(upTo: 6) { makeClient(number, &random) }
+        if let total {
+            stay(&random)
+            let count = random.within(2...8)
+            for number in 0..<count { makeEnduringClient(number, total / count, &random) }
+        } else {
+            for number in 0..<1 + random.size(upTo: 6) { makeClient(number, &random) }
+        }
         hasLeft = clients.map { [Bool](repeating: false, count: $0.frames.count) }
         owed = clients.map { _ in 0 }
         emptyLeft = owed
@@ -94,7 +107,37 @@ final class RelayWorld {
         if random.chance(150_000) { settings.limits.hardCloseViolations = 1 + random.size(upTo: 50) }
     }
 
+    /// What would end a client that does nothing wrong.
+    private func stay(_ random: inout SimulatedRandom) {
+        // Room for the sockets of all guest ports, or their datagrams would only be dropped.
+        sizes.slots = 2000
+        sizes.smallBuffers = max(sizes.smallBuffers, 200)
+        kernel.outgoingBytes = max(kernel.outgoingBytes, 4096)
+        kernel.descriptorLimit = 4096
+        drainsAtTurn = Int.max
+        settings.idleMilliseconds = 3_600_000
+        settings.maximumSessions = 0
+        settings.limits = RelayLimits()
+        guard random.chance(500_000) else { return }
+        // Rates that nobody reaches: every datagram is judged, none refused for them.
+        (settings.limits.framesPerSecond, settings.limits.bytesPerSecond) = (1_000_000_000, 1_000_000_000)
+        (settings.limits.framesPerSecondPerDestination, settings.limits.bytesPerSecondToClient) = (1_000_000_000, 1_000_000_000)
+        settings.limits.destinationBuckets = 1 + random.size(upTo: 4)
+    }
+
     // MARK: - Clients
+
+    private func makeEnduringClient(_ number: Int, _ count: Int, _ random: inout SimulatedRandom) {
+        var manners = RelayPeer.Manners()
+        manners.batch = 1 + random.size(upTo: 200)
+        manners.pings = random.chance(300_000) ? 10_000 : 0
+        manners.fragments = random.chance(300_000) ? 200_000 : 0
+        manners.writeMaximum = 4096 + random.size(upTo: 200_000)
+        manners.readMaximum = 4096 + random.size(upTo: 61_000)
+        manners.pauseNanoseconds = random.size(upTo: 100_000)
+        credentials.append(.field)
+        clients.append(RelayPeer(manners, request: Self.request(.field), frames: makeFrames(number, count, &random)))
+    }
 
     private func makeClient(_ number: Int, _ random: inout SimulatedRandom) {
         let parts: [RelayPeer.Part] = [
@@ -119,19 +162,23 @@ final class RelayWorld {
         manners.readMaximum = calm ? 65536 : 1 + 100 + random.size(upTo: 65536)
         manners.pauseNanoseconds = random.size(upTo: calm ? 100_000 : 1_000_000)
         let frames = manners.part == .offend(code: 1008) || credential == .none && random.chance(500_000)
-            ? [] : makeFrames(number, &random)
+            ? [] : makeFrames(number, nil, &random)
+        clients.append(RelayPeer(manners, request: Self.request(credential), frames: frames))
+    }
+
+    private static func request(_ credential: Credential) -> String {
         let field: String
         switch credential {
-        case .field: field = "Authorization: Bearer \(Self.key)\r\n"
+        case .field: field = "Authorization: Bearer \(key)\r\n"
         case .wrongField: field = "Authorization: ApiKey wrong\r\n"
         case .message, .wrongMessage, .none: field = ""
         }
-        let request = "GET /udp HTTP/1.1\r\nHost: relay.example\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        return "GET /udp HTTP/1.1\r\nHost: relay.example\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
             + "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\(field)\r\n"
-        clients.append(RelayPeer(manners, request: request, frames: frames))
     }
 
-    private func makeFrames(_ client: Int, _ random: inout SimulatedRandom) -> [RelayPeer.Frame] {
+    /// `count`: how many, nil for a few.
+    private func makeFrames(_ client: Int, _ count: Int?, _ random: inout SimulatedRandom) -> [RelayPeer.Frame] {
         let guests = 1 + random.size(upTo: calm ? 100 : 200)
         let remotes = 1 + random.size(upTo: 6)
         let longest = StampedDatagram.headerBytes + random.size(upTo: 1200 - StampedDatagram.headerBytes)
@@ -139,7 +186,7 @@ final class RelayWorld {
         let steady = random.chance(500_000)
         var guest = random.below(guests)
         var remote = random.below(remotes)
-        return (0..<random.size(upTo: 600)).map { number in
+        return (0..<(count ?? random.size(upTo: 600))).map { number in
             if !steady || random.chance(100_000) { (guest, remote) = (random.below(guests), random.below(remotes)) }
             let isVersion2 = random.chance(300_000)
             if random.chance(mistakes) { return mistake(client, number, &random) }
@@ -213,7 +260,7 @@ final class RelayWorld {
     private func turnUntilDone(_ shard: Shard, _ loop: RelayLoop) -> [String] {
         var event = Event()
         var isClosing = false
-        for turn in 0..<Self.turnsMaximum {
+        for turn in 0..<turnsMaximum {
             shard.turn()
             while shard.next(&event) {
                 kernel.trace.add(.event, at: kernel.nanoseconds, Int(event.kind.rawValue), Int(event.slot.raw), event.count)
@@ -232,7 +279,7 @@ final class RelayWorld {
             }
             if isClosing, shard.slotsUsed == 0, shard.listenersClosed, kernel.isSettled { return [] }
         }
-        return ["no end after \(Self.turnsMaximum) turns: \(loop.relay.count) WebSockets, \(shard.slotsUsed) slots"]
+        return ["no end after \(turnsMaximum) turns: \(loop.relay.count) WebSockets, \(shard.slotsUsed) slots"]
     }
 
     // MARK: - Remotes
@@ -240,6 +287,7 @@ final class RelayWorld {
     /// A datagram has left: it must be one that a client sent, once; its remote answers.
     private func left(_ socket: SimulatedSocket, _ port: UInt16, _ payload: [UInt8]) {
         let key = UInt64(socket.identifier)
+        leftCount += 1
         guard !payload.isEmpty else {
             if let owner = owners[key] {
                 emptyLeft[owner.client] += 1
