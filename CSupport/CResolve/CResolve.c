@@ -1,6 +1,7 @@
 #define _GNU_SOURCE
 #include "CResolve.h"
 #include <ares.h>
+#include <limits.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -62,25 +63,26 @@ static void finished(void *opaque, int status, int timeouts, struct ares_addrinf
     struct lookup *lookup = opaque;
     struct resolver *resolver = lookup->resolver;
     struct sockaddr_in6 addresses[ADDRESSES_MAXIMUM];
-    int count = 0;
+    int count = 0, seconds = INT_MAX;
     memset(addresses, 0, sizeof addresses);
     if (status == ARES_SUCCESS) {
         for (struct ares_addrinfo_node *node = result->nodes; node && count < ADDRESSES_MAXIMUM; node = node->ai_next) {
             if (node->ai_family != AF_INET && node->ai_family != AF_INET6) continue;
             size_t bytes = node->ai_family == AF_INET ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6);
             memcpy(&addresses[count++], node->ai_addr, bytes);
+            if (node->ai_ttl < seconds) seconds = node->ai_ttl;
         }
         if (count == 0) status = ARES_ENODATA;
     }
     if (result) ares_freeaddrinfo(result);
-    resolver->done(resolver->context, lookup->identifier, status, addresses, count);
+    resolver->done(resolver->context, lookup->identifier, status, addresses, count, count > 0 ? seconds : 0);
     free(lookup);
 }
 
 void resolver_lookup(struct resolver *resolver, const char *name, uint64_t identifier) {
     struct lookup *lookup = malloc(sizeof *lookup);
     if (!lookup) {
-        resolver->done(resolver->context, identifier, ARES_ENOMEM, NULL, 0);
+        resolver->done(resolver->context, identifier, ARES_ENOMEM, NULL, 0, 0);
         return;
     }
     *lookup = (struct lookup){resolver, identifier};

@@ -187,3 +187,12 @@ size_t memory_heap_bytes(void) {
     struct mallinfo2 information = mallinfo2();
     return information.uordblks + information.hblkhd;
 }
+
+void socket_keep_alive(int descriptor, int idle_seconds, int interval_seconds, int count, unsigned unacknowledged_milliseconds) {
+    int on = 1;
+    setsockopt(descriptor, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
+    setsockopt(descriptor, IPPROTO_TCP, TCP_KEEPIDLE, &idle_seconds, sizeof idle_seconds);
+    setsockopt(descriptor, IPPROTO_TCP, TCP_KEEPINTVL, &interval_seconds, sizeof interval_seconds);
+    setsockopt(descriptor, IPPROTO_TCP, TCP_KEEPCNT, &count, sizeof count);
+    setsockopt(descriptor, IPPROTO_TCP, TCP_USER_TIMEOUT, &unacknowledged_milliseconds, sizeof unacknowledged_milliseconds);
+}

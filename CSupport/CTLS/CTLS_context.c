@@ -155,20 +155,27 @@ static int load_key(SSL_CTX *raw, BIO *source) {
     return loaded;
 }
 
+/* Loads a pair into a certificate's context; what is wrong with it, or NULL. */
+static const char *load_pair(struct tls_certificate *certificate, const void *chain, size_t chain_count, const void *key,
+                             size_t key_count) {
+    BIO *chain_source = BIO_new_mem_buf(chain, (int)chain_count), *key_source = BIO_new_mem_buf(key, (int)key_count);
+    const char *fault = NULL;
+    if (certificate->raw == NULL || chain_source == NULL || key_source == NULL) fault = "no memory for a context";
+    else if (!load_chain(certificate->raw, certificate, chain_source)) fault = "the certificate chain cannot be used";
+    else if (!load_key(certificate->raw, key_source)) fault = "the private key cannot be used";
+    BIO_free(chain_source);
+    BIO_free(key_source);
+    return fault;
+}
+
 int tls_server_context_add(tls_context *context, const void *chain, size_t chain_count, const void *key, size_t key_count,
                            char *error, size_t capacity) {
     static const unsigned char identity[] = "sluice";
     struct tls_certificate certificate = {0};
     if (capacity > 0) error[0] = 0;
     if (context->count == TLS_CERTIFICATES_MAXIMUM) return tls_error_line("too many certificates", error, capacity), 0;
-    BIO *chain_source = BIO_new_mem_buf(chain, (int)chain_count), *key_source = BIO_new_mem_buf(key, (int)key_count);
     SSL_CTX *raw = certificate.raw = raw_context(TLS_server_method());
-    const char *fault = NULL;
-    if (raw == NULL || chain_source == NULL || key_source == NULL) fault = "no memory for a context";
-    else if (!load_chain(raw, &certificate, chain_source)) fault = "the certificate chain cannot be used";
-    else if (!load_key(raw, key_source)) fault = "the private key cannot be used";
-    BIO_free(chain_source);
-    BIO_free(key_source);
+    const char *fault = load_pair(&certificate, chain, chain_count, key, key_count);
     if (fault != NULL) {
         tls_error_line(fault, error, capacity);
         free_certificate(&certificate);
@@ -204,4 +211,16 @@ tls_context *tls_client_context_create(const char *authorities_path, char *error
     SSL_CTX_set_verify(raw, SSL_VERIFY_PEER, NULL);
     SSL_CTX_set_alpn_protos(raw, protocols, sizeof protocols - 1);
     return context;
+}
+
+int tls_client_context_add(tls_context *context, const void *chain, size_t chain_count, const void *key, size_t key_count,
+                           char *error, size_t capacity) {
+    if (capacity > 0) error[0] = 0;
+    const char *fault = load_pair(&context->certificates[0], chain, chain_count, key, key_count);
+    if (fault != NULL) tls_error_line(fault, error, capacity);
+    return fault == NULL;
+}
+
+void tls_client_context_require_13(tls_context *context) {
+    SSL_CTX_set_min_proto_version(context->certificates[0].raw, TLS1_3_VERSION);
 }

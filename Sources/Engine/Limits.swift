@@ -143,6 +143,12 @@ public enum EngineLimits {
 
     /// Pause after accept failed for want of descriptors, unless one is closed first.
     public static let acceptRetryMilliseconds: UInt32 = 100
+    /// Keep-alive of streams that ask for it: a minute of silence, then four probes 15 s apart; with data on its way 30 s without an
+    /// acknowledgement. Two minutes after a peer lost its power its stream is gone.
+    public static let keepAliveIdleSeconds: Int32 = 60
+    public static let keepAliveIntervalSeconds: Int32 = 15
+    public static let keepAliveProbes: Int32 = 4
+    public static let unacknowledgedMilliseconds: UInt32 = 30_000
     /// Pending connections a listener holds; the kernel caps it at net.core.somaxconn.
     public static let listenBacklog: Int32 = 4096
     /// Listeners of one shard.

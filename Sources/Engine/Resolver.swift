@@ -33,6 +33,7 @@ final class ResolverState {
         let context: UInt32
         var status: Int32
         var addresses: [SocketAddress]
+        var seconds = 0
     }
 }
 
@@ -66,9 +67,9 @@ struct Resolver {
             &handle, { context, descriptor, readable, writable in
                 Unmanaged<ResolverState>.fromOpaque(context!).takeUnretainedValue().watch(descriptor, readable, writable)
             },
-            { context, identifier, status, addresses, count in
+            { context, identifier, status, addresses, count, seconds in
                 Unmanaged<ResolverState>.fromOpaque(context!).takeUnretainedValue()
-                    .done(UInt32(identifier), status, UnsafeBufferPointer(start: addresses, count: Int(count)))
+                    .done(UInt32(identifier), status, UnsafeBufferPointer(start: addresses, count: Int(count)), Int(seconds))
             }, context, EngineLimits.lookupTimeoutMilliseconds / 3, 2)
         guard status == 0 else { return nil }
         created.handle = handle
@@ -109,6 +110,8 @@ struct Resolver {
         guard let lookup = resolver.lookups[identifier] else { return nil }
         return FinishedLookup(identifier: identifier, owner: lookup.owner, context: lookup.context, status: lookup.status)
     }
+
+    func seconds(_ identifier: UInt32) -> Int { opened?.lookups[identifier]?.seconds ?? 0 }
 
     func takeAddresses(_ identifier: UInt32) -> [SocketAddress] {
         opened?.lookups.removeValue(forKey: identifier)?.addresses ?? []
@@ -151,9 +154,10 @@ extension ResolverState {
         if let watch = watches.first(where: { $0.number == number }) { arm(watch) }
     }
 
-    func done(_ identifier: UInt32, _ status: Int32, _ addresses: UnsafeBufferPointer<sockaddr_in6>) {
+    func done(_ identifier: UInt32, _ status: Int32, _ addresses: UnsafeBufferPointer<sockaddr_in6>, _ seconds: Int) {
         guard lookups[identifier] != nil else { return }
         lookups[identifier]?.status = status
+        lookups[identifier]?.seconds = max(0, seconds)
         lookups[identifier]?.addresses = addresses.prefix(EngineLimits.addressesPerName).map { SocketAddress(storage: $0) }
         finished.append(identifier)
         if status != 0 { shard.statistics.add(.lookupsFailed) }
@@ -190,6 +194,10 @@ extension Shard {
         event.slot = .none
         return true
     }
+
+    /// How long the addresses of a finished look-up are good for, in seconds; 0 of names from the system's own files. Before
+    /// `takeAddresses`.
+    public func addressLifetime(_ lookup: UInt32) -> Int { state.pointee.resolver.pointee.seconds(lookup) }
 
     /// The addresses of a finished look-up (port 0), in the system's order; they can be taken once.
     public func takeAddresses(_ lookup: UInt32) -> [SocketAddress] {

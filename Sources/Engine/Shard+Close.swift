@@ -68,6 +68,15 @@ extension Shard {
     func lingerTimePassed(_ slot: SlotIndex) {
         let stream = state.pointee.slots + Int(slot.raw)
         guard stream.pointee.flags.isSuperset(of: [.sendInFlight, .sendWaiting]), !lingerIsOver(slot) else { return close(slot) }
+        demandProgress(slot)
+    }
+
+    /// A peer that takes nothing is not waited for: the send that waits in the kernel must have moved bytes since it began. It is
+    /// cancelled, reports what it moved and goes on; with nothing moved the stream fails with ECANCELED. Without such a send nothing
+    /// happens.
+    public func demandProgress(_ slot: SlotIndex) {
+        let stream = state.pointee.slots + Int(slot.raw)
+        guard stream.pointee.flags.isSuperset(of: [.sendInFlight, .sendWaiting]) else { return }
         stream.pointee.inFlight &+= 1
         ring_prepare_cancel(state.pointee.ring.entry(), token(.send, slot), token(.cancel, slot))
     }

@@ -1,4 +1,5 @@
 import CRing
+import CSocket
 import CTLS
 import Glibc
 import Ring
@@ -158,6 +159,18 @@ extension Shard {
         }
         return slot
     }
+
+    /// Has the kernel notice when the peer of a stream is gone without a word, though nothing is sent for a long time.
+    public func keepAlive(_ slot: SlotIndex) {
+        // A simulated kernel's descriptors are no real ones.
+        guard state.pointee.ring.pointer.pointee.kernel == nil else { return }
+        socket_keep_alive(
+            state.pointee.slots[Int(slot.raw)].descriptor, EngineLimits.keepAliveIdleSeconds, EngineLimits.keepAliveIntervalSeconds,
+            EngineLimits.keepAliveProbes, EngineLimits.unacknowledgedMilliseconds)
+    }
+
+    /// Whether a dialled stream has no connection yet; one that speaks TLS may have one and still shake hands.
+    public func isConnecting(_ slot: SlotIndex) -> Bool { state.pointee.slots[Int(slot.raw)].flags.contains(.connecting) }
 
     func connectCompleted(_ slot: SlotIndex, _ result: Int32, _ event: inout Event) -> Bool {
         let record = state.pointee.slots + Int(slot.raw)

@@ -73,10 +73,20 @@ public final class TLSClientContext: @unchecked Sendable {
     let raw: OpaquePointer
 
     /// Verifies against the authorities in a PEM file, or the system's when there is none.
-    public init(authoritiesPath: String? = nil) throws(TLSError) {
+    ///
+    /// - Parameters:
+    ///   - certificate: shown to servers that ask for one.
+    ///   - requires13: refuse TLS 1.2.
+    public init(authoritiesPath: String? = nil, certificate: TLSServerContext.Pair? = nil, requires13: Bool = false) throws(TLSError) {
         var line = [CChar](repeating: 0, count: 256)
         guard let raw = tls_client_context_create(authoritiesPath, &line, line.count) else { throw TLSError(description: text(line)) }
         self.raw = raw
+        if requires13 { tls_client_context_require_13(raw) }
+        guard let certificate else { return }
+        let (chain, key) = (certificate.chain, certificate.key)
+        if tls_client_context_add(raw, chain, chain.count, key, key.count, &line, line.count) != 1 {
+            throw TLSError(description: text(line))
+        }
     }
 
     deinit { tls_context_release(raw) }

@@ -22,10 +22,11 @@ public enum UpgradeAnswer {
     }
 
     /// Refuses an upgrade and ends the stream politely: text/plain, no-store, one line.
-    public static func refuse(_ slot: SlotIndex, status: Int, message: String, on shard: Shard) {
+    public static func refuse(_ slot: SlotIndex, status: Int, message: String, fields: [(name: String, value: String)] = [],
+                              on shard: Shard) {
         // The reason of 414 is the older phrase, as clients of this service know it.
         let reason = status == 414 ? "URI Too Long" : "\(HTTPStatus.reason(status))"
-        end(slot, "\(status) \(reason)", "text/plain; charset=utf-8", [(name: "Cache-Control", value: "no-store")], message, shard)
+        end(slot, "\(status) \(reason)", "text/plain; charset=utf-8", fields + [(name: "Cache-Control", value: "no-store")], message, shard)
     }
 
     /// Refuses an upgrade as a feature answers errors, and ends the stream politely: application/json, one line.

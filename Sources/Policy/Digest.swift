@@ -76,6 +76,15 @@ public enum Digest {
         return bytes
     }
 
+    /// Fills an area from the library's generator, without an array in between.
+    public static func randomize(_ area: UnsafeMutableRawBufferPointer) {
+        let done = unsafe crypto_random(area.baseAddress, area.count)
+        precondition(done == 1, "no entropy")
+    }
+
+    /// A fresh `Sec-WebSocket-Key`: sixteen random bytes (RFC 6455 section 4.1).
+    public static func webSocketKey() -> String { TextEncoding.base64(random(16)) }
+
     /// A random UUID, version 4 (RFC 9562 section 5.4), lower-case.
     public static func uuid() -> String {
         var bytes = random(16)

@@ -3,7 +3,7 @@
 extension String {
     /// Without leading and trailing white space (Unicode property White_Space, and the byte order mark, which the
     /// published rules count as white space).
-    func trimmingBlanks() -> String {
+    public func trimmingBlanks() -> String {
         func isBlank(_ scalar: Unicode.Scalar) -> Bool {
             scalar.properties.isWhitespace || scalar == "\u{FEFF}"
         }

@@ -16,6 +16,8 @@ enum Seeds {
     static let datagrams: [UInt64] = []
     /// Of `/udp`.
     static let relay: [UInt64] = []
+    /// Of the WebSocket proxy.
+    static let proxy: [UInt64] = []
     /// Of `/tcp-mux`.
     /// - 2002097: the reads of one turn needed more small buffers than were free, and the WebSocket was closed for it.
     /// - 553: a pool that was all offered to the kernel after one starved moment had no buffer for output.

@@ -10,7 +10,7 @@ struct Layer {
     var importsAll = false
 
     static let systemEverywhere: Set<String> = ["Glibc", "Synchronization", "Swift"]
-    static let features = ["SessionGateway", "TCPBridge", "TCPMux", "UDPRelay", "DNS", "SharedState", "Demo"]
+    static let features = ["SessionGateway", "TCPBridge", "TCPMux", "UDPRelay", "WebSocketProxy", "DNS", "SharedState", "Demo"]
     private static let belowFeatures: Set<String> = ["HTTP", "Engine", "Wire", "Policy", "CCrypto", "CRedis"]
 
     static let all: [Layer] = [

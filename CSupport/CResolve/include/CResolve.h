@@ -10,8 +10,10 @@ struct resolver;
 
 // The descriptor is to be watched for reading and writing; neither: it is about to be closed.
 typedef void (*resolver_watch)(void *context, int descriptor, bool readable, bool writable);
-// A look-up ended. status 0: count addresses (port 0), in the order of the system's preference; else a c-ares status.
-typedef void (*resolver_done)(void *context, uint64_t identifier, int status, const struct sockaddr_in6 *addresses, int count);
+// A look-up ended. status 0: count addresses (port 0), in the order of the system's preference, good for so many seconds (0 of names
+// that no server was asked for); else a c-ares status.
+typedef void (*resolver_done)(void *context, uint64_t identifier, int status, const struct sockaddr_in6 *addresses, int count,
+                              int seconds);
 
 // Reads the system's configuration (resolv.conf, nsswitch, hosts). Returns 0 or a c-ares status.
 int resolver_open(struct resolver **resolver, resolver_watch watch, resolver_done done, void *context,

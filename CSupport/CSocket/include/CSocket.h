@@ -13,6 +13,8 @@
 int socket_parse_address(const char *text, uint16_t port, struct sockaddr_in6 *address);
 // Writes the numeric form without the port.
 int socket_format_address(const struct sockaddr_in6 *address, char *text, size_t capacity);
+// Has the kernel notice a dead peer: keep-alive probes (seconds, how many), and data that nobody acknowledges (milliseconds).
+void socket_keep_alive(int descriptor, int idle_seconds, int interval_seconds, int count, unsigned unacknowledged_milliseconds);
 // A listening stream socket with SO_REUSEADDR, SO_REUSEPORT (when asked) and TCP_NODELAY, which accepted sockets inherit.
 int socket_listen(const struct sockaddr_in6 *address, unsigned address_bytes, int backlog, bool reuse_port);
 // A blocking connection; for tests and tools.

@@ -48,6 +48,12 @@ int tls_server_context_add(tls_context *context, const void *chain, size_t chain
  * line in `error`. */
 tls_context *tls_client_context_create(const char *authorities_path, char *error, size_t capacity);
 
+/* Has a client context show a certificate when a server asks for one: a chain and its key, as of tls_server_context_add. */
+int tls_client_context_add(tls_context *context, const void *chain, size_t chain_count, const void *key, size_t key_count,
+                           char *error, size_t capacity);
+/* Has a client context refuse anything older than TLS 1.3. */
+void tls_client_context_require_13(tls_context *context);
+
 void tls_context_retain(tls_context *context);
 void tls_context_release(tls_context *context);
 

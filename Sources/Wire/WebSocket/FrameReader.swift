@@ -24,6 +24,7 @@ public struct FrameReader: Sendable {
         static let expectsMask: UInt8 = 1
         static let final: UInt8 = 2
         static let failedTooBig: UInt8 = 4
+        static let compressed: UInt8 = 8
     }
 
     /// Header bytes that came so far, first byte lowest.
@@ -43,11 +44,39 @@ public struct FrameReader: Sendable {
     private var opcodes: UInt8 = 0
 
     /// A reader at the start of a stream. Clients mask, servers do not; frames with the wrong habit are refused.
-    public init(expectsMask: Bool) { flags = expectsMask ? Flag.expectsMask : 0 }
+    ///
+    /// - Parameter allowsCompressed: RSV1 may be set on the first frame of a message, because the two ends have agreed on
+    ///   permessage-deflate (RFC 7692 section 6).
+    public init(expectsMask: Bool, allowsCompressed: Bool = false) {
+        flags = (expectsMask ? Flag.expectsMask : 0) | (allowsCompressed ? Flag.compressed : 0)
+    }
 
     /// Payload bytes of the current frame that have not been handed out yet.
     @inline(__always)
     public var remainingFrameBytes: UInt64 { state == .data || state == .control ? remaining : 0 }
+
+    /// Header bytes of a frame whose header is not complete: they were consumed, and are nowhere but here.
+    @inline(__always)
+    var heldBytes: Int { state == .header ? Int(small) : 0 }
+
+    /// Those bytes, the first lowest.
+    @inline(__always)
+    var heldHeader: (low: UInt64, high: UInt64) { (keptLow, keptHigh) }
+
+    /// Whether the stream stands inside the payload of a data frame.
+    @inline(__always)
+    public var isInsideData: Bool { state == .data }
+
+    /// Whether the stream stands inside the payload of a control frame.
+    @inline(__always)
+    public var isInsideControl: Bool { state == .control }
+
+    /// Whether a message has begun that has not ended.
+    @inline(__always)
+    public var isInsideMessage: Bool { opcodes & 0x0F != 0 }
+
+    /// Inside the payload of a data frame: the mask for its next byte, and whether it is the last of its message.
+    public var unfinishedFrame: (key: UInt32, isFinal: Bool) { (key, flags & Flag.final != 0) }
 
     /// Whether the stream stands between two messages and between two frames: a clean place to end.
     public var isAtBoundary: Bool { state == .header && small == 0 && opcodes & 0x0F == 0 }
@@ -117,7 +146,8 @@ public struct FrameReader: Sendable {
         let first = UInt8(truncatingIfNeeded: low)
         let opcode = first & 0x0F
         let isControl = opcode & 0x08 != 0
-        guard first & 0x70 == 0, isPermitted(opcode, final: first & 0x80 != 0) else { return fail(tooBig: false) }
+        let reserved: UInt8 = flags & Flag.compressed != 0 && (opcode == 1 || opcode == 2) ? 0x30 : 0x70
+        guard first & reserved == 0, isPermitted(opcode, final: first & 0x80 != 0) else { return fail(tooBig: false) }
         if available < 2 { return 0 }
 
         let second = UInt8(truncatingIfNeeded: low &>> 8)

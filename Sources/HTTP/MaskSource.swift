@@ -1,0 +1,42 @@
+import Policy
+
+/// Masks of frames that a shard makes itself: unpredictable (RFC 6455 section 5.3), drawn from the library's generator a page at a
+/// time. A handle to memory of its own.
+public struct MaskSource {
+    private let state: UnsafeMutablePointer<State>
+
+    private struct State {
+        let words: UnsafeMutablePointer<UInt32>
+        var next = ClientLimits.maskBlockWords
+    }
+
+    /// A source; nothing is drawn before the first mask.
+    public init() {
+        state = .allocate(capacity: 1)
+        let words = UnsafeMutablePointer<UInt32>.allocate(capacity: ClientLimits.maskBlockWords)
+        words.initialize(repeating: 0, count: ClientLimits.maskBlockWords)
+        state.initialize(to: State(words: words))
+    }
+
+    /// A mask in memory order, as `FrameHeader.encodeMasked` takes it.
+    @inline(__always)
+    public func next() -> UInt32 {
+        if state.pointee.next == ClientLimits.maskBlockWords { refill() }
+        let mask = state.pointee.words[state.pointee.next]
+        state.pointee.next &+= 1
+        return mask
+    }
+
+    @inline(never)
+    private func refill() {
+        let words = UnsafeMutableBufferPointer(start: state.pointee.words, count: ClientLimits.maskBlockWords)
+        Digest.randomize(UnsafeMutableRawBufferPointer(words))
+        state.pointee.next = 0
+    }
+
+    /// Frees the memory.
+    public func destroy() {
+        state.pointee.words.deallocate()
+        state.deallocate()
+    }
+}

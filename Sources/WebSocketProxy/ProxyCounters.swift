@@ -1,0 +1,45 @@
+import Engine
+
+/// What one shard's proxy counts; any thread may read.
+public struct ProxyCounters: @unchecked Sendable {
+    /// Of the whole shard. `active` is a gauge.
+    public enum Counter: Int, CaseIterable, Sendable {
+        case opened, active, refused, dials, dialsFailed, dialsRetried, pingsSent, throttled, exhausted
+    }
+
+    /// Of each route.
+    public enum RouteCounter: Int, CaseIterable, Sendable {
+        case sessions, messagesUp, messagesDown, bytesUp, bytesDown, stallUpMilliseconds, stallDownMilliseconds
+    }
+
+    private let words: CounterBlock
+    // Constants, because counting them allocates.
+    private static let counters = 9
+    private static let routeCounters = 7
+
+    init() {
+        precondition(Counter.allCases.count == Self.counters && RouteCounter.allCases.count == Self.routeCounters)
+        words = CounterBlock(count: Self.counters + ProxyLimits.routes * Self.routeCounters)
+    }
+
+    @inline(__always)
+    func add(_ counter: Counter, _ amount: UInt64 = 1) { words.add(counter.rawValue, amount) }
+
+    @inline(__always)
+    func subtract(_ counter: Counter) { words.add(counter.rawValue, UInt64.max) }
+
+    @inline(__always)
+    func add(_ counter: RouteCounter, _ route: UInt16, _ amount: UInt64) {
+        words.add(Self.place(counter, route), amount)
+    }
+
+    @inline(__always)
+    private static func place(_ counter: RouteCounter, _ route: UInt16) -> Int {
+        counters &+ Int(route) &* routeCounters &+ counter.rawValue
+    }
+
+    /// The counter's value, from any thread.
+    public func read(_ counter: Counter) -> UInt64 { words.read(counter.rawValue) }
+    /// The route's value, from any thread. `sessions` is a gauge.
+    public func read(_ counter: RouteCounter, route: UInt16) -> UInt64 { words.read(Self.place(counter, route)) }
+}

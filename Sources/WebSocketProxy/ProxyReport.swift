@@ -1,0 +1,107 @@
+import HTTP
+import Wire
+
+/// What the proxy tells of its sessions. Called on the shard's thread, never for a message.
+public enum ProxyReport {
+    /// Answered with a status instead of 101.
+    case refused(ConnectionRecord, status: Int, reason: String)
+    /// Answered with 101.
+    case opened(ConnectionRecord)
+    /// An end of a dial.
+    case dialled(ConnectionRecord, ProxyDial)
+    /// Over: nothing will be carried any more but what is queued.
+    case ended(ConnectionRecord, ProxySummary)
+
+    /// As the other features tell it; nil for what they do not have.
+    public var connection: ConnectionReport? {
+        switch self {
+        case .refused(let record, let status, let reason): .refused(record, status: status, reason: reason)
+        case .opened(let record): .opened(record)
+        case .dialled: nil
+        case .ended(let record, let summary):
+            .ended(record, cause: summary.cause.label, bytesFromClient: summary.bytesUp, bytesToClient: summary.bytesDown)
+        }
+    }
+}
+
+/// One try to reach an endpoint: for circuit breakers and metrics.
+public struct ProxyDial {
+    /// `ProxyEndpoint.number`.
+    public let endpoint: UInt32
+    /// nil: it answered 101.
+    public let failure: ClientFailure?
+    public let milliseconds: UInt64
+    /// Another try follows.
+    public let retries: Bool
+}
+
+/// Which side a Close came from.
+public enum ProxyOrigin: UInt8, Sendable {
+    case client, upstream, proxy
+
+    /// As in logs and metrics.
+    public var label: StaticString {
+        switch self {
+        case .client: "client"
+        case .upstream: "upstream"
+        case .proxy: "proxy"
+        }
+    }
+}
+
+/// Why a session ended.
+public enum ProxyCause: UInt8, Sendable, CaseIterable {
+    case clientClosed, upstreamClosed, clientVanished, upstreamVanished, upstreamUnavailable
+    case clientViolation, upstreamViolation, messageTooBig, unsupportedData
+    case clientDead, upstreamDead, clientSlow, upstreamSlow, idle
+    case expired, revoked, closedByAdministrator, drained, rate, firstDataLate, firstDataTooBig, refused, exhausted
+
+    /// As in logs.
+    public var label: StaticString {
+        switch self {
+        case .clientClosed: "client_close"
+        case .upstreamClosed: "upstream_close"
+        case .clientVanished: "client_vanished"
+        case .upstreamVanished: "upstream_vanished"
+        case .upstreamUnavailable: "upstream_unavailable"
+        case .clientViolation: "client_protocol_error"
+        case .upstreamViolation: "upstream_protocol_error"
+        case .messageTooBig: "message_too_big"
+        case .unsupportedData: "unsupported_data"
+        case .clientDead: "client_dead"
+        case .upstreamDead: "upstream_dead"
+        case .clientSlow: "client_too_slow"
+        case .upstreamSlow: "upstream_too_slow"
+        case .idle: "idle"
+        case .expired: "expired"
+        case .revoked: "revoked"
+        case .closedByAdministrator: "closed_by_admin"
+        case .drained: "drained"
+        case .rate: "rate_limit"
+        case .firstDataLate: "first_data_late"
+        case .firstDataTooBig: "first_data_too_big"
+        case .refused: "refused"
+        case .exhausted: "exhausted"
+        }
+    }
+}
+
+/// What is told of a session at its end.
+public struct ProxySummary {
+    public let cause: ProxyCause
+    public let identity: ProxyIdentity
+    public let route: UInt16
+    public let milliseconds: UInt64
+    public let messagesUp: UInt64
+    public let messagesDown: UInt64
+    /// Payload.
+    public let bytesUp: UInt64
+    public let bytesDown: UInt64
+    /// How long the upstream, and the client, did not take what was for it.
+    public let stallUpMilliseconds: UInt64
+    public let stallDownMilliseconds: UInt64
+    public let closeFrom: ProxyOrigin
+    /// 0: the connection was lost, or a Close without a code came.
+    public let closeCode: UInt16
+    public let reason: String
+}

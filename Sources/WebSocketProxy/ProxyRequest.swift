@@ -1,0 +1,164 @@
+import Engine
+import HTTP
+import Wire
+
+/// An upgrade that passed the handshake's checks: what a session is made from.
+///
+/// The layer above parses the request, finds the route, checks origin and credentials, picks the endpoints in the order in which they
+/// should be tried, and writes the fields that the upstream gets. The proxy dials, answers, and carries.
+public struct ProxyRequest {
+    /// The client's stream, taken from the HTTP server.
+    public var client: SlotIndex
+    /// The trimmed `Sec-WebSocket-Key`.
+    public var webSocketKey: String
+    /// Bytes that came behind the request's head: a buffer, or none.
+    public var leftover: (buffer: BufferIndex, start: Int, count: Int)
+    /// What log and admin interface tell of it.
+    public var record: ConnectionRecord
+    /// Who the client is; empty until it is known.
+    public var identity = ProxyIdentity()
+    /// Number of the route for counters, below 64; the layer above knows its name.
+    public var route: UInt16 = 0
+    public var settings = ProxySettings()
+    public var admission: ProxyAdmission
+
+    /// An upgrade with default settings.
+    public init(client: SlotIndex, webSocketKey: String, leftover: (buffer: BufferIndex, start: Int, count: Int), record: ConnectionRecord,
+                admission: ProxyAdmission) {
+        self.client = client
+        self.webSocketKey = webSocketKey
+        self.leftover = leftover
+        self.record = record
+        self.admission = admission
+    }
+}
+
+/// When the upstream is dialled.
+public enum ProxyAdmission {
+    /// The client is authenticated: it gets 101 when the upstream has given one, with the upstream's subprotocol and extensions, or an
+    /// HTTP status.
+    case dial(ProxyTarget)
+    /// The client gets 101 at once, with this subprotocol. Its first data is shown to the layer above (`WebSocketProxy.onFirstData`), which
+    /// admits or refuses it; not a byte leaves before.
+    case firstData(subprotocol: String?)
+}
+
+/// An endpoint of a route.
+public struct ProxyEndpoint: Sendable {
+    public var endpoint: ClientEndpoint
+    /// Path and query.
+    public var target: String
+    /// The layer above's number of it, for `ProxyDial`.
+    public var number: UInt32
+
+    /// An endpoint.
+    public init(_ endpoint: ClientEndpoint, target: String, number: UInt32 = 0) {
+        self.endpoint = endpoint
+        self.target = target
+        self.number = number
+    }
+}
+
+/// Where a session goes, and what the upstream is told.
+public struct ProxyTarget: Sendable {
+    /// In the order in which they are tried; tries after the last begin at the first again. Not empty.
+    public var endpoints: [ProxyEndpoint]
+    /// Fields of the upgrade beside those of HTTP and WebSocket themselves.
+    public var fields: [ClientRequest.Field] = []
+    /// Value of `Host`; nil for the endpoint's.
+    public var host: String?
+    /// Subprotocols offered upstream, in order.
+    public var subprotocols: [String] = []
+    /// What the client is told instead of the upstream's choice, when the gateway has chosen; only with `.dial`.
+    public var answersSubprotocol: String?
+    /// The client's `Sec-WebSocket-Extensions`, for permessage-deflate passed through: only with `.dial` and `.opaque`. nil: none
+    /// is offered and none accepted.
+    public var extensions: String?
+    public var mode = ProxyMode.opaque
+    public var timeouts = ClientTimeouts()
+    /// When the session ends at the latest, in milliseconds from now; nil for never.
+    public var endsInMilliseconds: UInt64?
+    /// The rate of the client's messages; nil for none.
+    public var budget: MessageBudget?
+
+    /// A target without anything special.
+    public init(endpoints: [ProxyEndpoint]) {
+        precondition(!endpoints.isEmpty)
+        self.endpoints = endpoints
+    }
+}
+
+/// How frames are carried.
+public enum ProxyMode: UInt8, Sendable {
+    /// As they come: only their headers are looked at.
+    case opaque
+    /// As a stream of bytes in binary messages (MQTT): payloads are unmasked, shown to the inspection, and framed anew.
+    case inspected
+}
+
+/// Who a session belongs to: what revocation and other closing look for. Times in seconds since 1970.
+public struct ProxyIdentity: Sendable, Equatable {
+    public var issuer = ""
+    public var subject = ""
+    public var tokenID = ""
+    public var sessionID = ""
+    public var keyID = ""
+    public var issuedAt: Int64 = 0
+
+    /// Nobody.
+    public init() {}
+}
+
+/// The first data of a client that is not authenticated yet.
+public struct ProxyFirstData {
+    /// Names the session in `admit` and `refuse`.
+    public let ticket: ProxyTicket
+    /// Payload so far, unmasked, of all messages together.
+    public let bytes: UnsafeRawBufferPointer
+    /// Whether the first message is text.
+    public let isText: Bool
+    /// Whether a message ends where the bytes end.
+    public let endsMessage: Bool
+}
+
+/// A session that waits for a verdict. It may be gone when the verdict comes.
+public struct ProxyTicket: Sendable, Equatable {
+    let index: UInt32
+    let life: UInt32
+}
+
+/// What the layer above says of first data.
+public enum ProxyVerdict {
+    /// More is needed.
+    case more
+    /// `admit` or `refuse` follows; nothing is read meanwhile.
+    case later
+    case admit(ProxyAdmit)
+    case refuse(ProxyRefusal)
+}
+
+/// An authenticated client.
+public struct ProxyAdmit {
+    public var target: ProxyTarget
+    public var identity: ProxyIdentity
+    /// Sent upstream instead of the first bytes that were shown, as one message with what was shown behind them; nil for those as they are.
+    public var replacement: (of: Int, by: [UInt8])?
+
+    /// Admits with the bytes as they came.
+    public init(_ target: ProxyTarget, identity: ProxyIdentity) {
+        self.target = target
+        self.identity = identity
+    }
+}
+
+/// A client that is not let in: one binary message (an MQTT CONNACK), if any, then Close.
+public struct ProxyRefusal {
+    public var message: [UInt8]
+    public var close: ProxyClose
+
+    /// A message and a Close.
+    public init(_ close: ProxyClose, message: [UInt8] = []) {
+        self.close = close
+        self.message = message
+    }
+}

@@ -1,0 +1,184 @@
+import Engine
+import HTTP
+import Wire
+
+/// The two ends of a session.
+enum ProxyParty: UInt8 {
+    case client, upstream
+
+    @inline(__always)
+    var other: ProxyParty { self == .client ? .upstream : .client }
+
+    var origin: ProxyOrigin { self == .client ? .client : .upstream }
+}
+
+/// One end of a session: its stream, and what comes from it.
+struct ProxySide {
+    struct Flags: OptionSet {
+        let rawValue: UInt16
+        /// Not read: what comes from it has nowhere to go, or its Pongs wait, or it sends too often.
+        static let pausedBehind = Flags(rawValue: 1 << 0)
+        static let pausedReplies = Flags(rawValue: 1 << 1)
+        static let pausedRate = Flags(rawValue: 1 << 2)
+        static let pausedAny: Flags = [.pausedBehind, .pausedReplies, .pausedRate]
+        /// What it sends is dropped: it has sent Close, or is to be closed.
+        static let deaf = Flags(rawValue: 1 << 3)
+        static let closeReceived = Flags(rawValue: 1 << 4)
+        static let closeSent = Flags(rawValue: 1 << 5)
+        /// Control frames for it wait for the end of a frame.
+        static let waiting = Flags(rawValue: 1 << 6)
+        /// Every frame's end is looked at: for a mask or a rate.
+        static let boundaries = Flags(rawValue: 1 << 7)
+        /// Its stream has ended, failed, or is closed.
+        static let gone = Flags(rawValue: 1 << 8)
+        /// The frame that comes from it was refused with its header: nothing of it has left.
+        static let held = Flags(rawValue: 1 << 9)
+        /// It was told to take something or fail.
+        static let pressed = Flags(rawValue: 1 << 10)
+    }
+
+    var sieve: FrameSieve
+    var slot: SlotIndex
+    var flags: Flags
+    /// Shard milliseconds of the last byte from it.
+    var heardAt: UInt64
+    /// `heardAt` when it was last asked whether it is there: unless that has changed it has not answered.
+    var askedAt = ProxySession.never
+    /// Since when it does not take what waits for it; 0: it does. And how long before.
+    var stalledAt: UInt64 = 0
+    var stalledMilliseconds: UInt64 = 0
+    /// What it had taken when that was last looked at, and when to look again.
+    var taken: UInt64 = 0
+    var pressAt: UInt64 = 0
+    /// A control frame from it that is not complete.
+    var partial: UnsafeMutablePointer<ControlPayload>?
+    /// Control frames for it that wait.
+    var queue: UnsafeMutablePointer<WaitingControls>?
+
+    init(expectsMask: Bool, slot: SlotIndex, now: UInt64) {
+        sieve = FrameSieve(expectsMask: expectsMask)
+        self.slot = slot
+        flags = []
+        heardAt = now
+    }
+}
+
+/// Payload of one control frame: 125 bytes at most (RFC 6455 section 5.5).
+struct ControlPayload {
+    static let maximumBytes = 125
+    var count = 0
+    // 128 bytes, as sixteen words, so that the structure needs no allocation of its own.
+    var words: (UInt64, UInt64, UInt64, UInt64, UInt64, UInt64, UInt64, UInt64,
+                UInt64, UInt64, UInt64, UInt64, UInt64, UInt64, UInt64, UInt64) = (0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
+
+    /// The bytes so far.
+    mutating func withBytes<Result>(_ body: (UnsafeMutableRawBufferPointer) -> Result) -> Result {
+        let count = count
+        return withUnsafeMutableBytes(of: &words) { body(UnsafeMutableRawBufferPointer(rebasing: $0[..<count])) }
+    }
+
+    /// A copy of bytes; what is beyond 125 is cut.
+    init(_ bytes: UnsafeRawBufferPointer = UnsafeRawBufferPointer(start: nil, count: 0)) {
+        count = min(bytes.count, Self.maximumBytes)
+        let copied = UnsafeRawBufferPointer(rebasing: bytes.prefix(count))
+        withUnsafeMutableBytes(of: &words) { $0.copyMemory(from: copied) }
+    }
+
+    /// A Close payload.
+    init(_ close: ProxyClose) {
+        self.init()
+        var code = close.code.rawValue.bigEndian
+        withUnsafeBytes(of: &code) { source in withUnsafeMutableBytes(of: &words) { $0.copyMemory(from: source) } }
+        count = 2
+        for byte in close.reason.utf8.prefix(ProxyLimits.reasonBytes) {
+            withUnsafeMutableBytes(of: &words) { $0[count] = byte }
+            count += 1
+        }
+    }
+}
+
+/// Control frames for one side that wait for the end of a frame: the latest of each kind (RFC 6455 section 5.5.3).
+struct WaitingControls {
+    var pong: ControlPayload?
+    var ping: ControlPayload?
+    var close: ControlPayload?
+}
+
+/// One client WebSocket and its upstream WebSocket.
+struct ProxySession {
+    enum Phase: UInt8 {
+        case free
+        case dialling  // the client has no answer yet
+        case first  // 101 is sent, the client's first data is awaited
+        case judged  // it is judged elsewhere
+        case admitted  // 101 is sent, the upstream is being dialled
+        case open
+        case closing  // one side has sent Close, and the other has not answered yet
+        case finishing  // our own Close waits for the end of a frame towards the client
+        case ending  // both streams end politely; the place is held until the client's is closed
+    }
+
+    static let never = UInt64.max
+
+    var client: ProxySide
+    var upstream: ProxySide
+    var maximumMessageBytes: UInt64
+    var bufferBytes: Int
+    /// Messages from the client that were charged.
+    var charged: UInt64 = 0
+    var budget: Unmanaged<MessageBudget>?
+    var closesAboveRate = true
+    /// Payload bytes and messages that the counters have: up and down.
+    var countedUp: (bytes: UInt64, messages: UInt64) = (0, 0)
+    var countedDown: (bytes: UInt64, messages: UInt64) = (0, 0)
+    /// Deadlines in shard milliseconds; `never` without.
+    var endsAt = never
+    var phaseEnds = never
+    var drainAt = never
+    var rateOpens = never
+    var throttledAt: UInt64 = 0
+    var dataAt: UInt64
+    var details: Unmanaged<ProxyDetails>
+    var nextFree: UInt32
+    /// Sessions this place has had: with the place it names one for ever.
+    var life: UInt32
+    var route: UInt16
+    var phase: Phase
+    var mode: ProxyMode
+}
+
+/// What of a session no message touches.
+final class ProxyDetails {
+    let record: ConnectionRecord
+    let settings: ProxySettings
+    let webSocketKey: String
+    let began: UInt64
+    var identity: ProxyIdentity
+    /// Buffers that came before they could be used.
+    var early: [(buffer: BufferIndex, start: Int, count: Int)] = []
+    var target: ProxyTarget?
+    var ticket = HTTPClient.noTicket
+    var tries = 0
+    /// When the tries began, and the next one.
+    var dialEnds: UInt64 = 0
+    var redialAt = ProxySession.never
+    /// First data, unmasked.
+    var first: [UInt8] = []
+    var firstIsText = false
+    var replacement: (of: Int, by: [UInt8])?
+    /// Who closed first, with what.
+    var closeFrom = ProxyOrigin.proxy
+    var closePayload: ControlPayload?
+    var cause = ProxyCause.clientVanished
+    /// What ends the session when the frame towards the client is whole.
+    var lastWord: ProxyClose?
+    var wasPutOff = false
+
+    init(_ request: ProxyRequest, now: UInt64) {
+        record = request.record
+        settings = request.settings
+        webSocketKey = request.webSocketKey
+        identity = request.identity
+        began = now
+    }
+}

@@ -1,0 +1,93 @@
+import HTTP
+import Wire
+
+/// A Close frame of our own: code and reason. A reason has at most 123 bytes and no part of a token.
+public struct ProxyClose: Sendable, Equatable {
+    public var code: CloseCode
+    public var reason: String
+
+    /// A code and a reason.
+    public init(_ code: CloseCode, _ reason: String = "") {
+        self.code = code
+        self.reason = reason
+    }
+}
+
+/// What a client is told by the cause of an end; the defaults are those of the compatibility profile.
+public struct ProxyCloses: Sendable, Equatable {
+    public var upstreamUnavailable = ProxyClose(.badGateway, "upstream unavailable")
+    public var overloaded = ProxyClose(.tryAgainLater)
+    public var rate = ProxyClose(.policyViolation, "Rate limit exceeded")
+    public var slowPeer = ProxyClose(.policyViolation, "peer too slow")
+    public var drain = ProxyClose(.goingAway, "going away")
+    public var expired = ProxyClose(.policyViolation, "Token expired")
+    public var idle = ProxyClose(.goingAway, "idle")
+    public var firstDataLate = ProxyClose(.policyViolation, "connect timeout")
+
+    /// The compatibility profile's.
+    public init() {}
+}
+
+/// Everything of a route that a session is bound by. A session keeps what it was opened with.
+public struct ProxySettings: Sendable, Equatable {
+    /// How long a peer may say nothing, not even a Pong; it gets a Ping at half of it (`WS_IDLE_TIMEOUT_SECONDS`).
+    public var deadPeerMilliseconds: UInt64 = 60_000
+    /// Pings and foreign Pongs are passed on instead of answered here.
+    public var forwardsPings = false
+    /// How long neither side may send data; 0 for ever.
+    public var idleMilliseconds: UInt64 = 0
+    /// How long a receiver may take nothing of what waits for it (`WS_WRITE_TIMEOUT_SECONDS`).
+    public var writeMilliseconds: UInt64 = 10_000
+    /// How long a frame under way may delay our own Close frame (`WS_CONTROL_TIMEOUT_SECONDS`).
+    public var controlMilliseconds: UInt64 = 1000
+    /// How long the side that closed first waits for the other one's answer.
+    public var closeMilliseconds: UInt64 = 5000
+    /// Bytes that may wait for a receiver that is behind before the sender is no longer read. What a read brought is not cut: with
+    /// bulk reads it may be exceeded by one.
+    public var bufferBytes = 65_536
+    /// Largest message, all its fragments together.
+    public var maximumMessageBytes = UInt64.max
+    /// Frames of clients get a new mask instead of being passed on as they are.
+    public var replacesMasks = false
+    /// Tries after the first, the pause before the second (doubled each time), and the time for all of them.
+    public var dialRetries = 3
+    public var dialDelayMilliseconds: UInt64 = 100
+    public var dialMilliseconds: UInt64 = 10_000
+    /// Upstream's 401, 403 and 404 are given to the client instead of 502.
+    public var relaysStatus = false
+    /// Without authentication in the handshake: how long the first data may take, and how much it may be before a verdict.
+    public var firstDataMilliseconds: UInt64 = 10_000
+    public var maximumFirstBytes = 65_536
+    /// Messages of a client: what happens beyond its `MessageBudget`.
+    public var closesAboveRate = true
+    public var closes = ProxyCloses()
+
+    /// The defaults.
+    public init() {}
+}
+
+/// Sizes and times that no configuration changes, with reasons.
+enum ProxyLimits {
+    /// Reads of a client that may wait until its upstream is there. It is not read meanwhile; this is what was under way.
+    static let earlyBuffers = 40
+    /// A part of a bulk buffer below this is moved in place rather than sent as a part of its own: a page is copied faster than a
+    /// vectored send grows.
+    static let shareMinimumBytes = 4096
+    /// Largest control frame: a client's header and 125 bytes (RFC 6455 section 5.5).
+    static let controlFrameBytes = 6 + 125
+    /// Longest reason of a Close frame.
+    static let reasonBytes = 123
+    /// How long bytes that were accepted from a side may take to leave after the session ended.
+    static let deliveryMilliseconds: UInt64 = 5000
+    /// And all of the end.
+    static let endMilliseconds: UInt64 = 15_000
+    /// How long a client may be throttled without a pause.
+    static let throttleMilliseconds: UInt64 = 10_000
+    /// Sessions of one shard that expire in the same second before the others are put off, and by how much at most.
+    static let expiriesPerSecond = 100
+    static let expirySpreadMilliseconds: UInt64 = 5000
+    /// Routes with counters of their own.
+    static let routes = 64
+    /// Longest pause between two tries.
+    static let dialDelayMaximumMilliseconds: UInt64 = 5000
+}

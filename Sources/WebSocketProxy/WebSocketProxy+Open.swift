@@ -1,0 +1,235 @@
+import Engine
+import HTTP
+import Policy
+import Wire
+
+/// From an upgrade to two WebSockets.
+extension WebSocketProxy {
+    /// Takes the client's stream over and opens a session, or refuses. An event may have been told before it returns.
+    public func open(_ request: ProxyRequest) {
+        let shard = state.pointee.shard
+        guard let index = allocate() else {
+            if request.leftover.buffer != .none { shard.release(request.leftover.buffer) }
+            state.pointee.counters.add(.exhausted)
+            state.pointee.report?(.refused(request.record, status: 503, reason: "overloaded"))
+            shard.transfer(request.client, to: .engine, context: 0)
+            return ProxyAnswer.refuse(request.client, status: 503, reason: "overloaded", on: shard)
+        }
+        let details = ProxyDetails(request, now: shard.now)
+        let life = session(index).pointee.life &+ 1
+        var client = ProxySide(expectsMask: true, slot: request.client, now: shard.now)
+        client.flags = []
+        session(index).pointee = ProxySession(
+            client: client, upstream: ProxySide(expectsMask: false, slot: .none, now: shard.now),
+            maximumMessageBytes: request.settings.maximumMessageBytes, bufferBytes: request.settings.bufferBytes, dataAt: shard.now,
+            details: Unmanaged.passRetained(details), nextFree: .max, life: life, route: min(request.route, UInt16(ProxyLimits.routes - 1)),
+            phase: .dialling, mode: .opaque)
+        shard.transfer(request.client, to: state.pointee.owners.client, context: index)
+        shard.keepAlive(request.client)
+        // Until it is known where they go its frames wait in the kernel; those that came along with the head wait here.
+        shard.pauseReceive(request.client)
+        if request.leftover.buffer != .none { details.early = [request.leftover] }
+        switch request.admission {
+        case .dial(let target): begin(index, target)
+        case .firstData(let subprotocol): listen(index, subprotocol)
+        }
+    }
+
+    private func allocate() -> UInt32? {
+        guard state.pointee.shared.acquire() else { return nil }
+        let index: UInt32
+        if state.pointee.freeHead != .max {
+            index = state.pointee.freeHead
+            state.pointee.freeHead = session(index).pointee.nextFree
+        } else {
+            guard state.pointee.touched < state.pointee.capacity else {
+                state.pointee.shared.release()
+                return nil
+            }
+            index = UInt32(state.pointee.touched)
+            state.pointee.touched += 1
+            // A place that was never used has had no session.
+            (UnsafeMutableRawPointer(session(index))).initializeMemory(as: UInt8.self, repeating: 0, count: MemoryLayout<ProxySession>.size)
+        }
+        state.pointee.used += 1
+        return index
+    }
+
+    // MARK: dialling
+
+    /// Begins to dial; the client is answered when that has ended, unless it was before.
+    func begin(_ index: UInt32, _ target: ProxyTarget) {
+        let session = session(index)
+        let details = details(index)
+        let now = state.pointee.shard.now
+        details.target = target
+        details.dialEnds = now + details.settings.dialMilliseconds
+        session.pointee.phaseEnds = details.dialEnds
+        session.pointee.mode = target.mode
+        if let milliseconds = target.endsInMilliseconds { session.pointee.endsAt = now &+ milliseconds }
+        if let budget = target.budget {
+            session.pointee.budget = Unmanaged.passRetained(budget)
+            session.pointee.closesAboveRate = details.settings.closesAboveRate
+        }
+        dial(index)
+    }
+
+    private func dial(_ index: UInt32) {
+        let details = details(index)
+        guard let target = details.target else { return }
+        details.redialAt = ProxySession.never
+        let place = target.endpoints[details.tries % target.endpoints.count]
+        details.tries += 1
+        var request = ClientRequest(place.endpoint, target: place.target)
+        request.host = target.host
+        request.fields = target.fields
+        request.upgrade = ClientRequest.Upgrade(subprotocols: target.subprotocols, extensions: target.extensions)
+        request.timeouts = target.timeouts
+        let left = details.dialEnds > state.pointee.shard.now ? details.dialEnds - state.pointee.shard.now : 1
+        request.timeouts.totalMilliseconds = min(request.timeouts.totalMilliseconds, left)
+        state.pointee.counters.add(.dials)
+        schedule(index)
+        details.ticket = state.pointee.dialler.begin(request, context: index)
+        takeDials()
+    }
+
+    /// Deals with dials that have ended.
+    func takeDials() {
+        while let dial = state.pointee.dialler.takeFinished() {
+            let index = dial.context
+            details(index).ticket = HTTPClient.noTicket
+            switch dial.result {
+            case .upgraded(let stream):
+                reportDial(index, failure: nil, dial.milliseconds, retries: false)
+                connected(index, stream)
+            case .failed(let failure): dialFailed(index, failure, dial.milliseconds)
+            case .answered: preconditionFailure("an upgrade ends as a WebSocket or as a failure")
+            }
+        }
+    }
+
+    private func dialFailed(_ index: UInt32, _ failure: ClientFailure, _ milliseconds: UInt64) {
+        let details = details(index)
+        let settings = details.settings
+        let now = state.pointee.shard.now
+        state.pointee.counters.add(.dialsFailed)
+        // Other endpoints are tried at once; when all have failed there is a pause, doubled each time, half of it by chance.
+        let endpoints = details.target?.endpoints.count ?? 1
+        var delay: UInt64 = 0
+        if details.tries % endpoints == 0 {
+            let round = UInt64(min(details.tries / endpoints - 1, 16))
+            let full = min(settings.dialDelayMilliseconds << round, ProxyLimits.dialDelayMaximumMilliseconds)
+            delay = full / 2 + jitter(index, below: full / 2 + 1)
+        }
+        let retries = failure.mayRetry && details.tries <= settings.dialRetries && now + delay < details.dialEnds
+        reportDial(index, failure: failure, milliseconds, retries: retries)
+        guard retries else { return unavailable(index, failure) }
+        state.pointee.counters.add(.dialsRetried)
+        details.redialAt = now + max(delay, 1)
+        schedule(index)
+    }
+
+    func dialTimePassed(_ index: UInt32) {
+        let details = details(index)
+        let now = state.pointee.shard.now
+        if now >= details.dialEnds {
+            if details.ticket != HTTPClient.noTicket { state.pointee.dialler.cancel(details.ticket) }
+            details.ticket = HTTPClient.noTicket
+            return unavailable(index, .answerTimeout)
+        }
+        if now >= details.redialAt { return dial(index) }
+        if now >= session(index).pointee.drainAt { return refuse(index, status: 503, reason: "draining") }
+        schedule(index)
+    }
+
+    /// No upstream could be had.
+    private func unavailable(_ index: UInt32, _ failure: ClientFailure) {
+        if session(index).pointee.phase == .admitted {
+            return reject(index, .upstreamUnavailable, ProxyRefusal(details(index).settings.closes.upstreamUnavailable))
+        }
+        switch failure {
+        case .status(let status) where [401, 403, 404].contains(status) && details(index).settings.relaysStatus:
+            refuse(index, status: status, reason: "upstream_status")
+        case .exhausted: refuse(index, status: 503, reason: "overloaded")
+        default:
+            let isTimeout = failure.isTimeout
+            refuse(index, status: isTimeout ? 504 : 502, reason: isTimeout ? "upstream_timeout" : "upstream_unavailable")
+        }
+    }
+
+    /// The upstream is a WebSocket: the client gets its answer, unless it has it, and both are carried.
+    private func connected(_ index: UInt32, _ stream: ClientUpgraded) {
+        let session = session(index)
+        let shard = state.pointee.shard
+        let details = details(index)
+        let isAnswered = session.pointee.phase == .admitted
+        shard.transfer(stream.slot, to: state.pointee.owners.upstream, context: index)
+        session.pointee.upstream.slot = stream.slot
+        session.pointee.upstream.heardAt = shard.now
+        if !isAnswered {
+            let subprotocol = details.target?.answersSubprotocol ?? stream.subprotocol
+            let extensions = stream.extensions.flatMap { $0.isEmpty ? nil : [(name: "Sec-WebSocket-Extensions", value: $0)] }
+            guard UpgradeAnswer.accept(
+                session.pointee.client.slot, key: details.webSocketKey, subprotocol: subprotocol, fields: extensions ?? [], on: shard)
+            else { return abortOpening(index, stream) }
+            reportOpened(index)
+        }
+        let isCompressed = stream.extensions.map { !$0.isEmpty } ?? false
+        let replaces = details.settings.replacesMasks
+        if !isAnswered {
+            session.pointee.client.sieve = FrameSieve(expectsMask: true, allowsCompressed: isCompressed, replacesMasks: replaces)
+        }
+        session.pointee.upstream.sieve = FrameSieve(expectsMask: false, allowsCompressed: isCompressed)
+        if replaces || (session.pointee.budget != nil && session.pointee.closesAboveRate) {
+            session.pointee.client.flags.insert(.boundaries)
+        }
+        session.pointee.phase = .open
+        session.pointee.phaseEnds = ProxySession.never
+        session.pointee.client.heardAt = shard.now
+        session.pointee.dataAt = shard.now
+        schedule(index)
+        if isAnswered, !sendFirst(index) { return end(index, .exhausted, client: details.settings.closes.overloaded, upstream: nil) }
+        if stream.leftover.buffer != .none {
+            read(index, .upstream, stream.leftover.buffer, stream.leftover.start, stream.leftover.start + stream.leftover.count)
+        }
+        shard.resumeReceive(session.pointee.client.slot)
+        replay(index)
+    }
+
+    /// What came before it could be used is read now.
+    private func replay(_ index: UInt32) {
+        let details = details(index)
+        let early = details.early
+        details.early = []
+        for piece in early { read(index, .client, piece.buffer, piece.start, piece.start + piece.count) }
+    }
+
+    /// There is no buffer for the client's answer.
+    private func abortOpening(_ index: UInt32, _ stream: ClientUpgraded) {
+        if stream.leftover.buffer != .none { state.pointee.shard.release(stream.leftover.buffer) }
+        state.pointee.shard.close(stream.slot)
+        session(index).pointee.upstream.slot = .none
+        refuse(index, status: UpgradeAnswer.failure.status, reason: "overloaded")
+    }
+
+    /// Answers a client that has no answer yet with a status.
+    func refuse(_ index: UInt32, status: Int, reason: String) {
+        let client = session(index).pointee.client.slot
+        let shard = state.pointee.shard
+        state.pointee.counters.add(.refused)
+        state.pointee.report?(.refused(details(index).record, status: status, reason: reason))
+        free(index)
+        shard.transfer(client, to: .engine, context: 0)
+        ProxyAnswer.refuse(client, status: status, reason: reason, on: shard)
+    }
+}
+
+/// Refusals of upgrades to upstreams.
+enum ProxyAnswer {
+    static func refuse(_ slot: SlotIndex, status: Int, reason: String, on shard: Shard) {
+        var fields = [(name: "X-Edge-Error", value: reason), (name: "X-Content-Type-Options", value: "nosniff"),
+                      (name: "X-Frame-Options", value: "DENY")]
+        if status == 503 { fields.append((name: "Retry-After", value: "1")) }
+        UpgradeAnswer.refuse(slot, status: status, message: "\(HTTPStatus.reason(status))", fields: fields, on: shard)
+    }
+}

@@ -1,0 +1,138 @@
+import Engine
+import HTTP
+import Wire
+
+/// Deadlines of a session; its client's stream has one timer for all of them.
+extension WebSocketProxy {
+    /// Sets the timer to the next deadline.
+    func schedule(_ index: UInt32) {
+        let session = session(index)
+        guard session.pointee.phase != .free, session.pointee.phase != .ending, !session.pointee.client.flags.contains(.gone)
+        else { return }
+        let shard = state.pointee.shard
+        let next = nextDeadline(index, session)
+        shard.setTimer(session.pointee.client.slot, afterMilliseconds: next > shard.now ? next &- shard.now : 1)
+    }
+
+    private func nextDeadline(_ index: UInt32, _ session: UnsafeMutablePointer<ProxySession>) -> UInt64 {
+        var next = min(session.pointee.phaseEnds, session.pointee.endsAt, session.pointee.drainAt)
+        let details = details(index)
+        switch session.pointee.phase {
+        case .dialling, .admitted: return min(next, details.redialAt)
+        case .first, .judged: return next
+        default: break
+        }
+        if session.pointee.client.flags.contains(.pausedRate) { next = min(next, session.pointee.rateOpens) }
+        if details.settings.idleMilliseconds > 0 { next = min(next, session.pointee.dataAt + details.settings.idleMilliseconds) }
+        for party in [ProxyParty.client, .upstream] {
+            let side = side(session, party)
+            if side.pointee.stalledAt != 0 { next = min(next, side.pointee.pressAt) }
+            next = min(next, lifeEnds(side, details.settings))
+        }
+        return next
+    }
+
+    /// When a side must be asked whether it is there, or has been silent for too long.
+    private func lifeEnds(_ side: UnsafeMutablePointer<ProxySide>, _ settings: ProxySettings) -> UInt64 {
+        // A side that is not read cannot be heard; whoever does not take its bytes has a deadline.
+        if !side.pointee.flags.isDisjoint(with: [.pausedAny, .deaf]) { return ProxySession.never }
+        let isAsked = side.pointee.askedAt == side.pointee.heardAt
+        return side.pointee.heardAt + (isAsked ? settings.deadPeerMilliseconds : settings.deadPeerMilliseconds / 2)
+    }
+
+    func timePassed(_ index: UInt32) {
+        let session = session(index)
+        let now = state.pointee.shard.now
+        switch session.pointee.phase {
+        case .free, .ending: return
+        case .dialling, .admitted: dialTimePassed(index)
+        case .first, .judged:
+            guard now >= session.pointee.phaseEnds else { return schedule(index) }
+            reject(index, .firstDataLate, ProxyRefusal(details(index).settings.closes.firstDataLate))
+        case .closing: if now >= session.pointee.phaseEnds { echo(index) } else { sessionTimePassed(index) }
+        case .finishing: if now >= session.pointee.phaseEnds { conclude(index) } else { sessionTimePassed(index) }
+        case .open: sessionTimePassed(index)
+        }
+    }
+
+    private func sessionTimePassed(_ index: UInt32) {
+        let session = session(index)
+        let details = details(index)
+        let closes = details.settings.closes
+        let now = state.pointee.shard.now
+        if now >= session.pointee.drainAt {
+            session.pointee.drainAt = ProxySession.never
+            return end(index, .drained, client: closes.drain, upstream: closes.drain,
+                       waitMilliseconds: details.settings.closeMilliseconds)
+        }
+        if now >= session.pointee.endsAt, !putOff(index, session, details) {
+            return end(index, .expired, client: closes.expired, upstream: ProxyClose(.policyViolation))
+        }
+        let idle = details.settings.idleMilliseconds
+        if idle > 0, now >= session.pointee.dataAt + idle { return end(index, .idle, client: closes.idle, upstream: closes.idle) }
+        if session.pointee.client.flags.contains(.pausedRate), now >= session.pointee.rateOpens {
+            if now &- session.pointee.throttledAt >= ProxyLimits.throttleMilliseconds {
+                return end(index, .rate, client: closes.rate, upstream: ProxyClose(.policyViolation))
+            }
+            resume(side(session, .client), .pausedRate)
+        }
+        for party in [ProxyParty.client, .upstream] {
+            press(index, party, details.settings)
+            guard checkLife(index, party, details.settings) else { return }
+        }
+        schedule(index)
+    }
+
+    /// A side that does not take what waits for it must have taken something since the last look.
+    private func press(_ index: UInt32, _ party: ProxyParty, _ settings: ProxySettings) {
+        let side = side(session(index), party)
+        let shard = state.pointee.shard
+        guard side.pointee.stalledAt != 0, shard.now >= side.pointee.pressAt else { return }
+        side.pointee.pressAt = shard.now &+ settings.writeMilliseconds
+        let taken = shard.byteCounts(side.pointee.slot).sent
+        if taken == side.pointee.taken {
+            // Bytes may have moved within the send that waits: it tells, or the stream fails.
+            side.pointee.flags.insert(.pressed)
+            shard.demandProgress(side.pointee.slot)
+        }
+        side.pointee.taken = taken
+    }
+
+    /// Asks a side that has been silent; false when it was silent for too long and the session ends.
+    private func checkLife(_ index: UInt32, _ party: ProxyParty, _ settings: ProxySettings) -> Bool {
+        let session = session(index)
+        let side = side(session, party)
+        let now = state.pointee.shard.now
+        guard now >= lifeEnds(side, settings) else { return true }
+        if side.pointee.askedAt == side.pointee.heardAt {
+            let closes = settings.closes
+            if session.pointee.phase != .open {
+                conclude(index)
+            } else if party == .client {
+                end(index, .clientDead, client: ProxyClose(.goingAway), upstream: ProxyClose(.goingAway))
+            } else {
+                end(index, .upstreamDead, client: closes.upstreamUnavailable, upstream: ProxyClose(.goingAway))
+            }
+            return false
+        }
+        sendPing(index, party)
+        return true
+    }
+
+    /// When very many sessions expire in the same second each is put off once, by up to five seconds.
+    private func putOff(_ index: UInt32, _ session: UnsafeMutablePointer<ProxySession>, _ details: ProxyDetails) -> Bool {
+        let second = state.pointee.shard.now / 1000
+        if state.pointee.expiries.second != second { state.pointee.expiries = (second, 0) }
+        state.pointee.expiries.count += 1
+        guard state.pointee.expiries.count > ProxyLimits.expiriesPerSecond, !details.wasPutOff else { return false }
+        details.wasPutOff = true
+        session.pointee.endsAt = state.pointee.shard.now + jitter(index, below: ProxyLimits.expirySpreadMilliseconds) + 1
+        return true
+    }
+
+    /// A number below `bound` that sessions of the same moment do not share: they must not all come back together.
+    func jitter(_ index: UInt32, below bound: UInt64) -> UInt64 {
+        let mixed = (state.pointee.shard.nowNanoseconds ^ UInt64(index) &<< 32) &* 0x9E37_79B9_7F4A_7C15
+        return (mixed ^ mixed &>> 32) % max(bound, 1)
+    }
+}
