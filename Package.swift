@@ -57,6 +57,8 @@ let package = Package(
         // Fixtures and tests.
         .executableTarget(name: "sluice-echo", dependencies: ["HTTP", "Engine", "Ring", "Wire", "Policy", "CSocket"], path: "Tests/EchoServer",
                           swiftSettings: dataPath),
+        .executableTarget(name: "sluice-proxy", dependencies: ["WebSocketProxy", "HTTP", "Engine", "Ring", "Wire", "Policy", "CSocket"],
+                          path: "Tests/ProxyServer", swiftSettings: dataPath),
         .target(name: "Simulator", dependencies: ["Ring", "CRing", "Engine", "Policy", "CTLS"], path: "Tests/Simulator", swiftSettings: dataPath),
         .testTarget(name: "WireTests", dependencies: ["Wire"]),
         .testTarget(name: "PolicyTests", dependencies: ["Policy", "Wire", "CCrypto"]),

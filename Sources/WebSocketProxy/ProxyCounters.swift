@@ -19,7 +19,7 @@ public struct ProxyCounters: @unchecked Sendable {
 
     init() {
         precondition(Counter.allCases.count == Self.counters && RouteCounter.allCases.count == Self.routeCounters)
-        words = CounterBlock(count: Self.counters + ProxyLimits.routes * Self.routeCounters)
+        words = CounterBlock(count: Self.counters + ProxyBounds.routes * Self.routeCounters)
     }
 
     @inline(__always)

@@ -1,5 +1,6 @@
 import Engine
 import HTTP
+import Policy
 import Wire
 
 /// An upgrade that passed the handshake's checks: what a session is made from.
@@ -78,8 +79,8 @@ public struct ProxyTarget: Sendable {
     public var timeouts = ClientTimeouts()
     /// When the session ends at the latest, in milliseconds from now; nil for never.
     public var endsInMilliseconds: UInt64?
-    /// The rate of the client's messages; nil for none.
-    public var budget: MessageBudget?
+    /// The rate of the client's messages, and the cell of whom it is counted for; nil for none.
+    public var rate: (MessageRate, MessageRateCell)?
 
     /// A target without anything special.
     public init(endpoints: [ProxyEndpoint]) {

@@ -1,5 +1,6 @@
 import Engine
 import HTTP
+import Policy
 import Wire
 
 /// The two ends of a session.
@@ -90,7 +91,7 @@ struct ControlPayload {
         var code = close.code.rawValue.bigEndian
         withUnsafeBytes(of: &code) { source in withUnsafeMutableBytes(of: &words) { $0.copyMemory(from: source) } }
         count = 2
-        for byte in close.reason.utf8.prefix(ProxyLimits.reasonBytes) {
+        for byte in close.reason.utf8.prefix(ProxyClose.maximumReasonBytes) {
             withUnsafeMutableBytes(of: &words) { $0[count] = byte }
             count += 1
         }
@@ -126,7 +127,8 @@ struct ProxySession {
     var bufferBytes: Int
     /// Messages from the client that were charged.
     var charged: UInt64 = 0
-    var budget: Unmanaged<MessageBudget>?
+    var rate: MessageRate?
+    var rateCell: Unmanaged<MessageRateCell>?
     var closesAboveRate = true
     /// Payload bytes and messages that the counters have: up and down.
     var countedUp: (bytes: UInt64, messages: UInt64) = (0, 0)

@@ -1,32 +1,5 @@
-import HTTP
+import Policy
 import Wire
-
-/// A Close frame of our own: code and reason. A reason has at most 123 bytes and no part of a token.
-public struct ProxyClose: Sendable, Equatable {
-    public var code: CloseCode
-    public var reason: String
-
-    /// A code and a reason.
-    public init(_ code: CloseCode, _ reason: String = "") {
-        self.code = code
-        self.reason = reason
-    }
-}
-
-/// What a client is told by the cause of an end; the defaults are those of the compatibility profile.
-public struct ProxyCloses: Sendable, Equatable {
-    public var upstreamUnavailable = ProxyClose(.badGateway, "upstream unavailable")
-    public var overloaded = ProxyClose(.tryAgainLater)
-    public var rate = ProxyClose(.policyViolation, "Rate limit exceeded")
-    public var slowPeer = ProxyClose(.policyViolation, "peer too slow")
-    public var drain = ProxyClose(.goingAway, "going away")
-    public var expired = ProxyClose(.policyViolation, "Token expired")
-    public var idle = ProxyClose(.goingAway, "idle")
-    public var firstDataLate = ProxyClose(.policyViolation, "connect timeout")
-
-    /// The compatibility profile's.
-    public init() {}
-}
 
 /// Everything of a route that a session is bound by. A session keeps what it was opened with.
 public struct ProxySettings: Sendable, Equatable {
@@ -58,16 +31,21 @@ public struct ProxySettings: Sendable, Equatable {
     /// Without authentication in the handshake: how long the first data may take, and how much it may be before a verdict.
     public var firstDataMilliseconds: UInt64 = 10_000
     public var maximumFirstBytes = 65_536
-    /// Messages of a client: what happens beyond its `MessageBudget`.
+    /// A client that sends more messages than its rate allows is closed; else it is not read for a while.
     public var closesAboveRate = true
-    public var closes = ProxyCloses()
+    /// The codes that clients are told, and the one of a drain.
+    public var closeCodes = ProxyCloseCodes.compat
+    public var drainCode = CloseCode.goingAway
 
     /// The defaults.
     public init() {}
+
+    /// The Close frame a client is told by.
+    func close(_ end: ProxyEnd) -> ProxyClose { end.close(closeCodes, draining: drainCode) }
 }
 
 /// Sizes and times that no configuration changes, with reasons.
-enum ProxyLimits {
+enum ProxyBounds {
     /// Reads of a client that may wait until its upstream is there. It is not read meanwhile; this is what was under way.
     static let earlyBuffers = 40
     /// A part of a bulk buffer below this is moved in place rather than sent as a part of its own: a page is copied faster than a
@@ -75,8 +53,6 @@ enum ProxyLimits {
     static let shareMinimumBytes = 4096
     /// Largest control frame: a client's header and 125 bytes (RFC 6455 section 5.5).
     static let controlFrameBytes = 6 + 125
-    /// Longest reason of a Close frame.
-    static let reasonBytes = 123
     /// How long bytes that were accepted from a side may take to leave after the session ended.
     static let deliveryMilliseconds: UInt64 = 5000
     /// And all of the end.

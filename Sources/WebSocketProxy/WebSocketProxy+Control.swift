@@ -1,5 +1,6 @@
 import Engine
 import HTTP
+import Policy
 import Wire
 
 /// How reading a buffer ended the session, or began its end.

@@ -1,16 +1,17 @@
 import Engine
 import HTTP
+import Policy
 import Wire
 
 /// Ends: what one side learns of the other's, and of ours.
 extension WebSocketProxy {
     /// What reading a buffer has found.
     func finish(_ index: UInt32, _ party: ProxyParty, _ ending: ProxyEnding) {
-        let closes = details(index).settings.closes
+        let settings = details(index).settings
         switch ending {
         case .none: return
         case .closed: closeCame(index, party)
-        case .aboveRate: end(index, .rate, client: closes.rate, upstream: ProxyClose(.policyViolation))
+        case .aboveRate: end(index, .rate, client: settings.close(.messageRate), upstream: ProxyClose(.policyViolation))
         case .violation(.messageTooBig):
             end(index, .messageTooBig, client: ProxyClose(.messageTooBig), upstream: ProxyClose(.messageTooBig))
         case .violation(.unsupportedData):
@@ -72,7 +73,7 @@ extension WebSocketProxy {
         if session.pointee.phase == .finishing { return conclude(index) }
         if session.pointee.phase == .closing { return echo(index) }
         guard wasPressed else { return vanished(index, party) }
-        let close = details(index).settings.closes.slowPeer
+        let close = details(index).settings.close(.peerTooSlow)
         end(index, party == .client ? .clientSlow : .upstreamSlow, client: close, upstream: ProxyClose(.policyViolation, close.reason))
     }
 
@@ -80,7 +81,7 @@ extension WebSocketProxy {
         if party == .client {
             end(index, .clientVanished, client: nil, upstream: ProxyClose(.goingAway))
         } else {
-            end(index, .upstreamVanished, client: details(index).settings.closes.upstreamUnavailable, upstream: nil)
+            end(index, .upstreamVanished, client: details(index).settings.close(.upstreamUnavailable), upstream: nil)
         }
     }
 
@@ -142,7 +143,7 @@ extension WebSocketProxy {
 
     private func leave(_ side: ProxySide, reporting: Bool) {
         state.pointee.shard.linger(
-            side.slot, drainMilliseconds: ProxyLimits.deliveryMilliseconds, totalMilliseconds: ProxyLimits.endMilliseconds,
+            side.slot, drainMilliseconds: ProxyBounds.deliveryMilliseconds, totalMilliseconds: ProxyBounds.endMilliseconds,
             reporting: reporting)
     }
 
@@ -185,8 +186,8 @@ extension WebSocketProxy {
             side.pointee.partial?.deallocate()
             side.pointee.partial = nil
         }
-        session.pointee.budget?.release()
-        session.pointee.budget = nil
+        session.pointee.rateCell?.release()
+        session.pointee.rateCell = nil
         session.pointee.details.release()
         session.pointee.phase = .free
         session.pointee.nextFree = state.pointee.freeHead

@@ -1,5 +1,6 @@
 import Engine
 import HTTP
+import Policy
 import Wire
 
 /// Clients that are not authenticated when they get their 101: what they send first is collected, shown, and sent on when they are
@@ -42,7 +43,7 @@ extension WebSocketProxy {
         case .first: readFirst(index, buffer, start, end)
         case .dialling, .judged, .admitted:
             let details = details(index)
-            guard details.early.count < ProxyLimits.earlyBuffers else {
+            guard details.early.count < ProxyBounds.earlyBuffers else {
                 shard.release(buffer)
                 if session.pointee.phase == .dialling { return refuse(index, status: 400, reason: "early_data") }
                 return reject(index, .firstDataTooBig, ProxyRefusal(ProxyClose(.messageTooBig)))

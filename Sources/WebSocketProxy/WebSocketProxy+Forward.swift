@@ -1,6 +1,7 @@
 import Engine
 import Glibc
 import HTTP
+import Policy
 import Wire
 
 /// The bytes of one received buffer that leave as one run.
@@ -98,7 +99,7 @@ extension WebSocketProxy {
             shard.send(sink.pointee.slot, buffer, start: leaving.start, count: leaving.count)
             if isBehind(session, sink) { sinkBehind(index, party.other) }
         }
-        if party == .client, session.pointee.budget != nil, !session.pointee.closesAboveRate { throttle(index) }
+        if party == .client, session.pointee.rateCell != nil, !session.pointee.closesAboveRate { throttle(index) }
     }
 
     /// Whether so much waits for a side that the other must not be read.
@@ -116,7 +117,7 @@ extension WebSocketProxy {
                          _ sink: SlotIndex) {
         let front = leaving.count
         let rest = item.end &- item.start
-        if min(front, rest) >= ProxyLimits.shareMinimumBytes,
+        if min(front, rest) >= ProxyBounds.shareMinimumBytes,
             state.pointee.shard.share(sink, buffer, start: leaving.start, count: front)
         {
             leaving = Departure(start: item.start, end: item.end)
@@ -137,7 +138,7 @@ extension WebSocketProxy {
         let sink = side(session(index), party)
         guard side(session(index), party.other).pointee.sieve.isAtBoundary else { return }
         if leaving.count > 0 {
-            let isShared = leaving.count >= ProxyLimits.shareMinimumBytes
+            let isShared = leaving.count >= ProxyBounds.shareMinimumBytes
                 && shard.share(sink.pointee.slot, buffer, start: leaving.start, count: leaving.count)
             if !isShared {
                 guard shard.append(sink.pointee.slot, shard.bytes(buffer) + leaving.start, leaving.count) else { return }
@@ -148,85 +149,15 @@ extension WebSocketProxy {
         sendWaiting(index, party)
     }
 
-    // MARK: backpressure
-
-    /// A side does not take what is for it: the other is not read.
-    @inline(never)
-    func sinkBehind(_ index: UInt32, _ party: ProxyParty) {
-        let session = session(index)
-        let sink = side(session, party)
-        let shard = state.pointee.shard
-        shard.notifyWhenDrained(sink.pointee.slot)
-        let source = side(session, party.other)
-        guard !source.pointee.flags.contains(.pausedBehind) else { return }
-        pause(source, .pausedBehind)
-        guard sink.pointee.stalledAt == 0 else { return }
-        sink.pointee.stalledAt = max(1, shard.now)
-        sink.pointee.taken = shard.byteCounts(sink.pointee.slot).sent
-        sink.pointee.pressAt = shard.now &+ details(index).settings.writeMilliseconds
-        // The wheel is set only when the timer would come too late.
-        schedule(index)
-    }
-
-    func pause(_ side: UnsafeMutablePointer<ProxySide>, _ reason: ProxySide.Flags) {
-        side.pointee.flags.insert(reason)
-        if !side.pointee.flags.contains(.gone) { state.pointee.shard.pauseReceive(side.pointee.slot) }
-    }
-
-    func resume(_ side: UnsafeMutablePointer<ProxySide>, _ reason: ProxySide.Flags) {
-        side.pointee.flags.subtract(reason)
-        guard side.pointee.flags.isDisjoint(with: [.pausedAny, .gone]) else { return }
-        // A side that was not read could not be heard.
-        side.pointee.heardAt = state.pointee.shard.now
-        state.pointee.shard.resumeReceive(side.pointee.slot)
-    }
-
-    func sideDrained(_ index: UInt32, _ party: ProxyParty) {
-        let session = session(index)
-        guard session.pointee.phase != .free, session.pointee.phase != .ending else { return }
-        let sink = side(session, party)
-        sink.pointee.flags.remove(.pressed)
-        if sink.pointee.stalledAt != 0 {
-            let stalled = state.pointee.shard.now &- sink.pointee.stalledAt
-            sink.pointee.stalledMilliseconds &+= stalled
-            state.pointee.counters.add(party == .upstream ? .stallUpMilliseconds : .stallDownMilliseconds, session.pointee.route, stalled)
-            sink.pointee.stalledAt = 0
-        }
-        if sink.pointee.flags.contains(.pausedReplies) { resume(sink, .pausedReplies) }
-        let source = side(session, party.other)
-        if source.pointee.flags.contains(.pausedBehind) { resume(source, .pausedBehind) }
-    }
-
-    // MARK: rate
-
     /// Whether the client's message that has just begun, if one has, is within its rate; only where a message above it ends the session.
     @inline(__always)
     private func mayPass(_ session: UnsafeMutablePointer<ProxySession>, _ party: ProxyParty) -> Bool {
-        guard party == .client, session.pointee.closesAboveRate, let budget = session.pointee.budget else { return true }
+        guard party == .client, session.pointee.closesAboveRate, let cell = session.pointee.rateCell else { return true }
         let messages = session.pointee.client.sieve.messages
         if messages == session.pointee.charged { return true }
         session.pointee.charged = messages
         let now = state.pointee.shard.nowNanoseconds
-        return budget._withUnsafeGuaranteedRef { $0.takeOne(nowNanoseconds: now) }
-    }
-
-    /// Charges the client's messages; above its rate it is not read for a while.
-    private func throttle(_ index: UInt32) {
-        let session = session(index)
-        let messages = session.pointee.client.sieve.messages &- session.pointee.charged
-        guard messages > 0, let budget = session.pointee.budget else { return }
-        session.pointee.charged &+= messages
-        let shard = state.pointee.shard
-        let now = shard.nowNanoseconds
-        let wait = budget._withUnsafeGuaranteedRef { $0.charge(messages, nowNanoseconds: now) }
-        guard wait > 0 else {
-            session.pointee.throttledAt = 0
-            return
-        }
-        state.pointee.counters.add(.throttled)
-        if session.pointee.throttledAt == 0 { session.pointee.throttledAt = max(1, shard.now) }
-        pause(side(session, .client), .pausedRate)
-        session.pointee.rateOpens = shard.now &+ (wait &+ 999_999) / 1_000_000
-        schedule(index)
+        let rate = session.pointee.rate.unsafelyUnwrapped
+        return cell._withUnsafeGuaranteedRef { $0.take(rate, nowNanoseconds: now) } == 0
     }
 }

@@ -1,5 +1,6 @@
 import Engine
 import HTTP
+import Policy
 import Wire
 
 /// Sessions whose payload is looked at: streams of bytes in binary messages.
@@ -50,11 +51,12 @@ extension WebSocketProxy {
     }
 
     private func chargeInspected(_ session: UnsafeMutablePointer<ProxySession>) -> Bool {
-        guard session.pointee.closesAboveRate, let budget = session.pointee.budget else { return true }
+        guard session.pointee.closesAboveRate, let cell = session.pointee.rateCell, let rate = session.pointee.rate
+        else { return true }
         let now = state.pointee.shard.nowNanoseconds
         while session.pointee.charged < session.pointee.client.sieve.messages {
             session.pointee.charged &+= 1
-            guard budget._withUnsafeGuaranteedRef({ $0.takeOne(nowNanoseconds: now) }) else { return false }
+            guard cell._withUnsafeGuaranteedRef({ $0.take(rate, nowNanoseconds: now) }) == 0 else { return false }
         }
         return true
     }

@@ -22,7 +22,7 @@ extension WebSocketProxy {
         session(index).pointee = ProxySession(
             client: client, upstream: ProxySide(expectsMask: false, slot: .none, now: shard.now),
             maximumMessageBytes: request.settings.maximumMessageBytes, bufferBytes: request.settings.bufferBytes, dataAt: shard.now,
-            details: Unmanaged.passRetained(details), nextFree: .max, life: life, route: min(request.route, UInt16(ProxyLimits.routes - 1)),
+            details: Unmanaged.passRetained(details), nextFree: .max, life: life, route: min(request.route, UInt16(ProxyBounds.routes - 1)),
             phase: .dialling, mode: .opaque)
         shard.transfer(request.client, to: state.pointee.owners.client, context: index)
         shard.keepAlive(request.client)
@@ -67,8 +67,9 @@ extension WebSocketProxy {
         session.pointee.phaseEnds = details.dialEnds
         session.pointee.mode = target.mode
         if let milliseconds = target.endsInMilliseconds { session.pointee.endsAt = now &+ milliseconds }
-        if let budget = target.budget {
-            session.pointee.budget = Unmanaged.passRetained(budget)
+        if let (rate, cell) = target.rate {
+            session.pointee.rate = rate
+            session.pointee.rateCell = Unmanaged.passRetained(cell)
             session.pointee.closesAboveRate = details.settings.closesAboveRate
         }
         dial(index)
@@ -118,7 +119,7 @@ extension WebSocketProxy {
         var delay: UInt64 = 0
         if details.tries % endpoints == 0 {
             let round = UInt64(min(details.tries / endpoints - 1, 16))
-            let full = min(settings.dialDelayMilliseconds << round, ProxyLimits.dialDelayMaximumMilliseconds)
+            let full = min(settings.dialDelayMilliseconds << round, ProxyBounds.dialDelayMaximumMilliseconds)
             delay = full / 2 + jitter(index, below: full / 2 + 1)
         }
         let retries = failure.mayRetry && details.tries <= settings.dialRetries && now + delay < details.dialEnds
@@ -145,7 +146,7 @@ extension WebSocketProxy {
     /// No upstream could be had.
     private func unavailable(_ index: UInt32, _ failure: ClientFailure) {
         if session(index).pointee.phase == .admitted {
-            return reject(index, .upstreamUnavailable, ProxyRefusal(details(index).settings.closes.upstreamUnavailable))
+            return reject(index, .upstreamUnavailable, ProxyRefusal(details(index).settings.close(.upstreamUnavailable)))
         }
         switch failure {
         case .status(let status) where [401, 403, 404].contains(status) && details(index).settings.relaysStatus:
@@ -180,7 +181,7 @@ extension WebSocketProxy {
             session.pointee.client.sieve = FrameSieve(expectsMask: true, allowsCompressed: isCompressed, replacesMasks: replaces)
         }
         session.pointee.upstream.sieve = FrameSieve(expectsMask: false, allowsCompressed: isCompressed)
-        if replaces || (session.pointee.budget != nil && session.pointee.closesAboveRate) {
+        if replaces || (session.pointee.rateCell != nil && session.pointee.closesAboveRate) {
             session.pointee.client.flags.insert(.boundaries)
         }
         session.pointee.phase = .open
@@ -188,7 +189,10 @@ extension WebSocketProxy {
         session.pointee.client.heardAt = shard.now
         session.pointee.dataAt = shard.now
         schedule(index)
-        if isAnswered, !sendFirst(index) { return end(index, .exhausted, client: details.settings.closes.overloaded, upstream: nil) }
+        if isAnswered, !sendFirst(index) {
+            if stream.leftover.buffer != .none { shard.release(stream.leftover.buffer) }
+            return end(index, .exhausted, client: details.settings.close(.tryAgainLater), upstream: nil)
+        }
         if stream.leftover.buffer != .none {
             read(index, .upstream, stream.leftover.buffer, stream.leftover.start, stream.leftover.start + stream.leftover.count)
         }

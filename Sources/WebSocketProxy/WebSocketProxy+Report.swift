@@ -1,5 +1,6 @@
 import Engine
 import HTTP
+import Policy
 import Wire
 
 /// What is told of sessions, and who may end them from outside.
@@ -117,7 +118,7 @@ extension WebSocketProxy {
             switch session(index).pointee.phase {
             case .open, .closing: open.append(index)
             case .dialling: refuse(index, status: 503, reason: "draining")
-            default: reject(index, .drained, ProxyRefusal(details(index).settings.closes.drain))
+            default: reject(index, .drained, ProxyRefusal(details(index).settings.close(.draining)))
             }
         }
         open.sort { left, right in

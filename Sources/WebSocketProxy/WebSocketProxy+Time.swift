@@ -1,5 +1,6 @@
 import Engine
 import HTTP
+import Policy
 import Wire
 
 /// Deadlines of a session; its client's stream has one timer for all of them.
@@ -48,7 +49,7 @@ extension WebSocketProxy {
         case .dialling, .admitted: dialTimePassed(index)
         case .first, .judged:
             guard now >= session.pointee.phaseEnds else { return schedule(index) }
-            reject(index, .firstDataLate, ProxyRefusal(details(index).settings.closes.firstDataLate))
+            reject(index, .firstDataLate, ProxyRefusal(details(index).settings.close(.connectTimeout)))
         case .closing: if now >= session.pointee.phaseEnds { echo(index) } else { sessionTimePassed(index) }
         case .finishing: if now >= session.pointee.phaseEnds { conclude(index) } else { sessionTimePassed(index) }
         case .open: sessionTimePassed(index)
@@ -58,23 +59,26 @@ extension WebSocketProxy {
     private func sessionTimePassed(_ index: UInt32) {
         let session = session(index)
         let details = details(index)
-        let closes = details.settings.closes
+        let settings = details.settings
         let now = state.pointee.shard.now
         if now >= session.pointee.drainAt {
             session.pointee.drainAt = ProxySession.never
-            return end(index, .drained, client: closes.drain, upstream: closes.drain,
+            return end(index, .drained, client: settings.close(.draining), upstream: settings.close(.draining),
                        waitMilliseconds: details.settings.closeMilliseconds)
         }
         if now >= session.pointee.endsAt, !putOff(index, session, details) {
-            return end(index, .expired, client: closes.expired, upstream: ProxyClose(.policyViolation))
+            return end(index, .expired, client: settings.close(.tokenExpired), upstream: ProxyClose(.policyViolation))
         }
         let idle = details.settings.idleMilliseconds
-        if idle > 0, now >= session.pointee.dataAt + idle { return end(index, .idle, client: closes.idle, upstream: closes.idle) }
+        if idle > 0, now >= session.pointee.dataAt + idle {
+            return end(index, .idle, client: settings.close(.idle), upstream: settings.close(.idle))
+        }
         if session.pointee.client.flags.contains(.pausedRate), now >= session.pointee.rateOpens {
-            if now &- session.pointee.throttledAt >= ProxyLimits.throttleMilliseconds {
-                return end(index, .rate, client: closes.rate, upstream: ProxyClose(.policyViolation))
+            if now &- session.pointee.throttledAt >= ProxyBounds.throttleMilliseconds {
+                return end(index, .rate, client: settings.close(.messageRate), upstream: ProxyClose(.policyViolation))
             }
-            resume(side(session, .client), .pausedRate)
+            throttle(index)
+            if session.pointee.charged == session.pointee.client.sieve.messages { resume(side(session, .client), .pausedRate) }
         }
         for party in [ProxyParty.client, .upstream] {
             press(index, party, details.settings)
@@ -105,13 +109,12 @@ extension WebSocketProxy {
         let now = state.pointee.shard.now
         guard now >= lifeEnds(side, settings) else { return true }
         if side.pointee.askedAt == side.pointee.heardAt {
-            let closes = settings.closes
             if session.pointee.phase != .open {
                 conclude(index)
             } else if party == .client {
                 end(index, .clientDead, client: ProxyClose(.goingAway), upstream: ProxyClose(.goingAway))
             } else {
-                end(index, .upstreamDead, client: closes.upstreamUnavailable, upstream: ProxyClose(.goingAway))
+                end(index, .upstreamDead, client: settings.close(.upstreamUnavailable), upstream: ProxyClose(.goingAway))
             }
             return false
         }
@@ -124,9 +127,9 @@ extension WebSocketProxy {
         let second = state.pointee.shard.now / 1000
         if state.pointee.expiries.second != second { state.pointee.expiries = (second, 0) }
         state.pointee.expiries.count += 1
-        guard state.pointee.expiries.count > ProxyLimits.expiriesPerSecond, !details.wasPutOff else { return false }
+        guard state.pointee.expiries.count > ProxyBounds.expiriesPerSecond, !details.wasPutOff else { return false }
         details.wasPutOff = true
-        session.pointee.endsAt = state.pointee.shard.now + jitter(index, below: ProxyLimits.expirySpreadMilliseconds) + 1
+        session.pointee.endsAt = state.pointee.shard.now + jitter(index, below: ProxyBounds.expirySpreadMilliseconds) + 1
         return true
     }
 

@@ -47,7 +47,7 @@ public struct WebSocketProxy {
 
     /// The sessions of one shard.
     public init(shard: Shard, owners: Owners, capacity: Int, shared: ProxyShared) {
-        let scratch = UnsafeMutableRawPointer.allocate(byteCount: ProxyLimits.controlFrameBytes, alignment: 8)
+        let scratch = UnsafeMutableRawPointer.allocate(byteCount: ProxyBounds.controlFrameBytes, alignment: 8)
         var nonce: UInt64 = 0
         withUnsafeMutableBytes(of: &nonce) { Digest.randomize($0) }
         state = .allocate(capacity: 1)

@@ -192,7 +192,7 @@ struct ProxyWorld {
             let number = plays.indices.first { number in
                 BytePattern(stream: 2 * number).mismatch(at: 0, data.bytes.baseAddress!, data.bytes.count) == nil
             }
-            guard let number else { return .refuse(ProxyRefusal(ProxyCloses().expired)) }
+            guard let number else { return .refuse(ProxyRefusal(ProxyClose(.policyViolation))) }
             var target = ProxyLoop.target(port: Self.upstreamPort + number)
             if isInspected[number] { target.mode = .inspected }
             return .admit(ProxyAdmit(target, identity: ProxyIdentity()))
