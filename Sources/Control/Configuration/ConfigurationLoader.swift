@@ -55,11 +55,20 @@ public struct ConfigurationLoader {
         var folding = ConfigurationFolding(schema: schema)
         if demonstration { folding.apply(text: Self.demonstrationText) { _ in .demonstration } }
         for assignment in assignments where !assignment.isRelayFlag { folding.apply(assignment) }
+        apply(flagsLast: false, to: &folding)
         if let port { folding.apply(firstListenerPort: port, .flag("--port")) }
         if let filePath { folding.applyFile(filePath) }
         folding.apply(environment: environment)
-        for assignment in assignments where assignment.isRelayFlag { folding.apply(relayFlag: assignment, .flag(assignment.flag)) }
+        apply(flagsLast: true, to: &folding)
         return try folding.finish(fallbackSecret: fallbackSecret)
+    }
+
+    /// Applies the flags a reference has. The relay's win over its variables, the others yield to theirs.
+    private func apply(flagsLast: Bool, to folding: inout ConfigurationFolding) {
+        for assignment in assignments where assignment.isRelayFlag {
+            guard let key = schema.keys.first(where: { $0.flags.contains(assignment.key) }), key.isRelayed == flagsLast else { continue }
+            folding.apply(relayFlag: assignment, .flag(assignment.flag))
+        }
     }
 
     /// What `sluice serve --demo` starts from. `demo.enabled` permits the demonstration service and nothing else.
