@@ -34,12 +34,13 @@ extension HTTPClient {
 
     /// Looks for a whole head, past interim ones; its end in `input`, or nil when there is none yet, or the exchange has failed.
     private func readHead(_ ticket: Ticket, _ exchange: Exchange) -> Int? {
+        let input = exchange.input
         var start = 0
         for _ in 0...ClientLimits.interimAnswers {
             head.reset(answerToHead: exchange.request.method == .head)
-            switch head.parse(exchange.input.span.extracting(start..<exchange.input.count)) {
+            switch head.parse(input.span.extracting(start..<input.count)) {
             case .needMore:
-                if exchange.input.count >= ClientLimits.head.headBytes { fail(ticket, .malformed) }
+                if input.count >= ClientLimits.head.headBytes { fail(ticket, .malformed) }
                 return nil
             case .violation:
                 fail(ticket, .malformed)
