@@ -42,6 +42,7 @@ enum DataPath {
         ("UDPRelay.UDPRelay.control(", "a control frame of the WebSocket"),
         ("UDPRelay.UDPRelay.text(", "a text message: the credential, later none that is heard"),
         ("UDPRelay.UDPRelay.finish(", "the end of a WebSocket"),
+        ("UDPRelay.UDPRelay.reportSocketsUsedUp(", "the shard has no socket left; told at most once a minute"),
         ("(extension in Policy):Policy.RecentTable< where A: ~Swift.Copyable>.(grow in ",
          "a table doubles for a port or remote that is new"),
         ("Engine.Shard.resolverPolled(", "name resolution: one look-up for each name dialled"),

@@ -49,7 +49,8 @@ struct MachineCode {
         }
         guard line.hasSuffix(">"), let open = line.lastIndex(of: "<") else { return nil }
         let target = line[line.index(after: open)...].dropLast()
-        return String(target.prefix { $0 != "+" })
+        // A call that waits for its relocation is shown with the address behind it, somewhere inside whatever symbol comes before.
+        return target.contains("+") ? nil : String(target)
     }
 
     /// Gives every function its Swift name.
