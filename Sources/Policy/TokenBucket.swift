@@ -12,15 +12,15 @@ public struct TokenBucket: Sendable, Equatable {
         updatedMilliseconds = nowMilliseconds
     }
 
-    /// Takes one token if there is one. Time that runs backwards adds nothing.
-    public mutating func take(capacity: Double, perSecond: Double, nowMilliseconds: Int64) -> Bool {
+    /// Takes `count` tokens, one unless said otherwise, if they are there. Time that runs backwards adds nothing.
+    public mutating func take(_ count: Double = 1, capacity: Double, perSecond: Double, nowMilliseconds: Int64) -> Bool {
         if nowMilliseconds > updatedMilliseconds {
             let elapsedSeconds = Double(nowMilliseconds - updatedMilliseconds) / 1000
             tokens = min(capacity, tokens + elapsedSeconds * perSecond)
             updatedMilliseconds = nowMilliseconds
         }
-        guard tokens >= 1 else { return false }
-        tokens -= 1
+        guard tokens >= count else { return false }
+        tokens -= count
         return true
     }
 

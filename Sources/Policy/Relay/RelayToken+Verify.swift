@@ -13,15 +13,16 @@ extension RelayToken {
     /// value but the times is compared with anything, and there is no leeway. Time is linear in the token's length.
     public static func verify(_ token: String, secret: [UInt8], nowSeconds: Int64) -> Claims? {
         guard token.utf8.count <= maximumCharacters else { return nil }
-        let parts = Array(token.utf8).split(separator: UInt8(ascii: "."), omittingEmptySubsequences: false)
-        guard parts.count == 3, !parts[0].isEmpty, parts[0].count <= maximumHeaderCharacters, !parts[1].isEmpty,
-            parts[1].count <= maximumPayloadCharacters, parts[2].count == signatureCharacters
+        let text = Array(token.utf8)
+        guard let parts = try? CompactToken(text.span), parts.header.count <= maximumHeaderCharacters,
+            parts.payload.count <= maximumPayloadCharacters, parts.signature.count == signatureCharacters
         else { return nil }
-        // Decoding is the check of the alphabet, and writes bytes without reading them.
-        guard let header = Base64.decodeURL(Array(parts[0]).span), let payload = Base64.decodeURL(Array(parts[1]).span),
-            let mac = Base64.decodeURL(Array(parts[2]).span), mac.count == Digest.macBytes
+        // Decoding writes bytes without reading them.
+        guard let header = Base64.decodeURL(text.span.extracting(parts.header)),
+            let payload = Base64.decodeURL(text.span.extracting(parts.payload)),
+            let mac = Base64.decodeURL(text.span.extracting(parts.signature)), mac.count == Digest.macBytes
         else { return nil }
-        let signed = Array(token.utf8.prefix(parts[0].count + 1 + parts[1].count))
+        let signed = Array(text[parts.signed])
         guard Digest.constantTimeEqual(mac, Digest.hmacSHA256(key: secret, signed)), isHeader(header),
             let claims = Claims(json: payload, nowSeconds: nowSeconds)
         else { return nil }

@@ -43,7 +43,7 @@ public struct KeySetLife: Sendable {
     static let firstRetryMilliseconds: Int64 = 1000
     /// Longest wait after failures.
     static let longestRetryMilliseconds: Int64 = 60_000
-    /// Longest wait while there is no key at all: an issuer that comes up is found within five seconds.
+    /// Longest wait while no key can be used: an issuer that comes up is found within five seconds.
     static let longestEmptyRetryMilliseconds: Int64 = 4000
     /// A fetch without answer is given up this long after its own limit.
     static let lateMilliseconds: Int64 = 1000
@@ -165,7 +165,10 @@ public struct KeySetLife: Sendable {
         case .file(let path): target = .file(path: path)
         case .discovery(let issuer):
             isDiscovery = discovered == nil
-            guard let location = discovered?.location ?? DiscoveryDocument.location(issuer: issuer) else { return nil }
+            guard let location = discovered?.location ?? DiscoveryDocument.location(issuer: issuer) else {
+                dueMilliseconds = Int64.max
+                return nil
+            }
             target = .url(location)
         }
         lastSerial += 1
@@ -307,7 +310,7 @@ public struct KeySetLife: Sendable {
         discovered = nil
         failures += 1
         var wait = Self.firstRetryMilliseconds << Int64(min(failures - 1, 6))
-        wait = min(wait, loadedMilliseconds == nil ? Self.longestEmptyRetryMilliseconds : Self.longestRetryMilliseconds)
+        wait = min(wait, wasServing ? Self.longestRetryMilliseconds : Self.longestEmptyRetryMilliseconds)
         if !origin.isRemote { wait = min(wait, Self.fileIntervalMilliseconds) }
         // Three quarters to the whole.
         let end = nowMilliseconds + wait * (750 + draw(251)) / 1000

@@ -25,6 +25,12 @@ public struct SessionEnd: Sendable, Hashable {
     /// Why.
     public let cause: Cause
 
+    /// An end.
+    public init(milliseconds: Int64, cause: Cause) {
+        self.milliseconds = milliseconds
+        self.cause = cause
+    }
+
     /// A session that lasts longer ends by itself before that; also keeps sums in range.
     private static let farMilliseconds: Int64 = 1 << 52
 

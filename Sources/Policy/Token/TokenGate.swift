@@ -28,11 +28,16 @@ public struct TokenGate {
         case busy(milliseconds: Int64)
     }
 
+    private struct Failure {
+        let provider: Int
+        let generation: UInt64
+    }
+
     private var verifier: TokenVerifier
     private var keySets: [KeySet]
     private var cache: TokenCache
-    /// Digests of failed tokens with the generation of the keys they failed with.
-    private var failures: RecentDigests<UInt64>
+    /// Digests of failed tokens, and whose keys they failed with.
+    private var failures: RecentDigests<Failure>
     private var budget: TokenBucket
     private let verificationsPerSecond: Double
     /// What is denied.
@@ -87,6 +92,12 @@ public struct TokenGate {
         {
             return conclude(token, digest, rules: rules, fromCache: true, nowMilliseconds: nowMilliseconds)
         }
+        // The same bytes fail again as long as the keys are the same.
+        if let failure = failures.value(digest, nowMilliseconds: monotonicMilliseconds), keySets.indices.contains(failure.provider),
+            keySets[failure.provider].generation == failure.generation
+        {
+            return .refused(.signature, provider: failure.provider)
+        }
         let candidate: TokenVerifier.Candidate
         do throws(TokenRefusal) {
             candidate = try verifier.examine(text, among: among, nowMilliseconds: nowMilliseconds)
@@ -98,14 +109,16 @@ public struct TokenGate {
         guard !keys.isEmpty else { return .keysUnavailable(provider: provider) }
         do throws(TokenRefusal) {
             // Whether there is a key is known without the cost of a signature.
-            _ = try verifier.keys(for: candidate, in: keys)
-            if failures.value(digest, nowMilliseconds: monotonicMilliseconds) == keys.generation { throw .signature }
-            guard takeBudget(monotonicMilliseconds) else { return .busy(milliseconds: busyMilliseconds) }
+            let cost = try verifier.keys(for: candidate, in: keys).reduce(0) { $0 + $1.cost }
+            guard takeBudget(cost, monotonicMilliseconds) else { return .busy(milliseconds: busyMilliseconds) }
             let token = try verifier.verify(candidate, text: text, keys: keys, nowMilliseconds: nowMilliseconds)
             remember(digest, token, keys.generation, nowMilliseconds: nowMilliseconds, monotonicMilliseconds: monotonicMilliseconds)
             return conclude(token, digest, rules: rules, fromCache: false, nowMilliseconds: nowMilliseconds)
         } catch {
-            if error == .signature { failures.insert(digest, keys.generation, nowMilliseconds: monotonicMilliseconds) }
+            if error == .signature {
+                let failure = Failure(provider: provider, generation: keys.generation)
+                failures.insert(digest, failure, nowMilliseconds: monotonicMilliseconds)
+            }
             if error == .keyIDUnknown, let keyID = candidate.keyID, keyID.utf8.count <= TokenLimits.keyIDBytes {
                 return .unknownKey(provider: provider, keyID: keyID)
             }
@@ -148,9 +161,10 @@ public struct TokenGate {
         cache.insert(digest, token, generation: generation, endMilliseconds: monotonicMilliseconds + lifetime)
     }
 
-    private mutating func takeBudget(_ nowMilliseconds: Int64) -> Bool {
-        let perSecond = verificationsPerSecond
-        return budget.take(capacity: Self.burst(perSecond), perSecond: perSecond, nowMilliseconds: nowMilliseconds)
+    /// Takes the cost of a check, or all the budget holds where that is less.
+    private mutating func takeBudget(_ cost: Double, _ nowMilliseconds: Int64) -> Bool {
+        let (perSecond, burst) = (verificationsPerSecond, Self.burst(verificationsPerSecond))
+        return budget.take(min(cost, burst), capacity: burst, perSecond: perSecond, nowMilliseconds: nowMilliseconds)
     }
 
     /// When there is room for another check.

@@ -36,7 +36,7 @@ public enum TokenLimits {
     public static let failureMilliseconds: Int64 = 30_000
     /// Failed tokens a shard remembers, 64 bytes each.
     public static let failureEntries = 16_384
-    /// Signatures a shard verifies in a second: about a quarter of a core for RS256.
+    /// Signatures a shard verifies in a second, in units of RSA with 2048 bits: about a quarter of a core.
     public static let verificationsPerSecond = 10_000
 
     /// Largest body of a key set or discovery document.
