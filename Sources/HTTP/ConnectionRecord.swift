@@ -83,7 +83,7 @@ public struct LiveConnection: Sendable {
 }
 
 /// `shard-slot-generation`, in decimal.
-public struct ConnectionIdentifier: Equatable, Sendable, CustomStringConvertible {
+public struct ConnectionIdentifier: Comparable, Sendable, CustomStringConvertible {
     public let shard: Int
     public let slot: UInt32
     public let generation: UInt16
@@ -107,4 +107,9 @@ public struct ConnectionIdentifier: Equatable, Sendable, CustomStringConvertible
     }
 
     public var description: String { "\(shard)-\(slot)-\(generation)" }
+
+    /// Any order that stays.
+    public static func < (left: Self, right: Self) -> Bool {
+        (left.shard, left.slot, left.generation) < (right.shard, right.slot, right.generation)
+    }
 }

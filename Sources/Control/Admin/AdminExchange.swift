@@ -152,11 +152,17 @@ struct ConnectionQuery: Sendable, Equatable {
         connections.sorted(by: precedes).dropFirst(offset).prefix(limit)
     }
 
+    /// Equal ones follow their identifiers: whatever shard answers first, a page goes on where the one before it ended.
     private func precedes(_ left: LiveConnection, _ right: LiveConnection) -> Bool {
+        let (first, second) = (rank(left), rank(right))
+        return first == second ? left.identifier < right.identifier : first < second
+    }
+
+    private func rank(_ connection: LiveConnection) -> Int64 {
         switch order {
-        case .bytes: left.bytesFromClient &+ left.bytesToClient > right.bytesFromClient &+ right.bytesToClient
-        case .age: left.record.openedMilliseconds < right.record.openedMilliseconds
-        case .quiet: left.quietMilliseconds > right.quietMilliseconds
+        case .bytes: -Int64(truncatingIfNeeded: connection.bytesFromClient &+ connection.bytesToClient)
+        case .age: connection.record.openedMilliseconds
+        case .quiet: -Int64(truncatingIfNeeded: connection.quietMilliseconds)
         }
     }
 
