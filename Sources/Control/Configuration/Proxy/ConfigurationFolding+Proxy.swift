@@ -83,6 +83,9 @@ extension ConfigurationFolding {
             finishStore(&warnings)
             checkProxyOrigins()
             warnings += unknownVariables()
+            var problems: [ProxyProblem] = []
+            if faults.isEmpty { configuration.proxy.policy = ProxyPolicy(draft.proxy, problems: &problems) }
+            for problem in problems { fault(problem.key, problem.message) }
         }
         configuration.proxy.settings = draft.proxy
         if configuration.proxy.isAlone, draft.sources["drain.grace"] == nil {

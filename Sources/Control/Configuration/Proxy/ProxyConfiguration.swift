@@ -6,6 +6,8 @@ public struct ProxyConfiguration: Sendable {
     public var isAlone = false
     /// Every value, settled: nothing in it is left to a profile.
     var settings = ProxyDraft()
+    /// What is decided by; nil when it is not configured.
+    var policy: ProxyPolicy?
 
     /// Nothing configured.
     public init() {}
