@@ -42,7 +42,7 @@ let package = Package(
         .target(name: "SharedState", dependencies: ["HTTP", "Engine", "Wire", "Policy", "CRedis"], swiftSettings: dataPath),
         .target(name: "Demo", dependencies: ["HTTP", "Engine", "Wire", "Policy"], swiftSettings: dataPath),
         .target(name: "Control",
-                dependencies: ["SessionGateway", "TCPBridge", "TCPMux", "UDPRelay", "DNS", "SharedState", "Demo", "HTTP", "Engine", "Ring", "Policy",
+                dependencies: ["SessionGateway", "TCPBridge", "TCPMux", "UDPRelay", "WebSocketProxy", "DNS", "SharedState", "Demo", "HTTP", "Engine", "Ring", "Policy",
                                "Wire",
                                "CSocket", "CCrypto", "CYAML"],
                 swiftSettings: dataPath),

@@ -116,6 +116,7 @@ struct ListenerSet {
             if listener.serves(.tcp) { features.insert(.tcp) }
             if listener.serves(.dns) { features.insert(.dns) }
             if listener.serves(.udp) { features.insert(.udp) }
+            if listener.serves(.jwt), configuration.proxy.isConfigured { features.insert(.jwt) }
             if listener.serves(.demo), configuration.demo.enabled { features.insert(.demo) }
             let kind: ListenerPlan.Kind = listener.features == [.udp] ? .relay : .gateway
             return Wanted(kind: kind, name: listener.name, address: listener.address, features: features, tls: listener.tls)

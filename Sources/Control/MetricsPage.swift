@@ -8,10 +8,14 @@ struct MetricsPage {
     }
 
     /// One sample; `labels` is `name="value",…` of values that need no escaping.
-    mutating func sample(_ name: String, _ labels: String, _ value: UInt64) { text += "\(name){\(labels)} \(value)\n" }
+    mutating func sample(_ name: String, _ labels: String, _ value: UInt64) { text += "\(name)\(Self.braced(labels)) \(value)\n" }
 
     /// One sample that is not whole.
-    mutating func sample(_ name: String, _ labels: String, _ value: Double) { text += "\(name){\(labels)} \(Self.number(value))\n" }
+    mutating func sample(_ name: String, _ labels: String, _ value: Double) {
+        text += "\(name)\(Self.braced(labels)) \(Self.number(value))\n"
+    }
+
+    private static func braced(_ labels: String) -> String { labels.isEmpty ? "" : "{\(labels)}" }
 
     /// One sample without labels.
     mutating func plain(_ name: String, _ value: Double) { text += "\(name) \(Self.number(value))\n" }

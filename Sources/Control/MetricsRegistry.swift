@@ -6,6 +6,7 @@ import Synchronization
 import TCPBridge
 import TCPMux
 import UDPRelay
+import WebSocketProxy
 
 /// What one shard offers to a scrape.
 struct ShardMetrics: Sendable {
@@ -14,6 +15,7 @@ struct ShardMetrics: Sendable {
     let bridge: BridgeCounters
     let mux: MuxCounters
     let relay: RelayCounters
+    let proxy: ProxyCounters
     let requests: RequestMetrics
     let refusals: GatewayCounters
     let dns: DNSMetrics
@@ -21,13 +23,14 @@ struct ShardMetrics: Sendable {
     /// On the shard that talks to the store of several instances.
     var store: StoreMetrics?
 
-    init(index: Int, shard: Shard, bridge: BridgeCounters, mux: MuxCounters, relay: RelayCounters, gateway: SessionGateway,
-         dns: DNSMetrics) {
+    init(index: Int, shard: Shard, bridge: BridgeCounters, mux: MuxCounters, relay: RelayCounters, proxy: ProxyCounters,
+         gateway: SessionGateway, dns: DNSMetrics) {
         self.index = index
         statistics = shard.statistics
         self.bridge = bridge
         self.mux = mux
         self.relay = relay
+        self.proxy = proxy
         requests = gateway.metrics
         refusals = gateway.counters
         self.dns = dns
@@ -41,6 +44,7 @@ final class MetricsRegistry: Sendable {
     private let logRings = Mutex<[(name: String, ring: LogRing)]>([])
     private let build = Mutex((version: "", revision: ""))
     private let dns = Mutex<DNSShared?>(nil)
+    private let proxy = Mutex<ProxyPlan?>(nil)
     private let startSeconds: Double
     private let draining = Atomic<Bool>(false)
     /// How reloads went.
@@ -77,6 +81,12 @@ final class MetricsRegistry: Sendable {
     /// Says which upstreams and which cache are in use.
     func describe(dns shared: DNSShared) { dns.withLock { $0 = shared } }
 
+    /// Says which JWT proxy is in force.
+    func describe(proxy plan: ProxyPlan?) { proxy.withLock { $0 = plan } }
+
+    /// The JWT proxy in force.
+    var proxyPlan: ProxyPlan? { proxy.withLock { $0 } }
+
     /// Streams open on all shards.
     var slotsUsed: UInt64 { shards.withLock { $0.reduce(0) { $0 + $1.statistics.read(.slotsUsed) } } }
 
@@ -90,6 +100,10 @@ final class MetricsRegistry: Sendable {
         bridges(&page, shards)
         MuxMetrics.write(to: &page, shards.map(\.mux))
         RelayMetrics.write(to: &page, shards.map(\.relay))
+        if let plan = proxy.withLock({ $0 }) {
+            plan.common.metrics.write(to: &page, shards.map(\.proxy), plan)
+            page.gauge("ws_draining", "Whether the process drains", isDraining ? 1 : 0)
+        }
         if let shared = dns.withLock({ $0 }) { page.dns(shards.map(\.dns), shared) }
         engine(&page, shards)
         for shard in shards { shard.store?.write(to: &page) }

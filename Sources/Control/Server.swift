@@ -72,14 +72,11 @@ final class ServerProcess {
         watch = FileWatch(loaded.files)
         tickets = try TicketRotation()
         listeners = ListenerSet(tickets: tickets.keys)
-        guard !loaded.configuration.proxy.isConfigured else {
-            throw StartError(description: "section `jwt` is checked, and not served by this version; take it out, or use `sluice check`")
-        }
         guard signals_block() == 0 else { throw StartError(description: "signals cannot be blocked") }
         let count = Doctor.shardCount(loaded.configuration.shards)
         listeners = try listeners.opening(loaded.configuration, shards: count).set
-        snapshot = ServerSnapshot(
-            loaded, configuration: listeners.bound(loaded.configuration), listeners: listeners.plans, hub: admin)
+        snapshot = try ServerSnapshot(
+            loaded, configuration: listeners.bound(loaded.configuration), listeners: listeners.plans, hub: admin, shards: count)
         let version = snapshot.configuration.gateway.version
         metrics.describe(version: version.version, revision: version.gitRevision)
         try startShards(count)

@@ -20,6 +20,10 @@ final class ServerSnapshot: Sendable {
     let muxes: MuxShared
     let dns: DNSShared
     let relay: RelayGatewayShared
+    /// What the shards' JWT proxies share, and the one in force; nil: none is configured.
+    let proxies: ProxyCommon
+    let proxy: ProxyPlan?
+    let shards: Int
     /// Counts of places, which outlive a configuration.
     let limits: SharedLimits
     let admin: AdminShared
@@ -30,7 +34,10 @@ final class ServerSnapshot: Sendable {
     ///   - configuration: what of it is in force: with bound ports, and without what only a restart changes.
     ///   - former: the snapshot in force, from which limiters and quotas are carried over.
     init(_ loaded: LoadedConfiguration, configuration: Configuration, listeners: [ListenerPlan], hub: AdminHub,
-         former: ServerSnapshot? = nil) {
+         shards: Int, former: ServerSnapshot? = nil) throws(StartError) {
+        self.shards = shards
+        proxies = former?.proxies ?? ProxyCommon()
+        proxy = try Self.proxy(configuration, proxies, shards: shards, former: former?.proxy)
         generation = (former?.generation ?? 0) + 1
         self.configuration = configuration
         self.listeners = listeners
@@ -57,5 +64,16 @@ final class ServerSnapshot: Sendable {
             versionDocument: JSONText.object([("commit", version.gitRevision), ("buildTime", version.builtAt)]) + "\n",
             metricsText: { metrics.text() })
         muxes = MuxShared(tcp: configuration.gateway.tcp, mux: configuration.gateway.mux, limits: limits)
+        metrics.describe(proxy: proxy)
+    }
+
+    private static func proxy(
+        _ configuration: Configuration, _ common: ProxyCommon, shards: Int, former: ProxyPlan?
+    ) throws(StartError) -> ProxyPlan? {
+        guard let policy = configuration.proxy.policy else { return nil }
+        let plan = try ProxyPlan(policy, common: common, shards: shards, generation: (former?.generation ?? 0) + 1)
+        common.apply(policy.limits)
+        common.keys.apply(plan, former: former)
+        return plan
     }
 }

@@ -36,6 +36,7 @@ extension ShardLoop {
                 return respondAdmin(index, AdminInterface.problem(404, "not_found", "No such connection; it may have ended"), access)
             }
             ask(wanted, [shards[identifier.shard]], index, access)
+        case .deny, .closeSigned: ask(wanted, shards, index, access)
         case .reload, .drain, .setLogLevel:
             let command = AdminExchange(wanted, postponed: http.postpone(index), access: access, asker: shard.inbox, answers: 1)
             if !admin.hub.leave(command) { command.add(AdminInterface.problem(503, "unavailable", "Too many commands wait")) }
@@ -64,11 +65,16 @@ extension ShardLoop {
             bridge.forEachConnection(in: range) { if query.matches($0) { found.append($0) } }
             mux.forEachConnection(in: range) { if query.matches($0) { found.append($0) } }
             relay.forEachConnection(in: range) { if query.matches($0) { found.append($0) } }
+            proxy.sessions.forEachConnection(in: range) { if query.matches($0) { found.append($0) } }
             exchange.collect(found)
-            guard range.upperBound < max(bridge.places, mux.places, relay.places) else { return walked(exchange) }
+            guard range.upperBound < max(bridge.places, mux.places, relay.places, proxy.sessions.places) else { return walked(exchange) }
             let rest = Inbox.Message(kind: ShardMessage.question.rawValue, first: UInt64(range.upperBound), object: exchange)
             if !shard.inbox.post(rest) { exchange.add(Self.isBusy) }
-        case .close(let identifier): exchange.add(closed: bridge.close(identifier) || mux.close(identifier) || relay.close(identifier))
+        case .close(let identifier): 
+            let isClosed = bridge.close(identifier) || mux.close(identifier) || relay.close(identifier) || proxy.sessions.close(identifier)
+            exchange.add(closed: isClosed)
+        case .deny(let revocation): exchange.add(closedCount: proxy.revoke(revocation))
+        case .closeSigned(let keys): exchange.add(closedCount: proxy.close(signedBy: keys))
         case .reload, .drain, .setLogLevel: break  // the control thread's
         }
     }

@@ -8,6 +8,7 @@ import SharedState
 import TCPBridge
 import TCPMux
 import UDPRelay
+import WebSocketProxy
 import Wire
 
 /// Who owns a stream: the closed set of features on a shard.
@@ -24,6 +25,11 @@ enum StreamOwner {
     static let relaySocket = Owner(10)
     static let relayHTTP = Owner(11)
     static let demoEcho = Owner(12)
+    static let proxyClient = Owner(13)
+    static let proxyUpstream = Owner(14)
+    static let proxyDial = Owner(15)
+    static let proxyParked = Owner(16)
+    static let proxyKeys = Owner(17)
 }
 
 /// What the control thread tells a shard.
@@ -62,6 +68,9 @@ final class ShardLoop {
     let relay: UDPRelay
     let relayHTTP: HTTPServer
     let relayGateway: RelayGateway
+    let proxy: ShardProxy
+    /// On the first shard: what fetches keys.
+    private(set) var keeper: KeyKeeper?
     /// The demonstration's datagram echo, and the listener it stands beside.
     var echo: DatagramEcho
     var echoTag: UInt32?
@@ -80,7 +89,7 @@ final class ShardLoop {
     private(set) var admin: AdminShared
     private let ring: LogRing
     var log: LogWriter
-    private var draining = false
+    private(set) var draining = false
     private var stopping = false
     private var listenersClosing = false
     /// Generation of a configuration that is in force and not said to be; 0 for none.
@@ -114,6 +123,10 @@ final class ShardLoop {
         mux = TCPMux(
             shard: shard, clientOwner: StreamOwner.muxClient, targetOwner: StreamOwner.muxTarget, capacity: limits.connections,
             shared: snapshot.muxes)
+        proxy = ShardProxy(
+            shard: shard, owners: WebSocketProxy.Owners(
+                client: StreamOwner.proxyClient, upstream: StreamOwner.proxyUpstream, dial: StreamOwner.proxyDial),
+            parked: StreamOwner.proxyParked, capacity: limits.connections, common: snapshot.proxies, shards: snapshot.shards)
         gateway = SessionGateway(shared: snapshot.gateway)
         dns = DNSService(shard: shard, owner: StreamOwner.resolver, tick: Self.dnsTimer, shared: snapshot.dns)
         self.limits = snapshot.limits
@@ -124,7 +137,10 @@ final class ShardLoop {
         bridge.onReport { [unowned self] in logConnection($0) }
         mux.onReport { [unowned self] in logConnection($0) }
         relay.onReport { [unowned self] in logConnection($0) }
+        proxy.tell = { [unowned self] in logProxy($0, $1) }
+        proxy.wakeKeeper = { [unowned self] in self.limits.directory.wake(0) }
         guard shard.index == 0 else { return }
+        keeper = KeyKeeper(shard: shard, owner: StreamOwner.proxyKeys, common: snapshot.proxies) { [unowned self] in logKeys($0) }
         store = SharedStore(shard: shard, owner: StreamOwner.sharedState, timer: Self.storeTimer, limits: snapshot.limits,
                             counters: StoreCounters()) { [unowned self] in note($0) }
     }
@@ -147,6 +163,7 @@ final class ShardLoop {
         mux.apply(snapshot.muxes)
         relay.apply(snapshot.relay.relay)
         relayGateway.apply(snapshot.relay)
+        applyProxy(snapshot.proxy)
         gateway.apply(snapshot.gateway)
         dns.apply(snapshot.dns)
         store?.apply(configuration.redis)
@@ -205,6 +222,7 @@ final class ShardLoop {
         case StreamOwner.bridgeClient.raw, StreamOwner.bridgeTarget.raw: bridge.handle(event)
         case StreamOwner.muxClient.raw, StreamOwner.muxTarget.raw: mux.handle(event)
         case StreamOwner.relayClient.raw, StreamOwner.relaySocket.raw: relay.handle(event)
+        case StreamOwner.proxyClient.raw, StreamOwner.proxyUpstream.raw, StreamOwner.proxyDial.raw: proxy.sessions.handle(event)
         case StreamOwner.http.raw: serve(event)
         case StreamOwner.relayHTTP.raw: serveRelay(event)
         case StreamOwner.demoService.raw: serveDemo(event)
@@ -216,10 +234,13 @@ final class ShardLoop {
     private func dispatchRare(_ event: Event) {
         if event.owner == StreamOwner.resolver { dns.handle(event) }
         if event.owner == StreamOwner.sharedState { store?.handle(event) }
+        if event.owner == StreamOwner.proxyParked { proxy.handleParked(event) }
+        if event.owner == StreamOwner.proxyKeys, keeper?.handle(event) == true { keysChanged() }
         if event.owner == StreamOwner.demoEcho { echo.handle(event) }
         if event.kind == .inbox { readInbox() }
         if event.kind == .shardTimer, event.detail == Self.storeTimer { store?.timePassed() }
         if event.kind == .shardTimer, event.detail == Self.dnsTimer { dns.timePassed() }
+        if event.kind == .shardTimer, event.detail == Self.proxyTimer { proxyTimePassed() }
         if dns.hasFinished { answerFinished() }
     }
 
@@ -267,6 +288,7 @@ final class ShardLoop {
             respondRelay(index, http)
             return true
         }
+        if isProxied(request, features), answerProxy(index, features) { return true }
         let requestID = gateway.requestIdentifier(request)
         let access = beginAccess(request, requestID)
         switch gateway.judge(request, features: features, requestID: requestID) {
@@ -292,6 +314,10 @@ final class ShardLoop {
     private func upgrade(_ index: UInt32) -> UInt32? {
         let request = http.request(index)
         if isRelayed(request, features(request)) { return upgradeRelay(index, http) }
+        if isProxied(request, features(request)) {
+            if let route = proxyRoute(request, features(request)) { return upgradeProxy(index, route) }
+            if answerProxy(index, features(request)) { return index }
+        }
         guard namesWebSocket(request), !features(request).contains(.admin) else { return answerRequest(index) ? index : nil }
         let verdict = gateway.judgeUpgrade(request, features: features(request))
         if case .refused(let status, let message) = verdict {
@@ -435,6 +461,7 @@ final class ShardLoop {
             bridge.closeRevoked()
             mux.closeRevoked()
         }
+        if proxy.plan != nil { proxyTimePassed() }
         store?.pump()
     }
 
@@ -449,6 +476,7 @@ final class ShardLoop {
         bridge.drain(graceMilliseconds: graceMilliseconds)
         mux.drain(graceMilliseconds: graceMilliseconds)
         drainRelay(graceMilliseconds: graceMilliseconds)
+        drainProxy()
         store?.drain()
     }
 

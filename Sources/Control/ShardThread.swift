@@ -80,7 +80,7 @@ final class ShardThread: @unchecked Sendable {
             let loop = ShardLoop(shard: shard, snapshot: snapshot, logRing: logRing, status: status)
             var metrics = ShardMetrics(
                 index: index, shard: shard, bridge: loop.bridge.counters, mux: loop.mux.counters, relay: loop.relay.counters,
-                gateway: loop.gateway,
+                proxy: loop.proxy.sessions.counters, gateway: loop.gateway,
                 dns: loop.dns.metrics)
             metrics.store = loop.store.map { StoreMetrics(counters: $0.counters, limits: snapshot.limits) }
             outcome.withLock { $0 = .success(Started(metrics: metrics, inbox: shard.inbox, lostFlags: lost)) }

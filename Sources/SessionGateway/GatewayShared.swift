@@ -19,6 +19,8 @@ public struct FeatureSet: OptionSet, Sendable {
     public static let admin = FeatureSet(rawValue: 16)
     /// The UDP relay.
     public static let udp = FeatureSet(rawValue: 32)
+    /// The JWT proxy.
+    public static let jwt = FeatureSet(rawValue: 64)
 }
 
 /// Outcome of the common checks of an upgrade.

@@ -114,6 +114,8 @@ public struct ProxyIdentity: Sendable, Equatable {
 public struct ProxyFirstData {
     /// Names the session in `admit` and `refuse`.
     public let ticket: ProxyTicket
+    /// That of its request.
+    public let record: ConnectionRecord
     /// Payload so far, unmasked, of all messages together.
     public let bytes: UnsafeRawBufferPointer
     /// Whether the first message is text.

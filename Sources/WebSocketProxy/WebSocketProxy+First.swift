@@ -124,7 +124,8 @@ extension WebSocketProxy {
         }
         let ticket = ProxyTicket(index: index, life: session(index).pointee.life)
         let verdict = details.first.withUnsafeBytes {
-            judge(ProxyFirstData(ticket: ticket, bytes: $0, isText: details.firstIsText, endsMessage: endsMessage))
+            judge(ProxyFirstData(
+                ticket: ticket, record: details.record, bytes: $0, isText: details.firstIsText, endsMessage: endsMessage))
         }
         switch verdict {
         case .more: return true

@@ -240,11 +240,11 @@ private final class TestFiles {
         let hub = AdminHub(metrics: MetricsRegistry())
         let loaded = try ConfigurationLoader().load()
         let configuration = loaded.configuration
-        var snapshot = ServerSnapshot(loaded, configuration: configuration, listeners: [], hub: hub)
+        var snapshot = try ServerSnapshot(loaded, configuration: configuration, listeners: [], hub: hub, shards: 1)
         let (limiters, places) = (snapshot.gateway.limiters, snapshot.limits)
         weak let former = snapshot
         #expect(former?.generation == 1)
-        snapshot = ServerSnapshot(loaded, configuration: configuration, listeners: [], hub: hub, former: snapshot)
+        snapshot = try ServerSnapshot(loaded, configuration: configuration, listeners: [], hub: hub, shards: 1, former: snapshot)
         #expect(former == nil, "nothing but what is carried over outlives it")
         #expect(snapshot.generation == 2)
         #expect(snapshot.gateway.limiters === limiters && snapshot.limits === places && snapshot.bridges.limits === places)

@@ -1,5 +1,6 @@
 import Engine
 import HTTP
+import Policy
 import Synchronization
 
 /// A request to the admin interface that its shard cannot answer alone.
@@ -19,6 +20,10 @@ final class AdminExchange: Sendable {
         case reload
         case drain
         case setLogLevel(LogLevel)
+        /// Tokens of the JWT proxy are denied from now on, and their sessions end.
+        case deny(Revocation)
+        /// Its sessions end whose token one of these keys signed.
+        case closeSigned([TokenDigest])
     }
 
     let request: Request
@@ -31,6 +36,7 @@ final class AdminExchange: Sendable {
         var missing: Int
         var found: [LiveConnection] = []
         var closed = false
+        var closedCount = 0
         var response: Response?
     }
 
@@ -71,6 +77,9 @@ final class AdminExchange: Sendable {
     /// Whether a shard closed the connection.
     func add(closed: Bool) { answer { $0.closed = $0.closed || closed } }
 
+    /// How many sessions of a shard ended.
+    func add(closedCount: Int) { answer { $0.closedCount += closedCount } }
+
     /// The control thread's answer, or that of a party that could not be asked.
     func add(_ response: Response) { answer { $0.response = response } }
 
@@ -79,7 +88,7 @@ final class AdminExchange: Sendable {
             change(&state)
             state.missing -= 1
             guard state.missing == 0 else { return false }
-            if state.response == nil { state.response = compose(closed: state.closed) }
+            if state.response == nil { state.response = compose(state) }
             return true
         }
         if isLast { tell() }
@@ -87,10 +96,13 @@ final class AdminExchange: Sendable {
 
     private func tell() { _ = asker.post(Inbox.Message(kind: ShardMessage.answered.rawValue, object: self)) }
 
-    private func compose(closed: Bool) -> Response {
+    private func compose(_ state: State) -> Response {
         switch request {
+        case .deny: AdminInterface.json(.object([("closed", .number(state.closedCount)), ("entries", 1), ("scope", "local")]))
+        case .closeSigned(let keys):
+            AdminInterface.json(.object([("closed", .number(state.closedCount)), ("keys", .number(keys.count))]))
         case .close:
-            closed ? AdminInterface.json(.object([("closed", true)]))
+            state.closed ? AdminInterface.json(.object([("closed", true)]))
                 : AdminInterface.problem(404, "not_found", "No such connection; it may have ended")
         case .connections, .reload, .drain, .setLogLevel: AdminInterface.problem(500, "internal_error", "Nobody answered")
         }

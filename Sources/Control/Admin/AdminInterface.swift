@@ -18,6 +18,7 @@ import Wire
 /// | `POST /reload` | loads the configuration again: 200 with what changed, 422 with the faults |
 /// | `DELETE /sessions/ID` | revokes the session of this id: 204, or 503 when the table of revoked sessions is full |
 /// | `POST /drain` | what SIGTERM does |
+/// | `POST /admin/revoke`, `GET /admin/jwks`, `POST /admin/jwks/purge`, `POST /admin/drain` | of the JWT proxy, see `AdminProxy` |
 enum AdminInterface {
     /// What a request came to.
     enum Answer {
@@ -75,7 +76,8 @@ enum AdminInterface {
             return ([.get, .post], { method in
                 method == .post ? .exchange(.reload) : .response(json(hub.metrics.reloads.reading.document))
             })
-        case "/drain": return ([.post], { _ in .exchange(.drain) })
+        case "/drain", "/admin/drain": return ([.post], { _ in .exchange(.drain) })
+        case _ where path.hasPrefix("/admin/"): return AdminProxy.route(path, request, hub.metrics.proxyPlan)
         case _ where path.hasPrefix(sessionsPath) && path.utf8.count > sessionsPath.utf8.count:
             return ([.delete], { _ in
                 shared.revoke(sessionID: String(path.dropFirst(sessionsPath.count)))
@@ -94,7 +96,8 @@ enum AdminInterface {
         ("resources", JSONDocument([
             "GET /healthz", "GET /readyz", "GET /metrics", "GET /config?format=json|yaml", "GET /reload", "GET /shards",
             "GET /connections?sort=bytes|age|quiet&limit=&offset=&feature=&session=", "DELETE /connections/ID", "PUT /log-level",
-            "POST /reload", "DELETE /sessions/ID", "POST /drain",
+            "POST /reload", "DELETE /sessions/ID", "POST /drain", "POST /admin/revoke", "GET /admin/jwks",
+            "POST /admin/jwks/purge?kid=", "GET /admin/sessions",
         ]))
     ])
 
@@ -116,7 +119,7 @@ enum AdminInterface {
         return .exchange(.setLogLevel(level))
     }
 
-    private static func pairs(_ request: RequestView) -> [(name: String, value: String)] {
+    static func pairs(_ request: RequestView) -> [(name: String, value: String)] {
         let bytes = Span(_unsafeElements: request.bytes.assumingMemoryBound(to: UInt8.self))
         var query = FormQuery(request.query)
         var pairs: [(name: String, value: String)] = []

@@ -15,7 +15,7 @@ extension ServerProcess {
                 command.add(AdminInterface.json(.object([("draining", true)]), status: 202))
             case .setLogLevel(let level): command.add(setLogLevel(level))
             case .connections: command.sort()
-            case .close: break  // the shards'
+            case .close, .deny, .closeSigned: break  // the shards'
             }
         }
         return drains

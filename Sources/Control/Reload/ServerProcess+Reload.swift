@@ -83,8 +83,9 @@ extension ServerProcess {
         for warning in next.relayWarnings where !loaded.relayWarnings.contains(warning) { logger.log(warning) }
         loaded = next
         watch.watch(next.files)
-        snapshot = ServerSnapshot(
-            next, configuration: listeners.bound(configuration), listeners: listeners.plans, hub: admin, former: snapshot)
+        snapshot = try ServerSnapshot(
+            next, configuration: listeners.bound(configuration), listeners: listeners.plans, hub: admin, shards: threads.count,
+            former: snapshot)
         snapshot.gateway.limiters.apply(configuration.gateway)
         (logger.level, logger.format) = (configuration.log.level, configuration.log.format)
         for thread in threads { thread.post(.apply, object: snapshot) }

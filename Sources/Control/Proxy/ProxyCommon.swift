@@ -1,0 +1,191 @@
+import HTTP
+import Policy
+import Synchronization
+import WebSocketProxy
+
+/// What the JWT proxies of all shards share whatever the configuration is: counts, rates, breakers, keys. Asked when a session is set
+/// up or ends, never for a message.
+final class ProxyCommon: Sendable {
+    /// A subject of an issuer.
+    struct Subject: Hashable, Sendable {
+        var issuer: String
+        var subject: String
+    }
+
+    /// What a session holds until it ends.
+    struct Lease: Sendable {
+        let subject: Subject?
+        let address: IPAddress
+        /// The rate of its messages, and whose it is counted as.
+        let rate: (MessageRate, MessageRateCell)?
+    }
+
+    /// Why there is no place.
+    enum Full: Error { case subject, address }
+
+    private struct Held {
+        var sessions = 0
+        var cell: MessageRateCell?
+    }
+
+    private struct Tables {
+        var handshakes: BucketTable<IPAddress>?
+        var failures: FailureTable<IPAddress>?
+        var failuresPerMinute = -1
+        var subjects: [Subject: Held] = [:]
+        var addresses: [IPAddress: Held] = [:]
+        var breakers: [String: CircuitBreaker] = [:]
+        var loads: [String: Int] = [:]
+        var turn: UInt64 = 0
+    }
+
+    let sessions = ProxyShared()
+    let keys = KeyBoard()
+    let metrics = ProxyMetrics()
+    private let tables = Mutex(Tables())
+    /// Keys digests of subjects in logs; another at every start.
+    private let secret = Digest.random(32)
+
+    /// A subject as a log tells it that must not name people.
+    func subjectDigest(_ subject: String) -> String {
+        String(Digest.hexadecimal(Digest.sha256(secret + Array(subject.utf8))).prefix(16))
+    }
+
+    /// Puts limits in force; buckets keep what they hold.
+    func apply(_ limits: ProxyLimits) {
+        sessions.maximumSessions = limits.sessions
+        tables.withLock { tables in
+            let buckets = limits.handshakeBuckets
+            if let buckets, tables.handshakes?.change(capacity: buckets.capacity, perSecond: buckets.perSecond) == true {
+                // Only the rate is another.
+            } else {
+                tables.handshakes = limits.handshakesPerSecond > 0 ? buckets : nil
+            }
+            if tables.failuresPerMinute != limits.failuresPerMinute {
+                tables.failuresPerMinute = limits.failuresPerMinute
+                tables.failures = FailureTable(failuresPerMinute: limits.failuresPerMinute)
+            }
+        }
+    }
+
+    /// Counts a handshake. Seconds to wait when there were too many, or credentials failed too often.
+    func admitHandshake(_ address: IPAddress, nowMilliseconds: Int64) -> Int? {
+        tables.withLock { tables in
+            let blocked = tables.failures?.blockedMilliseconds(address.limitKey, nowMilliseconds: nowMilliseconds) ?? 0
+            if blocked > 0 { return Int((blocked + 999) / 1000) }
+            return tables.handshakes?.admit(address.limitKey, nowMilliseconds: nowMilliseconds) ?? true ? nil : 1
+        }
+    }
+
+    /// Counts a credential that failed.
+    func failed(_ address: IPAddress, nowMilliseconds: Int64) {
+        tables.withLock { _ = $0.failures?.failed(address.limitKey, nowMilliseconds: nowMilliseconds) }
+    }
+
+    // MARK: Places
+
+    /// Takes a session's place under its subject and its address.
+    func lease(
+        subject: Subject?, address: IPAddress, route: ProxyPolicy.Route, limits: ProxyLimits, scope: String
+    ) throws(Full) -> Lease {
+        let key = address.limitKey
+        let perAddress = route.draft.sessionsPerAddress == ProxyAmount.unset ? limits.sessionsPerAddress : route.draft.sessionsPerAddress
+        let result: Result<Lease, Full> = tables.withLock { tables in
+            if let subject, limits.sessionsPerSubject > 0, tables.subjects[subject]?.sessions ?? 0 >= limits.sessionsPerSubject {
+                return .failure(.subject)
+            }
+            if perAddress > 0, tables.addresses[key]?.sessions ?? 0 >= perAddress { return .failure(.address) }
+            var rate: (MessageRate, MessageRateCell)?
+            if let own = route.rate {
+                if scope == "session" {
+                    rate = (own, MessageRateCell())
+                } else if let subject, scope == "subject" {
+                    rate = (own, Self.cell(&tables.subjects[subject, default: Held()]))
+                } else {
+                    rate = (own, Self.cell(&tables.addresses[key, default: Held()]))
+                }
+            }
+            if let subject { tables.subjects[subject, default: Held()].sessions += 1 }
+            tables.addresses[key, default: Held()].sessions += 1
+            return .success(Lease(subject: subject, address: key, rate: rate))
+        }
+        return try result.get()
+    }
+
+    /// The cell that all sessions of a key share, as long as there is one.
+    private static func cell(_ held: inout Held) -> MessageRateCell {
+        let cell = held.cell ?? MessageRateCell()
+        held.cell = cell
+        return cell
+    }
+
+    /// Gives a session's place back.
+    func release(_ lease: Lease) {
+        tables.withLock { tables in
+            if let subject = lease.subject { Self.leave(&tables.subjects, subject) }
+            Self.leave(&tables.addresses, lease.address)
+        }
+    }
+
+    private static func leave<Key: Hashable>(_ table: inout [Key: Held], _ key: Key) {
+        guard var held = table[key] else { return }
+        held.sessions -= 1
+        table[key] = held.sessions > 0 ? held : nil
+    }
+
+    // MARK: Endpoints
+
+    /// The endpoints of a route in the order in which they are tried, those left out whose circuit is open; and how many were.
+    func order(_ plan: ProxyPlan, _ numbers: [Int], _ route: ProxyRoute, subject: String?, nowMilliseconds: Int64) -> [Int] {
+        let settings = plan.breakerSettings
+        return tables.withLock { tables in
+            tables.turn &+= 1
+            let weights = numbers.map { plan.endpoints[$0].upstream.weight }
+            let names = numbers.map { plan.endpoints[$0].name }
+            let loads = names.map { tables.loads[$0] ?? 0 }
+            let order = route.balancing.order(weights: weights, sessions: loads, turn: tables.turn, subject: subject, names: names)
+            return order.filter { place in
+                tables.breakers[names[place]]?.wouldAdmit(settings, nowMilliseconds: nowMilliseconds) ?? true
+            }.map { numbers[$0] }
+        }
+    }
+
+    /// Asks an endpoint's breaker for a pass before it is tried.
+    func pass(_ name: String, _ settings: CircuitBreaker.Settings, nowMilliseconds: Int64) -> CircuitBreaker.Admission {
+        tables.withLock { $0.breakers[name, default: CircuitBreaker()].admit(settings, nowMilliseconds: nowMilliseconds) }
+    }
+
+    /// Tells a breaker how a dial ended; true when it opened by it.
+    func dialled(
+        _ name: String, _ pass: CircuitBreaker.Pass, failed: Bool?, _ settings: CircuitBreaker.Settings, nowMilliseconds: Int64
+    ) -> Bool {
+        tables.withLock { tables in
+            var breaker = tables.breakers[name] ?? CircuitBreaker()
+            defer { tables.breakers[name] = breaker }
+            switch failed {
+            case true?: return breaker.failed(pass, settings, nowMilliseconds: nowMilliseconds)
+            case false?: _ = breaker.succeeded(pass)
+            case nil: breaker.abandoned(pass)
+            }
+            return false
+        }
+    }
+
+    /// A session began or ended at an endpoint.
+    func load(_ name: String, _ change: Int) {
+        tables.withLock { tables in
+            let load = (tables.loads[name] ?? 0) + change
+            tables.loads[name] = load > 0 ? load : nil
+        }
+    }
+
+    /// State of each breaker that was asked: 0 closed, 1 open, 2 half open.
+    var circuits: [String: UInt64] { tables.withLock { $0.breakers.mapValues { UInt64($0.state.rawValue) } } }
+}
+
+extension ProxyPlan {
+    var breakerSettings: CircuitBreaker.Settings {
+        CircuitBreaker.Settings(
+            threshold: policy.draft.breaker.failures, openMilliseconds: Int64(policy.draft.breaker.openSeconds) * 1000)
+    }
+}

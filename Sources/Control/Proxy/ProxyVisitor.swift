@@ -1,0 +1,146 @@
+import Engine
+import HTTP
+import Policy
+import WebSocketProxy
+import Wire
+
+/// A client of the JWT proxy from its request to its session's end: what was asked, and what was found out since.
+final class ProxyVisitor {
+    let plan: ProxyPlan
+    let route: Int
+    let path: String
+    let query: String
+    let webSocketKey: String
+    let offer: SubprotocolOffer
+    /// `Sec-WebSocket-Extensions`; nil: none, or not to be passed on.
+    let extensions: String?
+    let origins: [String]
+    let host: String
+    let isSecure: Bool
+    let address: IPAddress
+    let credentials: TokenRequest
+    /// Fields of the request that go on, and those that say who is there.
+    let passed: [ClientRequest.Field]
+    let record: ConnectionRecord
+    let beganNanoseconds: UInt64
+
+    var spoken: ProxyProtocol
+    var finding: TokenSources.Finding?
+    var token: VerifiedToken?
+    /// What it holds; given back when its session ends.
+    var lease: ProxyCommon.Lease?
+    /// Endpoints that were given a pass, by number.
+    var passes: [UInt32: CircuitBreaker.Pass] = [:]
+    /// The endpoint that has it.
+    var endpoint: String?
+    var isOpen = false
+    /// Version of its MQTT once that is known: its refusals are told in it.
+    var version: MQTTVersion?
+
+    /// What stands in the way of a handshake: a status, and a word for it.
+    struct Fault: Error {
+        let status: Int
+        let reason: String
+        var fields: [(name: String, value: String)] = []
+    }
+
+    var policy: ProxyPolicy { plan.policy }
+    var proxyRoute: ProxyRoute { plan.policy.routes.routes[route] }
+    var routeName: String { proxyRoute.name }
+    var detail: ProxyPolicy.Route { plan.policy.details[route] }
+    /// What it is called in labels.
+    var label: String { ProxyMetrics.label(routeName) }
+
+    /// Reads a request on a route; what no route could serve is refused.
+    init(_ request: RequestView, plan: ProxyPlan, route: Int, requestID: String, traceID: String, nowNanoseconds: UInt64) throws(Fault) {
+        self.plan = plan
+        self.route = route
+        webSocketKey = try Self.key(request)
+        let proxyRoute = plan.policy.routes.routes[route]
+        path = request.path
+        query = request.string(request.query)
+        do throws(SubprotocolOffer.Fault) {
+            offer = try SubprotocolOffer(lines: request.all(.secWebSocketProtocol))
+        } catch { throw Fault(status: 400, reason: "subprotocol") }
+        let extensions = request.all(.secWebSocketExtensions)
+        self.extensions = proxyRoute.passesCompression && !extensions.isEmpty ? extensions.joined(separator: ", ") : nil
+        origins = request.all(.origin)
+        host = request.first(.host) ?? ""
+        let peer = request.peerAddress.normalized
+        let isTrusted = plan.policy.trusted.contains { $0.contains(peer) }
+        isSecure = request.isSecure || (isTrusted && request.first(.xForwardedProto)?.lowercased() == "https")
+        address = isTrusted ? Self.client(request.all(.xForwardedFor), peer: peer, trusted: plan.policy.trusted) : peer
+        spoken = proxyRoute.sessionProtocol
+        let fields = Self.fields(request)
+        credentials = TokenRequest(fields: fields.map { (name: $0.name.lowercased(), value: $0.value) }, query: query, offer: offer)
+        let identity = proxyRoute.identity
+        var passed = identity.passedFields.flatMap { wanted in
+            fields.filter { $0.name.lowercased() == wanted.lowercased() && !identity.isReserved($0.name) }
+        }.map { ClientRequest.Field($0.name, $0.value) }
+        let chain = isTrusted ? request.all(.xForwardedFor) : []
+        passed.append(ClientRequest.Field("X-Forwarded-For", (chain + ["\(peer)"]).joined(separator: ", ")))
+        passed.append(ClientRequest.Field("X-Forwarded-Proto", isSecure ? "https" : "http"))
+        let publicHost = plan.policy.draft.publicHost
+        passed.append(ClientRequest.Field("X-Forwarded-Host", host.isEmpty ? publicHost : host))
+        passed.append(ClientRequest.Field("X-Request-Id", requestID))
+        if let trace = request.first(.traceparent), request.count(.traceparent) == 1, TraceContext(trace.utf8.span) != nil {
+            passed.append(ClientRequest.Field("traceparent", trace))
+        }
+        self.passed = passed
+        record = ConnectionRecord(
+            requestID: requestID, traceID: traceID, path: request.path, client: "\(address)", target: "", sessionID: "")
+        beganNanoseconds = nowNanoseconds
+    }
+
+    private static func fields(_ request: RequestView) -> [(name: String, value: String)] {
+        (0..<request.head.pointee.fieldCount).map { index in
+            (name: request.string(request.head.pointee.name(index)), value: request.string(request.head.pointee.value(index)))
+        }
+    }
+
+    /// The right-most address that is no trusted proxy's; the peer when there is none, or something that is no address.
+    static func client(_ lines: [String], peer: IPAddress, trusted: [AddressBlock]) -> IPAddress {
+        var client = peer
+        for text in lines.flatMap({ $0.split(separator: ",") }).reversed() {
+            guard let address = IPAddress(Quantity.trimmed(text))?.normalized else { return client }
+            client = address
+            if !trusted.contains(where: { $0.contains(address) }) { return client }
+        }
+        return client
+    }
+
+    /// RFC 6455 section 4.2.1, strictly.
+    private static func key(_ request: RequestView) throws(Fault) -> String {
+        guard request.method == .get else { throw Fault(status: 405, reason: "method", fields: [(name: "Allow", value: "GET")]) }
+        let version = request.first(.secWebSocketVersion).map { Quantity.trimmed($0) }
+        let wants = request.count(.upgrade) == 1 && HandshakeRule.isUpgrade((request.first(.upgrade) ?? "").utf8.span)
+        if wants, request.count(.secWebSocketVersion) != 1 || version != "13" {
+            throw Fault(status: 426, reason: "version", fields: [(name: "Upgrade", value: "websocket")])
+        }
+        func field(_ name: KnownField) -> HandshakeRule.Field {
+            HandshakeRule.Field(count: request.count(name), value: request.first(name) ?? "")
+        }
+        guard request.head.pointee.minorVersion == 1, request.head.pointee.body == .none || request.head.pointee.body == .length(0),
+            let key = try? HandshakeRule.check(
+                upgrade: field(.upgrade), connection: field(.connection), version: field(.secWebSocketVersion),
+                key: field(.secWebSocketKey)),
+            isSixteenBytes(key)
+        else { throw Fault(status: 400, reason: "websocket") }
+        return key
+    }
+
+    /// Base64 of 16 bytes: 22 characters and two of padding.
+    private static func isSixteenBytes(_ key: String) -> Bool {
+        guard key.hasSuffix("=="), key.utf8.count == 24, !key.contains("-"), !key.contains("_") else { return false }
+        let text = key.dropLast(2).replacing("+", with: "-").replacing("/", with: "_")
+        return Base64.decodeURL(text.utf8.span)?.count == 16
+    }
+}
+
+extension AddressBlock {
+    /// Whether an address, normalised, is of the block.
+    func contains(_ address: IPAddress) -> Bool {
+        address.family == first.family && (first.high, first.low) <= (address.high, address.low)
+            && (address.high, address.low) <= (last.high, last.low)
+    }
+}

@@ -1,0 +1,151 @@
+import Engine
+import HTTP
+import Policy
+import WebSocketProxy
+import Wire
+
+/// What clients say first, where that decides who they are or where they go (specification, sections 6.2 and 7).
+extension ShardProxy {
+    /// Judges first data; the proxy asks again whenever more has come.
+    func judgeFirst(_ data: ProxyFirstData) -> ProxyVerdict {
+        guard let visitor = visitors[ObjectIdentifier(data.record)] else {
+            return .refuse(ProxyRefusal(ProxyClose(.tryAgainLater)))
+        }
+        return judgeFirst(visitor, data.ticket, data.bytes, isText: data.isText)
+    }
+
+    func judgeFirst(_ visitor: ProxyVisitor, _ ticket: ProxyTicket, _ bytes: UnsafeRawBufferPointer, isText: Bool) -> ProxyVerdict {
+        let span = Span(_unsafeElements: bytes.assumingMemoryBound(to: UInt8.self))
+        if visitor.spoken == .auto {
+            switch isText ? .raw : MQTTDetection.judge(span) {
+            case .needMore: return .more
+            case .mqtt: visitor.spoken = .mqtt
+            case .raw: visitor.spoken = .raw
+            }
+            common.metrics.add(.protocols, "protocol=\"\(visitor.spokenLabel)\"")
+        }
+        if visitor.spoken == .mqtt { return isText ? .refuse(refusal(.textFrame, visitor)) : judgeConnect(visitor, ticket, span) }
+        if visitor.token == nil, visitor.proxyRoute.requiresToken {
+            common.metrics.add(.auth, authLabels(visitor, result: "refused", reason: "missing", source: "none"))
+            common.metrics.add(.authFailures)
+            return .refuse(refusal(.tokenMissing, visitor))
+        }
+        return admit(visitor, replacement: nil)
+    }
+
+    private func judgeConnect(_ visitor: ProxyVisitor, _ ticket: ProxyTicket, _ bytes: Span<UInt8>) -> ProxyVerdict {
+        let route = visitor.proxyRoute
+        let outcome = MQTTConnect.read(
+            bytes, maximumBytes: visitor.policy.limits.firstMessageBytes, acceptsPasswordAlone: route.identity.mqtt.acceptsPasswordAlone)
+        let connect: MQTTConnect
+        switch outcome {
+        case .needMore: return .more
+        case .refused(.tooLong): return .refuse(refusal(.messageTooBig, visitor))
+        case .refused(.unsupportedLevel(let isVersion5)):
+            let message = Self.connack(.unsupportedVersion, isVersion5 ? .v5 : .v311)
+            return .refuse(ProxyRefusal(visitor.policy.close(.badConnect), message: message))
+        case .refused: return .refuse(refusal(.badConnect, visitor))
+        case .complete(let read): connect = read
+        }
+        visitor.version = connect.version
+        func field(_ range: Range<Int>?) -> [UInt8]? { range.map { range in range.map { bytes[$0] } } }
+        let sources = visitor.policy.sources(visitor.route, .mqtt)
+        let found = sources.find(
+            username: field(connect.username), password: field(connect.password), handshake: visitor.token == nil ? nil : visitor.finding)
+        switch found {
+        case .none:
+            if route.requiresToken {
+                common.metrics.add(.auth, authLabels(visitor, result: "refused", reason: "missing", source: "none"))
+                common.metrics.add(.authFailures)
+                return .refuse(refusal(.tokenMissing, visitor))
+            }
+        case .identity(let finding):
+            if let verdict = take(finding, visitor, ticket, bytes, mustAgree: false) { return verdict }
+        case .both(_, let second):
+            if let verdict = take(second, visitor, ticket, bytes, mustAgree: true) { return verdict }
+        }
+        return rewrite(connect, bytes, visitor)
+    }
+
+    /// Judges a credential of CONNECT; nil when the client may go on.
+    private func take(
+        _ finding: TokenSources.Finding, _ visitor: ProxyVisitor, _ ticket: ProxyTicket, _ bytes: Span<UInt8>, mustAgree: Bool
+    ) -> ProxyVerdict? {
+        if !mustAgree, visitor.token != nil { return nil }
+        switch judge(finding, visitor) {
+        case .accepted(let token):
+            if mustAgree {
+                guard let first = visitor.token, first.issuer == token.issuer, first.subject == token.subject else {
+                    return .refuse(refusal(.forbidden, visitor))
+                }
+                return nil
+            }
+            visitor.finding = finding
+            visitor.token = token
+            return nil
+        case .refused(let refused): return .refuse(refusal(refused, visitor))
+        case .wait(let milliseconds, let longest, let late):
+            park(visitor, .first(ticket, bytes: (0..<bytes.count).map { bytes[$0] }), milliseconds, longest, late)
+            return .later
+        }
+    }
+
+    private func rewrite(_ connect: MQTTConnect, _ bytes: Span<UInt8>, _ visitor: ProxyVisitor) -> ProxyVerdict {
+        let identity = visitor.proxyRoute.identity.mqtt
+        guard let token = visitor.token else { return admit(visitor, replacement: nil) }
+        do {
+            let changes = try identity.rewrite(connect, from: bytes, token: visitor.finding?.token ?? "", claims: token.document)
+            if changes.isEmpty { return admit(visitor, replacement: nil) }
+            return admit(visitor, replacement: (of: connect.packet.count, by: try connect.rewritten(changes, from: bytes)))
+        } catch let fault as MQTTIdentity.Fault {
+            let message = visitor.detail.draft.mqtt.answersRefusal ? Self.connack(fault.refusal, connect.version) : []
+            return .refuse(ProxyRefusal(visitor.policy.close(.forbidden), message: message))
+        } catch { return .refuse(refusal(.messageTooBig, visitor)) }
+    }
+
+    /// Lets a client in, with other bytes in the place of its first ones where they are given.
+    private func admit(_ visitor: ProxyVisitor, replacement: (of: Int, by: [UInt8])?) -> ProxyVerdict {
+        if visitor.lease == nil, let refused = takePlace(visitor) { return .refuse(refusal(refused, visitor)) }
+        let choice = visitor.proxyRoute.subprotocols.choose(visitor.offer, visitor.spoken, dialsFirst: false)
+        switch target(visitor, choice) {
+        case .failure(let refused): return .refuse(refusal(refused, visitor))
+        case .success(let target):
+            var admitted = ProxyAdmit(target, identity: Self.identity(visitor.token))
+            admitted.replacement = replacement
+            return .admit(admitted)
+        }
+    }
+
+    /// Gives a verdict that was waited for.
+    func settle(_ visitor: ProxyVisitor, _ ticket: ProxyTicket, _ verdict: ProxyVerdict) {
+        switch verdict {
+        case .admit(let admitted): _ = sessions.admit(ticket, admitted)
+        case .refuse(let refusal): _ = sessions.refuse(ticket, refusal)
+        case .later: break
+        case .more: _ = sessions.refuse(ticket, self.refusal(.badConnect, visitor))
+        }
+    }
+
+    // MARK: Refusals behind a 101
+
+    func refusal(_ refused: ProxyRefused, _ visitor: ProxyVisitor) -> ProxyRefusal { refusal(refused.end ?? .forbidden, visitor) }
+
+    /// A close frame, and in front of it what MQTT has for it.
+    func refusal(_ end: ProxyEnd, _ visitor: ProxyVisitor) -> ProxyRefusal {
+        var message: [UInt8] = []
+        if let version = visitor.version, visitor.detail.draft.mqtt.answersRefusal, let refusal = end.connectRefusal {
+            message = Self.connack(refusal, version)
+        }
+        return ProxyRefusal(visitor.policy.close(end), message: message)
+    }
+
+    static func connack(_ refusal: MQTTConnectRefusal, _ version: MQTTVersion) -> [UInt8] {
+        var bytes = [UInt8](repeating: 0, count: MQTTReply.maximumBytes)
+        let count = bytes.withUnsafeMutableBytes { area in
+            var writer = ByteWriter(area)
+            MQTTReply.connack(refusal, version, to: &writer)
+            return writer.count
+        }
+        return Array(bytes.prefix(count))
+    }
+}

@@ -1,0 +1,323 @@
+import Engine
+import HTTP
+import Policy
+import WebSocketProxy
+import Wire
+
+/// A client that waits to be judged again.
+struct ProxyParked {
+    /// What it waits with.
+    enum Place {
+        /// A stream that has no answer yet, and what came behind the request's head.
+        case handshake(SlotIndex, leftover: (buffer: BufferIndex, start: Int, count: Int))
+        /// A session that has its 101, with the first data to be judged again.
+        case first(ProxyTicket, bytes: [UInt8])
+    }
+
+    let visitor: ProxyVisitor
+    var place: Place
+    let endsMilliseconds: UInt64
+    var againMilliseconds: UInt64
+    /// What it is told when its time is over.
+    let late: ProxyRefused
+}
+
+/// How a client is refused.
+struct ProxyRefused: Error {
+    let status: Int
+    /// `X-Edge-Error`.
+    let reason: String
+    /// How it is told behind a 101; nil: with the status, whatever the route says.
+    var end: ProxyEnd?
+    /// `WWW-Authenticate` with these parameters behind the realm; nil: without.
+    var challenge: String?
+    var retrySeconds: Int?
+}
+
+/// What a credential came to.
+enum CredentialVerdict {
+    case accepted(VerifiedToken)
+    case refused(ProxyRefused)
+    /// Judge again: after so many milliseconds, or when keys changed; `late` when that takes too long.
+    case wait(milliseconds: UInt64, longest: UInt64, late: ProxyRefused)
+}
+
+/// The order of a handshake (specification, section 5.1).
+extension ShardProxy {
+    /// Takes a client's stream over and judges it.
+    func begin(_ visitor: ProxyVisitor, _ slot: SlotIndex, leftover: (buffer: BufferIndex, start: Int, count: Int)) {
+        visitors[ObjectIdentifier(visitor.record)] = visitor
+        if let refused = judgeBefore(visitor) { return refuse(visitor, slot, leftover, refused) }
+        judgeHandshake(visitor, slot, leftover: leftover)
+    }
+
+    /// Origin, rates, and where the credential is.
+    private func judgeBefore(_ visitor: ProxyVisitor) -> ProxyRefused? {
+        if isDraining { return ProxyRefused(status: 503, reason: "draining", retrySeconds: 1) }
+        switch visitor.policy.origins.judge(visitor.origins) {
+        case .malformed: return ProxyRefused(status: 400, reason: "origin")
+        case .refused: return ProxyRefused(status: 403, reason: "origin")
+        case .absent, .allowed: break
+        }
+        if let seconds = common.admitHandshake(visitor.address, nowMilliseconds: MonotonicClock.milliseconds) {
+            common.metrics.add(.limits, "limit=\"handshake_rate\"")
+            return ProxyRefused(status: 429, reason: "rate_limited", retrySeconds: seconds)
+        }
+        visitor.spoken = visitor.spoken.decided(bySubprotocol: chosenSubprotocol(visitor, dialsFirst: false))
+        do throws(TokenSources.Fault) {
+            visitor.finding = try visitor.policy.sources(visitor.route, visitor.spoken).find(in: visitor.credentials)
+        } catch { return ProxyRefused(status: 400, reason: "credentials") }
+        if case .cookie? = visitor.finding?.source {
+            switch visitor.policy.origins.judgeCookie(visitor.origins, host: visitor.host, isSecure: visitor.isSecure) {
+            case .allowed: break
+            case .malformed: return ProxyRefused(status: 400, reason: "origin")
+            case .absent, .refused: return ProxyRefused(status: 403, reason: "origin")
+            }
+        }
+        return nil
+    }
+
+    /// Judges the credential of a handshake, if there is one, and goes on.
+    func judgeHandshake(_ visitor: ProxyVisitor, _ slot: SlotIndex, leftover: (buffer: BufferIndex, start: Int, count: Int)) {
+        guard let finding = visitor.finding else {
+            let sources = visitor.policy.sources(visitor.route, visitor.spoken)
+            if !visitor.proxyRoute.requiresToken { return open(visitor, slot, leftover) }
+            if sources.awaitsFirstMessage(visitor.spoken) { return listen(visitor, slot, leftover) }
+            common.metrics.add(.auth, authLabels(visitor, result: "refused", reason: "missing", source: "none"))
+            common.metrics.add(.authFailures)
+            return refuse(visitor, slot, leftover, Self.missing)
+        }
+        switch judge(finding, visitor) {
+        case .accepted(let token):
+            visitor.token = token
+            if let refused = takePlace(visitor) { return refuse(visitor, slot, leftover, refused) }
+            open(visitor, slot, leftover)
+        case .refused(let refused): refuse(visitor, slot, leftover, refused)
+        case .wait(let milliseconds, let longest, let late):
+            park(visitor, .handshake(slot, leftover: leftover), milliseconds, longest, late)
+        }
+    }
+
+    static let missing = ProxyRefused(status: 401, reason: "token_missing", end: .tokenMissing, challenge: "")
+
+    /// Judges a credential, and counts what came of it.
+    func judge(_ finding: TokenSources.Finding, _ visitor: ProxyVisitor) -> CredentialVerdict {
+        let providers = visitor.detail.providers.isEmpty ? [0] : visitor.detail.providers
+        let began = MonotonicClock.seconds
+        let text = Array(finding.token.utf8)
+        // A configuration that came since may have other providers: the client is judged by the one in force.
+        guard let verdict = gate?.judge(
+            text.span, among: providers, rules: visitor.detail.rules, nowMilliseconds: WallClock.nowMilliseconds,
+            monotonicMilliseconds: Int64(shard.now))
+        else { return .refused(ProxyRefused(status: 503, reason: "reloaded", end: .tryAgainLater, retrySeconds: 1)) }
+        let metrics = common.metrics
+        metrics.observe(.auth, seconds: MonotonicClock.seconds - began)
+        let source = finding.source.label
+        switch verdict {
+        case .accepted(let token, let fromCache):
+            metrics.add(.auth, authLabels(visitor, result: "accepted", reason: "ok", source: source))
+            metrics.add(.authSuccesses)
+            metrics.add(.algorithms, "alg=\"\(token.algorithm.rawValue)\"")
+            metrics.add(.cache, "result=\"\(fromCache ? "hit" : "miss")\"")
+            return .accepted(token)
+        case .refused(let refusal, _):
+            metrics.add(.auth, authLabels(visitor, result: "refused", reason: refusal.code, source: source))
+            metrics.add(.authFailures)
+            common.failed(visitor.address, nowMilliseconds: MonotonicClock.milliseconds)
+            return .refused(Self.refused(refusal))
+        case .unknownKey(let provider, let keyID):
+            let late = Self.refused(.keyIDUnknown)
+            if case .refuse = common.keys.unknown(keyID: keyID, provider: provider) {
+                metrics.add(.auth, authLabels(visitor, result: "refused", reason: "kid_unknown", source: source))
+                metrics.add(.authFailures)
+                common.failed(visitor.address, nowMilliseconds: MonotonicClock.milliseconds)
+                return .refused(late)
+            }
+            wakeKeeper()
+            let longest = UInt64(TokenLimits.waitForKeyMilliseconds)
+            return .wait(milliseconds: longest, longest: longest, late: late)
+        case .keysUnavailable:
+            metrics.add(.auth, authLabels(visitor, result: "refused", reason: "keys_unavailable", source: source))
+            return .refused(ProxyRefused(status: 503, reason: "keys_unavailable", end: .tryAgainLater, retrySeconds: 1))
+        case .busy(let milliseconds):
+            let late = ProxyRefused(status: 503, reason: "overloaded", end: .tryAgainLater, retrySeconds: 1)
+            return .wait(milliseconds: UInt64(max(1, milliseconds)), longest: 1000, late: late)
+        }
+    }
+
+    func authLabels(_ visitor: ProxyVisitor, result: String, reason: String, source: String) -> String {
+        "route=\"\(visitor.label)\",result=\"\(result)\",reason=\"\(reason)\",source=\"\(source)\""
+    }
+
+    /// The words for a refusal. None tells a known key from an unknown one.
+    static func refused(_ refusal: TokenRefusal) -> ProxyRefused {
+        if refusal.isForbidden {
+            return ProxyRefused(
+                status: 403, reason: "insufficient_scope", end: .forbidden, challenge: ", error=\"insufficient_scope\"")
+        }
+        let end: ProxyEnd
+        switch refusal {
+        case .malformed, .encrypted, .malformedHeader: end = .tokenMalformed
+        case .malformedPayload: end = .tokenPayload
+        case .malformedClaims: end = .tokenClaims
+        case .revoked: end = .tokenRevoked
+        default: end = .tokenRefused(reason: refusal.publicDescription.replacing("token ", with: ""))
+        }
+        return ProxyRefused(
+            status: 401, reason: "invalid_token", end: end,
+            challenge: ", error=\"invalid_token\", error_description=\"\(refusal.publicDescription)\"")
+    }
+
+    /// Takes the places a session needs.
+    func takePlace(_ visitor: ProxyVisitor) -> ProxyRefused? {
+        let subject = visitor.token.flatMap { $0.subject.isEmpty ? nil : ProxyCommon.Subject(issuer: $0.issuer, subject: $0.subject) }
+        do throws(ProxyCommon.Full) {
+            visitor.lease = try common.lease(
+                subject: subject, address: visitor.address, route: visitor.detail, limits: visitor.policy.limits,
+                scope: visitor.plan.scope(visitor.route))
+            return nil
+        } catch {
+            common.metrics.add(.limits, "limit=\"\(error == .subject ? "sessions_per_subject" : "sessions_per_ip")\"")
+            return ProxyRefused(status: 429, reason: "session_limit", end: .sessionLimit, retrySeconds: 1)
+        }
+    }
+
+    // MARK: Waiting
+
+    func park(_ visitor: ProxyVisitor, _ place: ProxyParked.Place, _ milliseconds: UInt64, _ longest: UInt64, _ late: ProxyRefused) {
+        guard parked.count < TokenLimits.waitingForKey else {
+            let full = ProxyRefused(status: 503, reason: "overloaded", end: .tryAgainLater, retrySeconds: 1)
+            return refuse(visitor, place, full)
+        }
+        nextParked &+= 1
+        parked[nextParked] = ProxyParked(
+            visitor: visitor, place: place, endsMilliseconds: shard.now + longest, againMilliseconds: shard.now + milliseconds, late: late)
+        if case .handshake(let slot, _) = place {
+            shard.transfer(slot, to: parkedOwner, context: nextParked)
+            shard.pauseReceive(slot)
+        }
+    }
+
+    /// An event of a stream that waits.
+    func handleParked(_ event: Event) {
+        guard let waiting = parked[event.context], case .handshake(let slot, var leftover) = waiting.place else {
+            if event.kind == .received { shard.release(event.buffer) }
+            return
+        }
+        switch event.kind {
+        case .received where leftover.buffer == .none:
+            leftover = (event.buffer, 0, event.count)
+            parked[event.context]?.place = .handshake(slot, leftover: leftover)
+        case .received:
+            // More than one read before an answer: no client has that much to say.
+            shard.release(event.buffer)
+            drop(event.context)
+        case .ended, .failed: drop(event.context)
+        default: break
+        }
+    }
+
+    /// A client that waited is gone.
+    private func drop(_ number: UInt32) {
+        guard let waiting = parked.removeValue(forKey: number), case .handshake(let slot, let leftover) = waiting.place else { return }
+        if leftover.buffer != .none { shard.release(leftover.buffer) }
+        shard.transfer(slot, to: .engine, context: 0)
+        shard.close(slot)
+        forget(waiting.visitor.record)
+    }
+
+    func judgeAgain(_ number: UInt32) {
+        guard let waiting = parked[number] else { return }
+        switch waiting.place {
+        case .handshake(let slot, let leftover):
+            guard let finding = waiting.visitor.finding else { return }
+            switch judge(finding, waiting.visitor) {
+            case .accepted(let token):
+                parked[number] = nil
+                waiting.visitor.token = token
+                if let refused = takePlace(waiting.visitor) { return refuse(waiting.visitor, slot, leftover, refused) }
+                open(waiting.visitor, slot, leftover)
+            case .refused(let refused):
+                parked[number] = nil
+                refuse(waiting.visitor, slot, leftover, refused)
+            case .wait(let milliseconds, _, _): parked[number]?.againMilliseconds = shard.now + milliseconds
+            }
+        case .first(let ticket, let bytes):
+            parked[number] = nil
+            let verdict = bytes.withUnsafeBytes { judgeFirst(waiting.visitor, ticket, $0, isText: false) }
+            settle(waiting.visitor, ticket, verdict)
+        }
+    }
+
+    func giveUp(_ number: UInt32) {
+        guard let waiting = parked.removeValue(forKey: number) else { return }
+        common.metrics.add(.authFailures)
+        refuse(waiting.visitor, waiting.place, waiting.late)
+    }
+
+    private func refuse(_ visitor: ProxyVisitor, _ place: ProxyParked.Place, _ refused: ProxyRefused) {
+        switch place {
+        case .handshake(let slot, let leftover): refuse(visitor, slot, leftover, refused)
+        case .first(let ticket, _): _ = sessions.refuse(ticket, refusal(refused, visitor))
+        }
+    }
+
+    // MARK: Refusals
+
+    /// Answers with a status or, where the route says so, with a 101 and a close frame.
+    func refuse(
+        _ visitor: ProxyVisitor, _ slot: SlotIndex, _ leftover: (buffer: BufferIndex, start: Int, count: Int), _ refused: ProxyRefused
+    ) {
+        if leftover.buffer != .none { shard.release(leftover.buffer) }
+        shard.transfer(slot, to: .engine, context: 0)
+        if visitor.proxyRoute.rejection == .close, let end = refused.end {
+            common.metrics.add(.handshakes, "route=\"\(visitor.label)\",code=\"101\"")
+            close(visitor, slot, visitor.policy.close(end))
+        } else {
+            common.metrics.add(.handshakes, "route=\"\(visitor.label)\",code=\"\(refused.status)\"")
+            UpgradeAnswer.refuse(
+                slot, status: refused.status, message: "\(HTTPStatus.reason(refused.status))", fields: fields(refused, visitor), on: shard)
+        }
+        tell(.refused(visitor.record, status: refused.status, reason: refused.reason), visitor)
+        forget(visitor.record)
+    }
+
+    private func fields(_ refused: ProxyRefused, _ visitor: ProxyVisitor) -> [(name: String, value: String)] {
+        var fields = Self.safetyFields
+        fields.append((name: "X-Edge-Error", value: refused.reason))
+        if let challenge = refused.challenge {
+            fields.append((name: "WWW-Authenticate", value: "Bearer realm=\"\(visitor.policy.draft.realm)\"\(challenge)"))
+        }
+        if let seconds = refused.retrySeconds { fields.append((name: "Retry-After", value: "\(seconds)")) }
+        if case .allowed(let origin) = visitor.policy.origins.judge(visitor.origins), !visitor.policy.origins.isEmpty {
+            fields.append((name: "Access-Control-Allow-Origin", value: origin.text))
+            fields.append((name: "Access-Control-Allow-Credentials", value: "true"))
+            fields.append((name: "Vary", value: "Origin"))
+        }
+        return fields
+    }
+
+    /// On every answer of HTTP.
+    static let safetyFields: [(name: String, value: String)] = [
+        (name: "X-Content-Type-Options", value: "nosniff"), (name: "X-Frame-Options", value: "DENY"),
+    ]
+
+    /// How long the connection of a refused client may take to end.
+    private static let closeMilliseconds: UInt64 = 1000
+
+    private func close(_ visitor: ProxyVisitor, _ slot: SlotIndex, _ ending: ProxyClose) {
+        let subprotocol = chosenSubprotocol(visitor, dialsFirst: false)
+        guard UpgradeAnswer.accept(slot, key: visitor.webSocketKey, subprotocol: subprotocol, on: shard) else { return shard.close(slot) }
+        let frame = ending.frame
+        _ = frame.withUnsafeBytes { shard.append(slot, $0.baseAddress!, $0.count) }
+        shard.linger(slot, drainMilliseconds: Self.closeMilliseconds, totalMilliseconds: Self.closeMilliseconds)
+    }
+
+    /// The subprotocol the gateway chooses; nil when it is none, or the upstream's to choose.
+    func chosenSubprotocol(_ visitor: ProxyVisitor, dialsFirst: Bool) -> String? {
+        if case .chosen(let answer, _) = visitor.proxyRoute.subprotocols.choose(visitor.offer, visitor.spoken, dialsFirst: dialsFirst) {
+            return answer
+        }
+        return nil
+    }
+}

@@ -1,0 +1,116 @@
+import Engine
+import HTTP
+import Policy
+import WebSocketProxy
+import Wire
+
+/// From a judged client to a session.
+extension ShardProxy {
+    /// Opens a session for a client that needs no more judging, or whose first data only says where it goes.
+    func open(_ visitor: ProxyVisitor, _ slot: SlotIndex, _ leftover: (buffer: BufferIndex, start: Int, count: Int)) {
+        if visitor.plan.needsFirstData(visitor.route, visitor.spoken) || visitor.proxyRoute.dial == .afterAccept {
+            return listen(visitor, slot, leftover)
+        }
+        if visitor.spoken == .auto { visitor.spoken = .raw }
+        if visitor.lease == nil, let refused = takePlace(visitor) { return refuse(visitor, slot, leftover, refused) }
+        let choice = visitor.proxyRoute.subprotocols.choose(visitor.offer, visitor.spoken, dialsFirst: true)
+        if case .mismatch = choice { return refuse(visitor, slot, leftover, ProxyRefused(status: 400, reason: "subprotocol")) }
+        switch target(visitor, choice) {
+        case .failure(let refused): refuse(visitor, slot, leftover, refused)
+        case .success(let target): open(visitor, slot, leftover, .dial(target))
+        }
+    }
+
+    /// Answers the client and waits for what it sends.
+    func listen(_ visitor: ProxyVisitor, _ slot: SlotIndex, _ leftover: (buffer: BufferIndex, start: Int, count: Int)) {
+        let choice = visitor.proxyRoute.subprotocols.choose(visitor.offer, visitor.spoken, dialsFirst: false)
+        guard case .chosen(let answer, _) = choice else {
+            return refuse(visitor, slot, leftover, ProxyRefused(status: 400, reason: "subprotocol"))
+        }
+        open(visitor, slot, leftover, .firstData(subprotocol: answer))
+    }
+
+    private func open(
+        _ visitor: ProxyVisitor, _ slot: SlotIndex, _ leftover: (buffer: BufferIndex, start: Int, count: Int), _ admission: ProxyAdmission
+    ) {
+        var request = ProxyRequest(
+            client: slot, webSocketKey: visitor.webSocketKey, leftover: leftover, record: visitor.record, admission: admission)
+        request.identity = Self.identity(visitor.token)
+        request.route = UInt16(min(visitor.route, 63))
+        request.settings = visitor.plan.settings[visitor.route]
+        sessions.open(request)
+    }
+
+    /// Where a client's session goes and what is told there.
+    func target(_ visitor: ProxyVisitor, _ choice: SubprotocolRule.Choice) -> Result<ProxyTarget, ProxyRefused> {
+        let plan = visitor.plan
+        let route = visitor.proxyRoute
+        let now = MonotonicClock.milliseconds
+        let numbers = plan.endpoints(visitor.route, visitor.spoken)
+        var order = common.order(plan, numbers, route, subject: visitor.token?.subject, nowMilliseconds: now)
+        // Of those on trial only the first is tried, and by this session alone.
+        while let first = order.first {
+            if case .admitted(let pass) = common.pass(plan.endpoints[first].name, plan.breakerSettings, nowMilliseconds: now) {
+                visitor.passes[UInt32(first)] = pass
+                break
+            }
+            order.removeFirst()
+        }
+        let claims = visitor.token?.document ?? .null
+        let tokenText = visitor.token == nil ? nil : visitor.finding?.token
+        var query = visitor.query
+        if !route.keepsCredentialQuery {
+            query = QueryText.removing(visitor.policy.sources(visitor.route, visitor.spoken).queryNames, from: query)
+        }
+        let endpoints: [ProxyEndpoint] = order.compactMap { number in
+            let endpoint = plan.endpoints[number]
+            guard var target = route.target(at: endpoint.upstream, path: visitor.path, query: query) else { return nil }
+            if let tokenText, let pair = route.identity.query(visitor.spoken, token: tokenText) {
+                target += (target.contains("?") ? "&" : "?") + pair
+            }
+            return ProxyEndpoint(endpoint.client, target: target, number: UInt32(number))
+        }
+        guard !endpoints.isEmpty else {
+            if order.isEmpty { return .failure(ProxyRefused(status: 503, reason: "circuit_open", end: .tryAgainLater, retrySeconds: 1)) }
+            return .failure(ProxyRefused(status: 400, reason: "path"))
+        }
+        var target = ProxyTarget(endpoints: endpoints)
+        if let tokenText {
+            target.fields = route.identity.fields(visitor.spoken, token: tokenText, claims: claims)
+                .map { ClientRequest.Field($0.name, $0.value) }
+        }
+        target.fields += visitor.passed
+        switch route.identity.host {
+        case .upstream: break
+        case .client: target.host = visitor.host
+        case .fixed(let name): target.host = name
+        }
+        switch choice {
+        case .relay(let names):
+            target.subprotocols = names
+            if names.isEmpty { target.answersSubprotocol = visitor.offer.keyword }
+        case .chosen(let answer, let upstream):
+            target.subprotocols = upstream.map { [$0] } ?? []
+            target.answersSubprotocol = answer
+        case .mismatch: break
+        }
+        target.extensions = visitor.extensions
+        target.timeouts = plan.timeouts
+        target.rate = visitor.lease?.rate
+        target.endsInMilliseconds = endMilliseconds(visitor)
+        return .success(target)
+    }
+
+    /// When the session ends because of its token or its age, from now.
+    private func endMilliseconds(_ visitor: ProxyVisitor) -> UInt64? {
+        let now = WallClock.nowMilliseconds
+        let leeway = visitor.token.map { visitor.policy.providers[$0.provider].provider.leewaySeconds } ?? 0
+        let longest = visitor.detail.draft.maximumSessionSeconds
+        let end = SessionEnd.of(
+            expirySeconds: visitor.token?.expirySeconds, rule: visitor.detail.expiry, leewaySeconds: leeway, startedMilliseconds: now,
+            maximumSeconds: longest > 0 ? longest : nil)
+        return end.map { UInt64(max(1, $0.milliseconds - now)) }
+    }
+}
+
+

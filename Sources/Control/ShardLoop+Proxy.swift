@@ -1,0 +1,242 @@
+import Engine
+import HTTP
+import Policy
+import SessionGateway
+import WebSocketProxy
+import Wire
+
+/// The JWT proxy between the HTTP server and its sessions.
+///
+/// - Paths of the other features come first; then routes by prefix, on every listener that serves the proxy.
+/// - A listener that serves nothing else has what go-ws-gateway-proxy has beside: `/healthz`, `/readyz`, and `/metrics` where that
+///   is allowed.
+extension ShardLoop {
+    /// Number of the shard timer of clients that wait, and of keys.
+    static let proxyTimer: UInt32 = 1
+
+    /// Whether a request may be the proxy's: not on the paths of the other features of its listener.
+    func isProxied(_ request: RequestView, _ features: FeatureSet) -> Bool {
+        guard features.contains(.jwt) else { return false }
+        if features == [.jwt] { return true }
+        return !Self.reservedPaths.contains(request.path)
+    }
+
+    /// Exact paths of the features that stand before routes.
+    private static let reservedPaths: Set<String> = Set(Route.allCases.map(\.rawValue)).union([
+        "/tcp", "/tcp-mux", "/udp", "/offer", "/l2", "/l2/", "/eth", "/eth/",
+    ])
+
+    /// Where sessions of a request go; nil: the request is not the proxy's.
+    func proxyRoute(_ request: RequestView, _ features: FeatureSet) -> Int? {
+        guard features.contains(.jwt), let plan = proxy.plan else { return nil }
+        return plan.policy.routes.match(path: request.path, host: request.first(.host) ?? "")
+    }
+
+    /// Judges an upgrade: the stream is the proxy's, or the connection goes on behind an answer.
+    func upgradeProxy(_ index: UInt32, _ route: Int) -> UInt32? {
+        let request = http.request(index)
+        guard let plan = proxy.plan else { return nil }
+        let visitor: ProxyVisitor
+        do throws(ProxyVisitor.Fault) {
+            visitor = try ProxyVisitor(
+                request, plan: plan, route: route, requestID: gateway.requestIdentifier(request), traceID: Self.trace(request).traceID,
+                nowNanoseconds: shard.nowNanoseconds)
+        } catch {
+            respondProxy(index, request, Self.response(error))
+            return index
+        }
+        let taken = http.detach(index)
+        guard taken.count >= 0 else {
+            UpgradeAnswer.fail(taken.slot, on: shard)
+            return nil
+        }
+        proxy.begin(visitor, taken.slot, leftover: (buffer: taken.leftover, start: taken.start, count: taken.count))
+        return nil
+    }
+
+    /// Answers a request that is no upgrade, on a route or on a listener of the proxy's own; false when it is neither.
+    func answerProxy(_ index: UInt32, _ features: FeatureSet) -> Bool {
+        let request = http.request(index)
+        let isAlone = features == [.jwt]
+        guard features.contains(.jwt), isAlone || proxyRoute(request, features) != nil else { return false }
+        if isAlone, let response = proxyDocument(request) {
+            respondProxy(index, request, response)
+            return true
+        }
+        guard let route = proxyRoute(request, features), let plan = proxy.plan else {
+            respondProxy(index, request, Self.response(ProxyVisitor.Fault(status: 404, reason: "no_route")))
+            return true
+        }
+        if request.method == .options, let response = proxyPreflight(request, plan) {
+            respondProxy(index, request, response)
+            return true
+        }
+        // Its own checks say what is wrong with it.
+        var fault = ProxyVisitor.Fault(status: 400, reason: "websocket")
+        do throws(ProxyVisitor.Fault) {
+            _ = try ProxyVisitor(request, plan: plan, route: route, requestID: "", traceID: "", nowNanoseconds: 0)
+        } catch { fault = error }
+        respondProxy(index, request, Self.response(fault))
+        return true
+    }
+
+    private func respondProxy(_ index: UInt32, _ request: RequestView, _ response: Response) {
+        let access = beginAccess(request, gateway.requestIdentifier(request))
+        var response = response
+        response.fields += ShardProxy.safetyFields
+        if proxy.isDraining { response.closes = true }
+        endAccess(access, status: response.status, bytes: response.bodyCount)
+        http.respond(index, response)
+    }
+
+    /// What is there beside routes on a listener of the proxy's own.
+    private func proxyDocument(_ request: RequestView) -> Response? {
+        let isRead = request.method == .get || request.method == .head
+        switch request.path {
+        case "/healthz": return Self.plain(200, "ok")
+        case "/readyz" where isRead:
+            let isReady = proxy.common.keys.isReady && !proxy.isDraining
+            guard request.string(request.query).contains("verbose") else {
+                return Self.plain(isReady ? 200 : 503, isReady ? "ok" : "not ready")
+            }
+            return AdminInterface.json(.object([
+                ("ready", .flag(isReady)), ("keys", .flag(proxy.common.keys.isReady)), ("routes", .flag(proxy.plan != nil)),
+                ("draining", .flag(proxy.isDraining)),
+            ]), status: isReady ? 200 : 503)
+        case "/metrics" where isRead && proxy.plan?.policy.draft.publicMetrics == "true":
+            return Response(
+                status: 200, fields: [(name: "Content-Type", value: "text/plain; version=0.0.4; charset=utf-8")],
+                body: Array(admin.hub.metrics.text().utf8))
+        default: return nil
+        }
+    }
+
+    private func proxyPreflight(_ request: RequestView, _ plan: ProxyPlan) -> Response? {
+        guard request.count(.accessControlRequestMethod) > 0, !plan.policy.origins.isEmpty,
+            case .allowed(let origin) = plan.policy.origins.judge(request.all(.origin))
+        else { return nil }
+        return Response(status: 204, fields: [
+            (name: "Access-Control-Allow-Origin", value: origin.text), (name: "Access-Control-Allow-Credentials", value: "true"),
+            (name: "Access-Control-Allow-Methods", value: "GET, POST, OPTIONS"),
+            (name: "Access-Control-Allow-Headers", value: "Authorization, Content-Type"), (name: "Access-Control-Max-Age", value: "600"),
+            (name: "Vary", value: "Origin"),
+        ])
+    }
+
+    private static func response(_ fault: ProxyVisitor.Fault) -> Response {
+        var response = plain(fault.status, "\(HTTPStatus.reason(fault.status))")
+        response.fields += fault.fields + [
+            (name: "Sec-WebSocket-Version", value: "13"), (name: "X-Edge-Error", value: fault.reason),
+            (name: "Cache-Control", value: "no-store"),
+        ]
+        return response
+    }
+
+    private static func plain(_ status: Int, _ text: String) -> Response {
+        Response(
+            status: status, fields: [(name: "Content-Type", value: "text/plain; charset=utf-8")], body: Array(text.utf8))
+    }
+
+    // MARK: Keys
+
+    /// Takes a configuration's proxy.
+    func applyProxy(_ plan: ProxyPlan?) {
+        proxy.apply(plan)
+        keeper?.apply(plan)
+        guard plan != nil else { return }
+        pollKeys()
+        shard.setShardTimer(Self.proxyTimer, afterMilliseconds: ShardProxy.tickMilliseconds)
+    }
+
+    /// The proxy's timer fired.
+    func proxyTimePassed() {
+        guard proxy.plan != nil else { return }
+        pollKeys()
+        proxy.timePassed()
+        if draining, shard.now >= proxy.abortsMilliseconds { proxy.sessions.abort() }
+        if !draining || proxy.sessions.count > 0 || !proxy.parked.isEmpty {
+            shard.setShardTimer(Self.proxyTimer, afterMilliseconds: ShardProxy.tickMilliseconds)
+        }
+    }
+
+    private func pollKeys() {
+        guard let keeper, !draining else { return }
+        if keeper.poll() { keysChanged() }
+    }
+
+    /// Keys changed, or clients that wait for some are to be judged again: here and on every shard.
+    func keysChanged() {
+        proxy.takeKeys()
+        limits.directory.wakeAll()
+    }
+
+    // MARK: Drain
+
+    /// Tells sessions to go, evenly; what has no session is refused.
+    func drainProxy() {
+        proxy.isDraining = true
+        keeper?.cancel()
+        guard let plan = proxy.plan else { return }
+        let drain = plan.policy.draft.drain
+        proxy.sessions.drain(spreadMilliseconds: UInt64(drain.timeoutSeconds) * 10 * UInt64(drain.spreadPercent))
+        proxy.abortsMilliseconds = shard.now + UInt64(drain.timeoutSeconds) * 1000
+        shard.setShardTimer(Self.proxyTimer, afterMilliseconds: ShardProxy.tickMilliseconds)
+    }
+
+    // MARK: Log
+
+    /// Writes what became of a client of the proxy. Nothing of a token but what names it.
+    func logProxy(_ report: ProxyReport, _ visitor: ProxyVisitor?) {
+        guard case .ended(let record, let summary) = report else {
+            if let connection = report.connection { logConnection(connection) }
+            return
+        }
+        guard log.begin(.info, "websocket ended", timeMilliseconds: WallClock.nowMilliseconds) else { return }
+        log.field("reqId", record.requestID)
+        log.field("traceId", record.traceID)
+        log.field("path", record.path)
+        log.field("peer", record.client)
+        if let visitor { logVisitor(visitor) }
+        log.field("duration_ms", Int(clamping: summary.milliseconds))
+        log.field("bytes_up", Int(clamping: summary.bytesUp))
+        log.field("bytes_down", Int(clamping: summary.bytesDown))
+        log.field("messages_up", Int(clamping: summary.messagesUp))
+        log.field("messages_down", Int(clamping: summary.messagesDown))
+        log.field("close_from", summary.closeFrom.label)
+        log.field("close_code", Int(summary.closeCode))
+        log.field("cause", summary.cause.label)
+        // Reasons come from clients and upstreams, and may quote what they were sent.
+        log.field("stall_ms", Int(clamping: summary.stallUpMilliseconds &+ summary.stallDownMilliseconds))
+        log.commit()
+    }
+
+    private func logVisitor(_ visitor: ProxyVisitor) {
+        log.field("route", visitor.routeName)
+        log.field("protocol", visitor.spokenLabel)
+        if let endpoint = visitor.endpoint { log.field("upstream", endpoint) }
+        guard let token = visitor.token else { return }
+        if visitor.policy.draft.hashesSubject {
+            log.field("sub", proxy.common.subjectDigest(token.subject))
+        } else {
+            log.field("sub", Quantity.excerpt(token.subject, characters: 256))
+        }
+        log.field("iss", Quantity.excerpt(token.issuer, characters: 256))
+        if let keyID = token.keyID { log.field("kid", Quantity.excerpt(keyID, characters: 256)) }
+        log.field("alg", token.algorithm.rawValue)
+        if let tokenID = token.tokenID { log.field("jti", Quantity.excerpt(tokenID, characters: 256)) }
+    }
+
+    /// Writes what fetching keys came to, when that is news.
+    func logKeys(_ notice: KeyKeeper.Notice) {
+        let isGood = notice.result.isSuccess || notice.result == .discovered
+        guard notice.result != .late,
+            log.begin(isGood ? .info : .warn, isGood ? "key set refreshed" : "key set not refreshed",
+                      timeMilliseconds: WallClock.nowMilliseconds)
+        else { return }
+        log.field("provider", notice.provider)
+        log.field("trigger", notice.trigger.rawValue)
+        log.field("result", notice.result.rawValue)
+        log.field("keys", notice.keys)
+        log.commit()
+    }
+}
