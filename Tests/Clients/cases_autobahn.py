@@ -4,11 +4,11 @@ import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 
-from harness import ROOT, Skip, case, check, eventually
+from harness import ROOT, Skip, case, check
+from services import websocket_echo
 
 CASES = ["1.*", "2.*", "3.*", "4.*", "5.*", "6.*", "7.*", "10.*"]
 GOOD = {"OK", "INFORMATIONAL"}
@@ -42,30 +42,10 @@ def install(context):
     return command
 
 
-def start_echo(context):
-    """Starts the fixture on a free port; returns the port."""
-    binary = context.binary.parent / "sluice-echo"
-    check(binary.exists(), f"{binary} exists")
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    with open(context.folder / "echo.log", "wb") as log:
-        process = context.process([binary, port], stdout=log, stderr=log)
-
-    def is_up():
-        check(process.poll() is None, "the echo server runs", process.poll())
-        try:
-            socket.create_connection(("127.0.0.1", port), 1).close()
-            return True
-        except OSError:
-            return False
-    eventually(is_up, "the echo server listens", 10)
-    return port
-
-
 @case("autobahn")
 def autobahn(context):
     command = install(context)
-    port, report = start_echo(context), context.folder / "report"
+    port, report = websocket_echo(context), context.folder / "report"
     specification = context.folder / "fuzzingclient.json"
     specification.write_text(json.dumps({"outdir": str(report), "servers": [{"agent": "sluice", "url": f"ws://127.0.0.1:{port}"}],
                                          "cases": CASES, "exclude-cases": [], "exclude-agent-cases": {}}))

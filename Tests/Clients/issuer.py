@@ -17,10 +17,10 @@ AUDIENCE = "rabbitmq"
 class Issuer:
     """Serves a key set; keys, delays and failures are the test's to choose."""
 
-    def __init__(self, context, algorithm="RS256"):
-        self.algorithm = algorithm
+    def __init__(self, context, algorithm="RS256", name=ISSUER):
+        self.algorithm, self.name = algorithm, name
         self.keys, self.requests = {}, []
-        self.status, self.delay, self.body = 200, 0.0, None
+        self.status, self.delay, self.body, self.fields = 200, 0.0, None, {}
         self.current = None
         self.rotate("first")
         issuer = self
@@ -33,6 +33,8 @@ class Issuer:
                 try:
                     self.send_response(issuer.status)
                     self.send_header("Content-Type", "application/json")
+                    for name, value in issuer.fields.items():
+                        self.send_header(name, value)
                     self.send_header("Content-Length", str(len(body)))
                     self.end_headers()
                     self.wfile.write(body)
@@ -45,7 +47,12 @@ class Issuer:
         self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.port = self.server.server_address[1]
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
-        context.defer(self.server.shutdown)
+        context.defer(self.stop)
+
+    def stop(self):
+        """Nobody listens any more."""
+        self.server.shutdown()
+        self.server.server_close()
 
     @property
     def url(self):
@@ -71,7 +78,7 @@ class Issuer:
 
     def token(self, key_id=None, headers=None, without=(), **claims):
         now = int(time.time())
-        body = {"iss": ISSUER, "aud": AUDIENCE, "sub": "alice", "jti": f"t-{now}-{len(self.requests)}", "iat": now, "exp": now + 300}
+        body = {"iss": self.name, "aud": AUDIENCE, "sub": "alice", "jti": f"t-{now}-{len(self.requests)}", "iat": now, "exp": now + 300}
         body.update(claims)
         for name in without:
             body.pop(name)

@@ -14,7 +14,7 @@ import socket
 import subprocess
 import sys
 
-from harness import check
+from harness import check, eventually
 
 BLOCK = 1 << 16
 PATTERN = bytes((i * 31 + 7) & 255 for i in range(256)) * (BLOCK // 256)
@@ -109,6 +109,26 @@ def start(context, kind, argument=""):
     line = process.stdout.readline()
     check(line.strip().isdigit(), f"service {kind} started", line)
     return int(line)
+
+
+def websocket_echo(context):
+    """Starts the WebSocket echo made of the gateway's own engine, which is never what limits a case; returns its port."""
+    binary = context.binary.parent / "sluice-echo"
+    check(binary.exists(), f"{binary} exists")
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    with open(context.folder / "echo.log", "wb") as log:
+        process = context.process([binary, port], stdout=log, stderr=log)
+
+    def is_up():
+        check(process.poll() is None, "the echo server runs", process.poll())
+        try:
+            socket.create_connection(("127.0.0.1", port), 1).close()
+            return True
+        except OSError:
+            return False
+    eventually(is_up, "the echo server listens", 10)
+    return port
 
 
 if __name__ == "__main__":
