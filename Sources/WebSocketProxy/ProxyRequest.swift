@@ -70,8 +70,8 @@ public struct ProxyTarget: Sendable {
     public var host: String?
     /// Subprotocols offered upstream, in order.
     public var subprotocols: [String] = []
-    /// What the client is told instead of the upstream's choice, when the gateway has chosen; only with `.dial`.
-    public var answersSubprotocol: String?
+    /// What the client is told of the upstream's choice, with `.dial`; nil: that choice as it is.
+    public var agreement: SubprotocolAgreement?
     /// The client's `Sec-WebSocket-Extensions`, for permessage-deflate passed through: only with `.dial` and `.opaque`. nil: none
     /// is offered and none accepted.
     public var extensions: String?

@@ -168,7 +168,11 @@ extension WebSocketProxy {
         session.pointee.upstream.slot = stream.slot
         session.pointee.upstream.heardAt = shard.now
         if !isAnswered {
-            let subprotocol = details.target?.answersSubprotocol ?? stream.subprotocol
+            var subprotocol = stream.subprotocol
+            // A choice that was not offered has failed the dial.
+            if let agreement = details.target?.agreement, case .subprotocol(let answer) = agreement.answer(upstream: subprotocol) {
+                subprotocol = answer
+            }
             let extensions = stream.extensions.flatMap { $0.isEmpty ? nil : [(name: "Sec-WebSocket-Extensions", value: $0)] }
             guard UpgradeAnswer.accept(
                 session.pointee.client.slot, key: details.webSocketKey, subprotocol: subprotocol, fields: extensions ?? [], on: shard)

@@ -1,6 +1,7 @@
 """MQTT brokers of others for the JWT proxy's cases, each with a WebSocket listener, and a client of paho."""
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import threading
@@ -65,7 +66,9 @@ def rabbit(context):
     # Started here, or the node starts one that outlives it.
     context.process([shutil.which("epmd"), "-address", "127.0.0.1", "-port", names], stdout=log, stderr=log)
     eventually(lambda: listens(names), "the name service listens", 20)
-    context.process([RABBIT_PROGRAM], stdout=log, stderr=log, env=environment)
+    node = subprocess.Popen([RABBIT_PROGRAM], stdout=log, stderr=log, env=environment, start_new_session=True)
+    # A shell, and below it the machine: the node has nothing to keep, so both are ended at once.
+    context.defer(lambda: (os.killpg(node.pid, signal.SIGKILL), node.wait()))
     eventually(lambda: listens(port), "RabbitMQ listens", RABBIT_SECONDS)
     return port
 

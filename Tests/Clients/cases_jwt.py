@@ -1,11 +1,11 @@
 """The JWT proxy with clients, brokers and issuers of others: websockets, PyJWT, paho, Mosquitto."""
+import base64
+import hashlib
+import hmac
 import json
-import socket
-import subprocess
-import threading
 import time
 
-import harness
+from brokers import mosquitto, publish_and_receive
 from harness import Failure, Skip, case, check, equal, eventually
 
 try:
@@ -34,7 +34,7 @@ def compatible(context, issuer, upstream, **more):
     return server
 
 
-def native(context, issuer, route, more="", rest="", wait=True, issuer_url=None):
+def native(context, issuer, route, more="", rest="", wait=True, issuer_url=None, leeway="0s"):
     """The gateway with a file of its own: one provider, one route."""
     path = context.folder / "sluice.yaml"
     path.write_text(f"""
@@ -42,7 +42,7 @@ listeners: [{{ name: public, address: "127.0.0.1:0", features: [jwt] }}]
 jwt:
   providers:
     - {{ name: main, issuer: "{ISSUER}", audiences: [{AUDIENCE}], jwks_url: "{issuer_url or issuer.url}", jwks_allow_http: true,
-         algorithms: [{issuer.algorithm}], leeway: 0s{more} }}
+         algorithms: [{issuer.algorithm}], leeway: {leeway}{more} }}
   routes:
     - {route}
 {rest}
@@ -96,7 +96,7 @@ def sources_raw(context):
     server = native(context, issuer, '{ name: raw, prefix: /ws, protocol: raw, upstreams: [{ url: "%s" }] }' % upstream.url)
     good, bad = issuer.token(), issuer.token()[:-6] + "AAAAAA"
     origin = f"http://127.0.0.1:{server.port}"
-    encoded = lambda token: "base64url.bearer.authorization.k8s.io." + __import__("base64").urlsafe_b64encode(token.encode()).rstrip(b"=").decode()
+    encoded = lambda token: "base64url.bearer.authorization.k8s.io." + base64.urlsafe_b64encode(token.encode()).rstrip(b"=").decode()
     places = {
         "authorization": lambda token: dict(additional_headers=bearer(token)),
         "query": lambda token: dict(path="/ws?token=" + token),
@@ -161,7 +161,7 @@ def forgeries(context):
     claims = jwt.decode(good, options={"verify_signature": False})
 
     def unsigned(algorithm):
-        part = lambda value: __import__("base64").urlsafe_b64encode(json.dumps(value).encode()).rstrip(b"=").decode()
+        part = lambda value: base64.urlsafe_b64encode(json.dumps(value).encode()).rstrip(b"=").decode()
         return f"{part({'alg': algorithm, 'kid': 'first', 'typ': 'JWT'})}.{part(claims)}"
 
     attempts = {f"alg {name}": unsigned(name) + ".AA" for name in ("none", "None", "NONE", "nOnE", "none ", "", "NoNe", "nonE")}
@@ -169,7 +169,6 @@ def forgeries(context):
     attempts["unsigned"] = unsigned("RS256") + ".AA"
     attempts["five parts"] = good + ".a.b"
     attempts["padding"] = good + "="
-    import hashlib, hmac, base64
     body = unsigned("HS256")
     attempts["HS256 with the public key"] = body + "." + base64.urlsafe_b64encode(hmac.new(pem, body.encode(), hashlib.sha256).digest()).rstrip(b"=").decode()
     fetched = len(issuer.requests)
@@ -251,7 +250,7 @@ def expiry(context):
         route = '{ name: raw, prefix: /ws, protocol: raw, upstreams: [{ url: "%s" }]%s }' % (upstream.url, extra)
         server = native(context, issuer, route)
         token = issuer.token(exp=int(time.time()) + 2)
-        ends = json.loads(__import__("base64").urlsafe_b64decode(token.split(".")[1] + "=="))["exp"] + (seconds - 2 if seconds else 0)
+        ends = json.loads(base64.urlsafe_b64decode(token.split(".")[1] + "=="))["exp"] + (seconds - 2 if seconds else 0)
         with connect(url(server), compression=None, additional_headers=bearer(token)) as client:
             try:
                 client.recv(timeout=4 if seconds is None else 8)
@@ -262,59 +261,6 @@ def expiry(context):
                 equal((error.rcvd.code, error.rcvd.reason), (4401, "token expired"), mode)
                 check(abs(time.time() - ends) <= 1.1, mode + " closed at another time", time.time() - ends)
         server.end()
-
-
-def mosquitto(context):
-    """A broker with a WebSocket listener; its port."""
-    with socket.socket() as probe, socket.socket() as other:
-        probe.bind(("127.0.0.1", 0))
-        other.bind(("127.0.0.1", 0))
-        port, plain = probe.getsockname()[1], other.getsockname()[1]
-    path = context.folder / "mosquitto.conf"
-    # This version does not start with WebSockets alone.
-    path.write_text(f"listener {plain} 127.0.0.1\nlistener {port}\nprotocol websockets\nallow_anonymous true\npersistence false\nuser root\n")
-    try:
-        context.process(["mosquitto", "-c", path], stdout=open(context.folder / "mosquitto.log", "wb"), stderr=subprocess.STDOUT)
-    except FileNotFoundError:
-        raise Skip("mosquitto is not installed")
-
-    def listens():
-        with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", port)) == 0
-    eventually(listens, "mosquitto listens", 10)
-    return port
-
-
-def publish_and_receive(server, version, *, username=None, password=None, headers=None, path="/mqtt", clean=True):
-    """A client of MQTT that subscribes, publishes to itself, and gets its message back."""
-    import paho.mqtt.client as paho
-    heard, reasons = [], []
-    ready = threading.Event()
-    options = {} if version == paho.MQTTv5 else {"clean_session": clean}
-    client = paho.Client(paho.CallbackAPIVersion.VERSION2, client_id=f"c{time.time_ns()}", transport="websockets", protocol=version, **options)
-    client.ws_set_options(path=path, headers=headers)
-    if username is not None or password is not None:
-        client.username_pw_set(username, password)
-    topic = f"t/{time.time_ns()}"
-
-    def connected(own, _data, _flags, reason, _properties):
-        reasons.append(str(reason))
-        if not reason.is_failure:
-            own.subscribe(topic, 1)
-        else:
-            ready.set()
-
-    client.on_connect = connected
-    client.on_subscribe = lambda own, *_: own.publish(topic, b"payload", 1)
-    client.on_message = lambda _own, _data, message: (heard.append(message.payload), ready.set())
-    client.connect("127.0.0.1", server.port, 30)
-    client.loop_start()
-    try:
-        ready.wait(10)
-    finally:
-        client.disconnect()
-        client.loop_stop()
-    return heard, reasons
 
 
 @case("jwt-mqtt-mosquitto")

@@ -3,7 +3,6 @@ import http.client
 import json
 import re
 import socket
-import threading
 import time
 
 from harness import Failure, case, check, equal, eventually
@@ -177,37 +176,6 @@ def upstreams(context):
         equal(echo(server, additional_headers=bearer(issuer.token()))[0], "hi", "the other endpoint takes over")
     text = server.request("GET", "/readyz?verbose")[1]
     equal(json.loads(text)["ready"], True, "readiness in detail")
-
-
-@case("jwt-churn", slow=True)
-def churn(context):
-    """T16: a thousand connections that come and go leave nothing behind."""
-    need()
-    issuer, upstream = Issuer(context), Upstream(context)
-    server = compatible(context, issuer, upstream.url, RATE_LIMIT_PER_SECOND=0)
-    token = issuer.token()
-    kept = url(server)
-
-    def cycles(count):
-        for _ in range(count):
-            try:
-                with connect(kept, compression=None, additional_headers=bearer(token)) as client:
-                    client.send("x")
-                    client.recv(timeout=10)
-            except websockets.exceptions.InvalidStatus as error:
-                equal(error.response.status_code, 429, "a handshake")
-                time.sleep(0.5)
-
-    cycles(50)
-    before, descriptors = server.resident_bytes(), server.descriptors()
-    threads = [threading.Thread(target=cycles, args=(100,)) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    eventually(lambda: "\nws_active_sessions 0\n" in server.request("GET", "/metrics")[1].decode(), "sessions that ended", 10)
-    eventually(lambda: server.descriptors() <= descriptors + 2, "descriptors that were given back", 10)
-    context.note(f"resident {before >> 10} KiB before, {server.resident_bytes() >> 10} KiB after")
 
 
 @case("jwt-reload")

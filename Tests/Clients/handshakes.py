@@ -139,8 +139,10 @@ class Stream:
 class RawUpstream:
     """Accepts every upgrade, and hands the connections over as they are: `take` gives them in the order they came."""
 
-    def __init__(self, context, fields=(), receive_buffer=None):
+    def __init__(self, context, fields=(), receive_buffer=None, security=None):
+        """With `security`, a context of Python's ssl, it speaks TLS."""
         self.listener = socket.socket()
+        self.security = security
         if receive_buffer:
             self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         self.listener.bind(("127.0.0.1", 0))
@@ -152,29 +154,32 @@ class RawUpstream:
 
     @property
     def url(self):
-        return f"ws://127.0.0.1:{self.port}/up"
+        return f"{'wss' if self.security else 'ws'}://127.0.0.1:{self.port}/up"
 
     def run(self):
         while True:
             try:
-                peer = Peer(self.listener.accept()[0])
+                connection = self.listener.accept()[0]
             except OSError:
                 return
-            peer.socket.settimeout(PATIENCE_SECONDS)
-            while b"\r\n\r\n" not in peer.buffer:
-                if not peer.fill():
-                    break
-            head, _, peer.buffer = peer.buffer.partition(b"\r\n\r\n")
-            self.heads.append(head.decode("latin-1"))
-            key = next((line.split(b":", 1)[1].strip() for line in head.split(b"\r\n") if line.lower().startswith(b"sec-websocket-key:")), None)
-            if key is None:
-                # A probe, or somebody who only looks whether there is a listener.
-                peer.close()
-                continue
-            accept = base64.b64encode(hashlib.sha1(key + GUID).digest()).decode()
-            peer.send("\r\n".join(["HTTP/1.1 101 Switching Protocols", "Upgrade: websocket", "Connection: Upgrade",
-                                   "Sec-WebSocket-Accept: " + accept, *self.fields, "", ""]).encode())
-            self.peers.put(peer)
+            connection.settimeout(PATIENCE_SECONDS)
+            try:
+                self.answer(Peer(self.security.wrap_socket(connection, server_side=True) if self.security else connection))
+            except OSError:
+                # Whoever does not believe this certificate, has none to show, or only looks whether there is a listener.
+                connection.close()
+
+    def answer(self, peer):
+        while b"\r\n\r\n" not in peer.buffer:
+            if not peer.fill():
+                return peer.close()
+        head, _, peer.buffer = peer.buffer.partition(b"\r\n\r\n")
+        self.heads.append(head.decode("latin-1"))
+        key = next(line.split(b":", 1)[1].strip() for line in head.split(b"\r\n") if line.lower().startswith(b"sec-websocket-key:"))
+        accept = base64.b64encode(hashlib.sha1(key + GUID).digest()).decode()
+        peer.send("\r\n".join(["HTTP/1.1 101 Switching Protocols", "Upgrade: websocket", "Connection: Upgrade",
+                               "Sec-WebSocket-Accept: " + accept, *self.fields, "", ""]).encode())
+        self.peers.put(peer)
 
     def take(self):
         """The next connection, as soon as it is there."""

@@ -87,7 +87,7 @@ class Context:
 
     def __init__(self, name, folder, binary):
         self.name, self.folder, self.binary = name, folder, binary
-        self.notes, self.cleanups = [], []
+        self.notes, self.cleanups, self.processes = [], [], []
         folder.mkdir(parents=True, exist_ok=True)
 
     def note(self, text):
@@ -98,13 +98,21 @@ class Context:
         self.cleanups.append(function)
 
     def close(self):
+        """Ends what was started, in reverse order; a fault of one step is raised behind the last."""
+        faults = []
         while self.cleanups:
-            self.cleanups.pop()()
+            try:
+                self.cleanups.pop()()
+            except Exception as fault:
+                faults.append(fault)
+        if faults:
+            raise faults[0]
 
     def process(self, arguments, **options):
         """Starts a process that ends with the case."""
         started = subprocess.Popen([str(argument) for argument in arguments], **options)
         self.defer(lambda: stop(started))
+        self.processes.append(started)
         return started
 
     def server(self, arguments=(), private=True, **environment):

@@ -2,6 +2,7 @@
 import base64
 import http.server
 import json
+import re
 import threading
 import time
 
@@ -10,7 +11,11 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.server import serve
 
+from harness import Failure
+
 ISSUER = "https://issuer.test/realms/main"
+# Runs of base64url that may be a payload or a signature.
+WORDS = re.compile(rb"[A-Za-z0-9_-]{40,}")
 AUDIENCE = "rabbitmq"
 
 
@@ -47,7 +52,17 @@ class Issuer:
         self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.port = self.server.server_address[1]
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        self.context, self.parts = context, set()
+        # Cleanups run in reverse order: by then the gateways that were started since have ended.
+        context.defer(self.scan)
         context.defer(self.stop)
+
+    def scan(self):
+        """Fails when a part of a token that was made here is in what a gateway wrote (T34)."""
+        for path in [*self.context.folder.glob("server-*.log"), *self.context.folder.glob("server-*.err")]:
+            found = self.parts & set(WORDS.findall(path.read_bytes()))
+            if found:
+                raise Failure(f"a token's payload or signature is in {path}", min(found))
 
     def stop(self):
         """Nobody listens any more."""
@@ -83,7 +98,9 @@ class Issuer:
         for name in without:
             body.pop(name)
         key_id = key_id or self.current
-        return jwt.encode(body, self.keys[key_id][0], algorithm=self.algorithm, headers={"kid": key_id, **(headers or {})})
+        token = jwt.encode(body, self.keys[key_id][0], algorithm=self.algorithm, headers={"kid": key_id, **(headers or {})})
+        self.parts.update(token.encode().split(b".")[1:])
+        return token
 
 
 def forged(token, **claims):

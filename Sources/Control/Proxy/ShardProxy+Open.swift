@@ -86,14 +86,11 @@ extension ShardProxy {
         case .fixed(let name): target.host = name
         }
         switch choice {
-        case .relay(let names):
-            target.subprotocols = names
-            if names.isEmpty { target.answersSubprotocol = visitor.offer.keyword }
-        case .chosen(let answer, let upstream):
-            target.subprotocols = upstream.map { [$0] } ?? []
-            target.answersSubprotocol = answer
+        case .relay(let names): target.subprotocols = names
+        case .chosen(_, let upstream): target.subprotocols = upstream.map { [$0] } ?? []
         case .mismatch: break
         }
+        target.agreement = SubprotocolAgreement(route.subprotocols, visitor.offer, choice)
         target.extensions = visitor.extensions
         target.timeouts = plan.timeouts
         target.rate = visitor.lease?.rate

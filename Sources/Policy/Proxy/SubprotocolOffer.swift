@@ -162,6 +162,23 @@ public struct SubprotocolRule: Sendable, Equatable {
     }
 }
 
+/// What was chosen for an offer, kept until the upstream has named what it takes.
+public struct SubprotocolAgreement: Sendable, Equatable {
+    let rule: SubprotocolRule
+    let offer: SubprotocolOffer
+    let choice: SubprotocolRule.Choice
+
+    /// A choice for an offer.
+    public init(_ rule: SubprotocolRule, _ offer: SubprotocolOffer, _ choice: SubprotocolRule.Choice) {
+        self.rule = rule
+        self.offer = offer
+        self.choice = choice
+    }
+
+    /// The answer to the client, who must not be answered what it did not offer (RFC 6455 section 4.2.2).
+    public func answer(upstream: String?) -> SubprotocolRule.Answer { rule.answer(upstream: upstream, to: offer, choice) }
+}
+
 /// The outer form of a compact token.
 public enum TokenForm {
     /// Shortest text that is taken for a token: a header alone needs more.

@@ -17,7 +17,9 @@ extension ConfigurationSchema {
     }
 
     static func checkCookieName(_ text: String) -> String? {
-        text.isEmpty ? "a cookie has a name" : text.utf8.count > 64 ? "longer than 64 characters" : checkHTTPToken(text)
+        if text.isEmpty { return "a cookie has a name" }
+        if text.utf8.count > 64 { return "longer than 64 characters" }
+        return checkHTTPToken(text).map { "`\(Quantity.excerpt(text))` is not allowed; \($0)" }
     }
 
     static func checkQuotable(_ text: String) -> String? {
