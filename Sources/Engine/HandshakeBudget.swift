@@ -1,7 +1,8 @@
 /// How much of a turn TLS handshakes may take.
 ///
 /// A step of a handshake costs as much as a hundred messages, and messages wait behind it. Steps made in a row cost less than steps with
-/// the kernel's work in between, which takes their code and tables out of the cache: 4 % of a handshake between two and eight in a row.
+/// the kernel's work in between, which takes their code and tables out of the cache: about 3 % of a handshake between two and eight in
+/// a row.
 /// So a turn gets the longer time only while hardly anything else came: when the turn before received less from open streams than from
 /// those that shake hands.
 struct HandshakeBudget {
