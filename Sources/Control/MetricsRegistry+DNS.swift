@@ -47,13 +47,14 @@ extension MetricsPage {
         let readings = shards.map(\.upstreamReadings)
         for (number, upstream) in shared.directory.upstreams.enumerated() {
             var sum = DNSMetrics.UpstreamReading()
-            for shard in readings where number < shard.count {
-                sum.errors += shard[number].errors
-                sum.attempts += shard[number].attempts
-                sum.seconds += shard[number].seconds
-                for index in sum.buckets.indices { sum.buckets[index] += shard[number].buckets[index] }
+            for shard in readings where number < shard.count { sum.add(shard[number]) }
+            // URLs that differ in what is masked are one series.
+            let labels = Self.labels(upstream)
+            if let place = sums.firstIndex(where: { $0.labels == labels }) {
+                sums[place].reading.add(sum)
+            } else {
+                sums.append((labels, sum))
             }
-            sums.append((Self.labels(upstream), sum))
         }
         family("dns_upstream_errors_total", "counter", "Attempts with a DNS upstream that failed")
         for sum in sums where sum.reading.errors > 0 { sample("dns_upstream_errors_total", sum.labels, sum.reading.errors) }

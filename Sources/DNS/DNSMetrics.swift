@@ -95,6 +95,14 @@ public final class DNSMetrics: @unchecked Sendable {
             self.seconds = seconds
             self.buckets = buckets
         }
+
+        /// Adds what was counted elsewhere.
+        public mutating func add(_ other: UpstreamReading) {
+            errors += other.errors
+            attempts += other.attempts
+            seconds += other.seconds
+            for index in buckets.indices { buckets[index] += other.buckets[index] }
+        }
     }
 
     /// What was counted of each upstream, by number.

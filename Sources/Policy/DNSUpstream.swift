@@ -16,20 +16,25 @@ public enum DNSUpstream: Hashable, Sendable {
     public var label: String {
         switch self {
         case .datagram(let host, let port): "\(host):\(port)"
-        case .https(let url): url
+        case .https(let url): Self.masked(url)
         }
     }
 
+    /// A URL as it may be shown: its query may hold a key of the resolver's customer.
+    public static func masked(_ url: String) -> String {
+        guard let query = url.firstIndex(of: "?") else { return url }
+        return url[...query] + "***"
+    }
+
     /// Reads one entry: `host`, `host:port`, `udp://host[:port]`, `[v6]`, `[v6]:port`, `http://…` or `https://…`.
-    /// Nil when it is none of these; an IPv6 address without brackets is refused because its port would be ambiguous.
+    /// Nil when it is none of these; an IPv6 address without brackets is refused because its port would be ambiguous, a URL with a
+    /// user name because it would not be sent.
     public init?(parsing entry: String) {
         let text = entry.trimmingBlanks()
         guard !text.isEmpty, text.utf8.count <= Self.maximumEntryBytes else { return nil }
         let lower = text.lowercased()
         if lower.hasPrefix("https://") || lower.hasPrefix("http://") {
-            guard !text.utf8.contains(where: { $0 <= 0x20 || $0 >= 0x7F }), text.utf8.count > "https://".utf8.count else {
-                return nil
-            }
+            guard !text.utf8.contains(where: { $0 <= 0x20 || $0 >= 0x7F }), HTTPSTarget(text) != nil else { return nil }
             self = .https(url: text)
             return
         }

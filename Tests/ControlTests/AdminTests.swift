@@ -42,6 +42,30 @@ import Testing
             #expect(!text.contains("a-very-secret-token") && text.contains("***"))
         }
     }
+
+    @Test func whatMayBeSecretInAResolverIsMasked() throws {
+        let outcome = load(environment: ["DNS_UPSTREAMS": "https://resolver.test/q?key=a-customers-key,192.0.2.1"])
+        guard case .loaded(let loaded) = outcome else { throw ConfigurationFaults(faults: []) }
+        for text in [loaded.effectiveText, ConfigurationDocument(loaded: loaded, listeners: [], generation: 1).text] {
+            #expect(!text.contains("a-customers-key") && text.contains("https://resolver.test/q?***") && text.contains("192.0.2.1"))
+        }
+        #expect(loaded.effectiveText.contains("  # upstreams: ["), "what is not whole is not loaded again")
+        for (variable, value) in [
+            ("DNS_UPSTREAMS", "https://user:a-password@resolver.test/q"), ("DNS_UPSTREAMS", "https://resolver.test:0/q?key=a-password"),
+            ("UDP_RELAY_BASE_URL", "wss://user:a-password@relay.test"), ("UDP_RELAY_BASE_URL", "wss://relay.test/?key=a-password"),
+            ("PUBLIC_BASE_URL", "https://user:a-password@gateway.test"),
+        ] {
+            let faults = load(environment: [variable: value]).faults
+            #expect(faults.count == 1 && faults[0].contains("Invalid \(variable)") && !faults[0].contains("a-password"), "\(faults)")
+        }
+    }
+
+    @Test func aRevocationOutlivesAShorterLifetime() {
+        let hub = AdminHub(metrics: MetricsRegistry())
+        #expect(hub.longestLifetime(including: 60) == 60)
+        #expect(hub.longestLifetime(including: 86_400) == 86_400)
+        #expect(hub.longestLifetime(including: 90) == 86_400, "cookies with the longer one are about")
+    }
 }
 
 @Suite struct ConnectionQueryTests {

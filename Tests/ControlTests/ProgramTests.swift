@@ -181,6 +181,12 @@ private struct Run {
         #expect(sound.errors == "" && sound.served.count == 1)
         #expect(sound.served.first?.gateway.http.publicBaseURL == "https://localhost:8080")
         #expect(sound.served.first?.listeners[0].tls?.certificates.first?.certificatePath == certificate.path)
+        // What is printed of it serves TLS too.
+        let printed = Run(["check"], environment: environment)
+        let file = TemporaryFile(printed.output)
+        let again = Run(["serve", "--config", file.path])
+        #expect(printed.status == 0 && again.errors == "")
+        #expect(again.served.first?.listeners == sound.served.first?.listeners)
     }
 
     /// The built program, beside the tests.

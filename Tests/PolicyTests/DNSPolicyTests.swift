@@ -61,6 +61,17 @@ import Wire
         }
     }
 
+    @Test(arguments: [
+        "https:///q", "https://host:99999/q", "https://host:0/q", "https://host:44x/q", "https://[::1/q", "https://[host]/q", "http://:80/",
+        "https://user:word@host/q", "https://user@host/q",
+    ])
+    func aURLThatCannotBeAskedIsNoEntry(_ entry: String) { #expect(DNSUpstream(parsing: entry) == nil) }
+
+    @Test func aQueryIsNotShown() {
+        #expect(DNSUpstream(parsing: "https://host/q?key=secret")?.label == "https://host/q?***")
+        #expect(DNSUpstream(parsing: "https://host/q")?.label == "https://host/q")
+    }
+
     @Test func theLimiterIsOffAtZero() {
         var settings = GatewaySettings.DNSSettings()
         let address = IPAddress(v4: 1)

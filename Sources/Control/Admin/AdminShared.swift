@@ -12,6 +12,7 @@ final class AdminHub: Sendable {
     private let inboxes = Mutex<[Inbox]>([])
     private let commands = Mutex<[AdminExchange]>([])
     private let draining = Atomic<Bool>(false)
+    private let longestLifetimeSeconds = Atomic<Int>(0)
 
     init(metrics: MetricsRegistry) { self.metrics = metrics }
 
@@ -22,6 +23,11 @@ final class AdminHub: Sendable {
             draining.store(newValue, ordering: .relaxed)
             metrics.isDraining = newValue
         }
+    }
+
+    /// The longest lifetime sessions of this process have had: a cookie issued before a reload shortened it still has it.
+    func longestLifetime(including seconds: Int) -> Int {
+        longestLifetimeSeconds.max(seconds, ordering: .relaxed).newValue
     }
 
     /// Adds the next shard's inbox. All are added before the first shard serves.
@@ -63,7 +69,7 @@ final class AdminShared: Sendable {
          limits: SharedLimits) {
         self.hub = hub
         self.limits = limits
-        sessionLifetimeSeconds = configuration.gateway.session.lifetimeSeconds
+        sessionLifetimeSeconds = hub.longestLifetime(including: configuration.gateway.session.lifetimeSeconds)
         self.generation = generation
         access = AdminAccess(token: configuration.admin.token?.revealed)
         configurationText = loaded.effectiveText
@@ -72,7 +78,8 @@ final class AdminShared: Sendable {
 }
 
 extension AdminShared {
-    /// Ends a session everywhere. It stays revoked as long as a cookie issued now could live. False when no more can be revoked.
+    /// Ends a session everywhere. It stays revoked as long as any cookie this process issued could live. False when no more can be
+    /// revoked.
     func revoke(sessionID: String) -> Bool {
         let now = Double(WallClock.nowMilliseconds) / 1000
         return limits.revoke(sessionID: sessionID, expirySeconds: now + Double(sessionLifetimeSeconds))
@@ -99,12 +106,15 @@ struct ConfigurationDocument {
     }
 
     private func listener(_ plan: ListenerPlan) -> JSONDocument {
-        .object([("name", .string(plan.name)), ("address", .string("\(plan.address)")), ("serves", .string("\(plan.kind)"))])
+        .object([
+            ("name", .string(plan.name)), ("address", .string("\(plan.address)")), ("serves", .string("\(plan.kind)")),
+            ("scheme", .string(plan.security == nil ? "http" : "https")),
+        ])
     }
 
     /// As a file would have it: amounts are texts with their unit.
     private func value(_ key: ConfigurationSchema.Key) -> JSONDocument {
-        let value = key.read(loaded.draft)
+        let value = key.printed(loaded.draft)
         if key.isSecret { return value == .text("") ? .null : "***" }
         switch value {
         case .flag(let flag): return .flag(flag)

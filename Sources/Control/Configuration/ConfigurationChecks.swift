@@ -48,9 +48,11 @@ extension ConfigurationSchema {
     }
 
     static func checkUpstream(_ text: String) -> String? {
-        PolicyText.upstream(text) == nil
-            ? " entry `\(Quantity.excerpt(text))`: allowed: host, host:port, [IPv6]:port, udp://host:port, http:// or https:// URL"
-            : nil
+        // Says nothing of what may be a password.
+        if text.contains("@") { return " entry with `@`: a user name or password would not be sent; leave it out" }
+        if PolicyText.upstream(text) != nil { return nil }
+        return " entry `\(Quantity.excerpt(DNSUpstream.masked(text)))`: "
+            + "allowed: host, host:port, [IPv6]:port, udp://host:port, http:// or https:// URL"
     }
 
     /// The placeholder of the chart must be replaced; a gateway that starts with it would accept forged sessions.

@@ -25,6 +25,8 @@ struct ConfigurationKey<Root> {
     var needsRestart = false
     /// What the reference says of the default, where that is no value of its own.
     var defaultText: String?
+    /// How an item of a list is printed, where a part of it may be secret.
+    var maskItem: ((String) -> String)?
     var read: (Root) -> ConfigurationValue
     var store: (inout Root, ConfigurationValue) throws(ValueRefusal) -> Void
 
@@ -164,6 +166,20 @@ struct ConfigurationKey<Root> {
         var key = self
         key.blankIsValue = true
         return key
+    }
+
+    /// Items are printed as `mask` leaves them.
+    func masking(_ mask: @escaping (String) -> String) -> Self {
+        var key = self
+        key.maskItem = mask
+        return key
+    }
+
+    /// The value as it may be printed.
+    func printed(_ root: Root) -> ConfigurationValue {
+        let value = read(root)
+        guard let maskItem, case .list(let items) = value else { return value }
+        return .list(items.map(maskItem))
     }
 
     /// Every item of a list that is refused: its index and the words.

@@ -9,7 +9,7 @@ extension ConfigurationSchema {
                 at: \.dnsUpstreams, check: checkUpstream,
                 "Resolvers of DNS over HTTPS, tried in order; the first answer counts. Plain addresses and names are asked over UDP, "
                     + "again over TCP when the answer is truncated; URLs over DNS over HTTPS. Empty: every query is answered SERVFAIL."
-            ).acceptingBlank(),
+            ).acceptingBlank().masking(DNSUpstream.masked),
             .amount(
                 "dns.upstream_timeout", .duration(1...longestTimerMilliseconds, .milliseconds), "DNS_UPSTREAM_TIMEOUT_MS",
                 at: \.configuration.gateway.dns.upstreamTimeoutMilliseconds,

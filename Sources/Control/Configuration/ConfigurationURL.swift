@@ -23,7 +23,7 @@ struct BaseURL: Equatable {
 
     static func problem(_ text: String) -> String? {
         if text.isEmpty || BaseURL(text) != nil { return nil }
-        return "`\(Quantity.excerpt(text))` is not allowed; allowed: an absolute http or https URL without query and fragment"
+        return "\(shown(text)) is not allowed; allowed: an absolute http or https URL without user name, query and fragment"
     }
 }
 
@@ -46,7 +46,7 @@ struct RelayURL: Equatable {
     static func problem(_ text: String) -> String? {
         if text.isEmpty || RelayURL(text) != nil { return nil }
         return
-            "`\(Quantity.excerpt(text))` is not allowed; allowed: an absolute http, https, ws or wss URL without query and fragment"
+            "\(shown(text)) is not allowed; allowed: an absolute http, https, ws or wss URL without user name, query and fragment"
     }
 }
 
@@ -71,4 +71,9 @@ struct URLParts: Equatable {
         guard !scheme.isEmpty, !authority.isEmpty, !authority.utf8.contains(0x40) else { return nil }
         guard path.split(separator: "/").allSatisfy({ $0 != "." && $0 != ".." }) else { return nil }
     }
+}
+
+/// A refused URL as it is repeated: not when it may hold a password or a token.
+private func shown(_ text: String) -> String {
+    text.utf8.contains { $0 == 0x40 || $0 == 0x3F } ? "this URL" : "`\(Quantity.excerpt(text))`"
 }

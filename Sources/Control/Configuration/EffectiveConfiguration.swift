@@ -23,7 +23,7 @@ struct EffectiveConfiguration {
     private static let listenerVariables: Set<String> = ["host", "port", "tls_enabled", "tls_cert_path", "tls_key_path"]
 
     private func line(_ key: ConfigurationSchema.Key, name: String, indent: String) -> String? {
-        var value = key.type.fileText(key.read(draft))
+        var value = key.type.fileText(key.printed(draft))
         // What is derived is shown as it came out.
         if key.path == "gateway.public_base_url", draft.publicBaseURL.isEmpty {
             value = "~  # derived: \(configuration.gateway.http.publicBaseURL)"
@@ -47,7 +47,7 @@ struct EffectiveConfiguration {
         if key.isSecret, value == "\"\"" {
             return "\(indent)\(name): ~" + (key.path == "sessions.secret" ? "  # random at every start" : "")
         }
-        if key.isSecret { return "\(indent)# \(name): \(value)\(comment(key.path))" }
+        if key.isSecret || key.printed(draft) != key.read(draft) { return "\(indent)# \(name): \(value)\(comment(key.path))" }
         return "\(indent)\(name): \(value)\(comment(key.path))"
     }
 
@@ -62,6 +62,13 @@ struct EffectiveConfiguration {
             lines.append("    address: \(Quantity.quoted("\(listener.address)"))")
             if !listener.features.isEmpty {
                 lines.append("    features: [\(listener.features.map(\.rawValue).joined(separator: ", "))]")
+            }
+            // Left out, the printed file would serve plain text.
+            if let tls = listener.tls {
+                lines += ["    tls:", "      certificates:"]
+                lines += tls.certificates.map {
+                    "        - { cert: \(Quantity.quoted($0.certificatePath)), key: \(Quantity.quoted($0.keyPath)) }"
+                }
             }
         }
         return lines
