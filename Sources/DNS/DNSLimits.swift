@@ -1,3 +1,5 @@
+import HTTP
+
 /// Every size and time DNS over HTTPS is bound by that no configuration sets, with its reason.
 enum DNSLimits {
     /// Questions one shard may have with upstreams at a time. Each holds a socket; the rest of the shard needs some too.
@@ -29,8 +31,10 @@ enum DNSLimits {
     static let addressMilliseconds: UInt64 = 60_000
     /// How often waiting for a name or a connection is looked at.
     static let tickMilliseconds: UInt64 = 20
-    /// Largest `traceparent` that is passed on: version 00 has exactly 55 bytes (W3C Trace Context section 3.2).
-    static let traceParentBytes = 55
+    /// Longest `tracestate` that is passed on: what everybody has to (W3C Trace Context section 3.3.1.5).
+    static let traceStateBytes = 512
+    /// Time of one query with all upstreams together: the client's connection is closed when it has no answer by then.
+    static let answerMilliseconds = ServerLimits().answerMilliseconds - 5000
     /// Longest `Content-Type` that is looked at.
     static let contentTypeBytes = 256
 }

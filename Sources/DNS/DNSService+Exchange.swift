@@ -94,15 +94,18 @@ extension DNSService {
     private func fill(_ index: UInt32, _ message: UnsafeRawBufferPointer, _ question: DNSQuery, _ traits: DNSQuery.Traits?,
                       _ name: UnsafeRawBufferPointer, _ hash: UInt64, _ request: RequestView) {
         let exchange = exchanges + Int(index)
-        let trace = traceParent(request)
-        let block = UnsafeMutableRawPointer.allocate(byteCount: message.count + name.count + trace.count, alignment: 1)
-        block.copyMemory(from: message.baseAddress!, byteCount: message.count)
-        (block + message.count).copyMemory(from: name.baseAddress!, byteCount: name.count)
-        if let address = trace.baseAddress { (block + message.count + name.count).copyMemory(from: address, byteCount: trace.count) }
-        exchange.pointee.block = block
+        let trace = Self.trace(request)
+        let block = UnsafeMutableRawBufferPointer.allocate(
+            byteCount: message.count + name.count + trace.parent.utf8.count + trace.state.utf8.count, alignment: 1)
+        block.copyMemory(from: message)
+        UnsafeMutableRawBufferPointer(rebasing: block[message.count...]).copyMemory(from: name)
+        UnsafeMutableRawBufferPointer(rebasing: block[(message.count + name.count)...]).copyBytes(from: (trace.parent + trace.state).utf8)
+        exchange.pointee.block = block.baseAddress
         exchange.pointee.queryBytes = message.count
         exchange.pointee.nameBytes = name.count
-        exchange.pointee.traceBytes = trace.count
+        exchange.pointee.traceParentBytes = trace.parent.utf8.count
+        exchange.pointee.traceStateBytes = trace.state.utf8.count
+        exchange.pointee.endMilliseconds = shard.now + DNSLimits.answerMilliseconds
         exchange.pointee.question = question
         exchange.pointee.traits = traits
         exchange.pointee.hash = hash
@@ -112,30 +115,17 @@ extension DNSService {
         chains[chain] = index
     }
 
-    /// The request's `traceparent`, when it is one of version 00; else nothing.
-    private func traceParent(_ request: RequestView) -> UnsafeRawBufferPointer {
-        let nothing = UnsafeRawBufferPointer(start: nil, count: 0)
-        guard request.count(.traceparent) == 1, let field = request.head.pointee.first(.traceparent) else { return nothing }
-        let value = UnsafeRawBufferPointer(rebasing: request.bytes[request.head.pointee.value(field)])
-        guard value.count == DNSLimits.traceParentBytes else { return nothing }
-        for (place, byte) in value.enumerated() {
-            let isDash = place == 2 || place == 35 || place == 52
-            let isHexadecimal = byte &- 0x30 < 10 || byte &- 0x61 < 6
-            guard isDash ? byte == UInt8(ascii: "-") : isHexadecimal else { return nothing }
-        }
-        return value
-    }
-
     // MARK: - Attempts
 
-    /// Asks the present upstream, or gives up when there is none left.
+    /// Asks the present upstream, or gives up when there is none left, or no time.
     func ask(_ index: UInt32) {
         let exchange = exchanges + Int(index)
         let plan = plans[exchange.pointee.plan]
-        guard exchange.pointee.step < plan.count else { return finish(index, answer: 0..<0) }
+        guard exchange.pointee.step < plan.count, shard.now < exchange.pointee.endMilliseconds else { return finish(index, answer: 0..<0) }
         exchange.pointee.upstream = plan[exchange.pointee.step]
         exchange.pointee.attemptNanoseconds = monotonicNanoseconds()
-        exchange.pointee.deadlineMilliseconds = shard.now + UInt64(shared.settings.upstreamTimeoutMilliseconds)
+        exchange.pointee.deadlineMilliseconds = min(
+            shard.now + UInt64(shared.settings.upstreamTimeoutMilliseconds), exchange.pointee.endMilliseconds)
         proceed(index)
     }
 

@@ -95,7 +95,7 @@ extension DNSService {
     private func requestBuffer(_ exchange: UnsafeMutablePointer<Exchange>, _ authority: String, _ path: String)
         -> (index: BufferIndex, count: Int)?
     {
-        let fixed = 256 + authority.utf8.count + path.utf8.count + exchange.pointee.traceBytes
+        let fixed = 256 + authority.utf8.count + path.utf8.count + exchange.pointee.traceParentBytes + exchange.pointee.traceStateBytes
         let isSmall = fixed + exchange.pointee.queryBytes <= EngineLimits.smallBufferBytes
         guard let buffer = shard.acquire(isSmall ? .small : .bulk) else { return nil }
         var writer = HeadWriter(UnsafeMutableRawBufferPointer(start: shard.bytes(buffer), count: shard.capacity(buffer)))
@@ -104,7 +104,9 @@ extension DNSService {
         writer.field("Content-Type", "application/dns-message")
         writer.field("Accept", "application/dns-message")
         writer.field("Content-Length", UInt64(exchange.pointee.queryBytes))
-        if exchange.pointee.traceBytes > 0 { writer.field("traceparent", Span(_unsafeElements: exchange.pointee.trace.octets)) }
+        let (parent, state) = (exchange.pointee.traceParent, exchange.pointee.traceState)
+        if !parent.isEmpty { writer.field("traceparent", Span(_unsafeElements: parent.octets)) }
+        if !state.isEmpty { writer.field("tracestate", Span(_unsafeElements: state.octets)) }
         writer.endHead()
         let start = writer.count
         writer.body(Span(_unsafeElements: exchange.pointee.query.octets))

@@ -31,11 +31,12 @@ struct Exchange {
     /// The traits of the query; nil: its answer is not kept.
     var traits: DNSQuery.Traits?
     var question = DNSQuery.none
-    /// Query, canonical name, `traceparent`: one block, or nil.
+    /// Query, canonical name, `traceparent`, `tracestate`: one block, or nil.
     var block: UnsafeMutableRawPointer?
     var queryBytes = 0
     var nameBytes = 0
-    var traceBytes = 0
+    var traceParentBytes = 0
+    var traceStateBytes = 0
     /// The bytes of a stream, length in front; later the answer.
     var input: UnsafeMutableRawPointer?
     var inputBytes = 0
@@ -44,6 +45,8 @@ struct Exchange {
     var answer = 0..<0
     var attemptNanoseconds: UInt64 = 0
     var deadlineMilliseconds: UInt64 = 0
+    /// When even the last upstream is given up.
+    var endMilliseconds: UInt64 = 0
     var hash: UInt64 = 0
     var chain = UInt32.max
     /// The next in the list this exchange is in: free, queued or finished.
@@ -54,7 +57,12 @@ struct Exchange {
 
     var query: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: block, count: queryBytes) }
     var name: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: block.map { $0 + queryBytes }, count: nameBytes) }
-    var trace: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: block.map { $0 + queryBytes + nameBytes }, count: traceBytes) }
+    var traceParent: UnsafeRawBufferPointer {
+        UnsafeRawBufferPointer(start: block.map { $0 + queryBytes + nameBytes }, count: traceParentBytes)
+    }
+    var traceState: UnsafeRawBufferPointer {
+        UnsafeRawBufferPointer(start: block.map { $0 + queryBytes + nameBytes + traceParentBytes }, count: traceStateBytes)
+    }
 
     /// Appends received bytes; false when they exceed `limit`.
     mutating func append(_ bytes: UnsafeRawBufferPointer, limit: Int) -> Bool {

@@ -336,12 +336,18 @@ def doh(context):
     server = resolver(context, upstream.url)
     asker = Asker(server)
     trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
-    body = asker.post(query("a.test", identifier=0x7777), headers=[("traceparent", trace)])[1]
+    body = asker.post(query("a.test", identifier=0x7777), headers=[("traceparent", trace), ("tracestate", "a=1"), ("tracestate", "b@c=2,d=3")])[1]
     equal((body[:2], body[-4:]), (b"\x77\x77", b"\xc0\0\2\1"), "an answer over DoH")
     equal(upstream.asked[0][1][:2], b"\0\0", "the id upstream")
     fields = {name.lower(): value for name, value in upstream.requests[0].items()}
     equal((fields["content-type"], fields["accept"], fields["traceparent"], fields["host"]),
           (MESSAGE, MESSAGE, trace, upstream.url.split("/")[2]), "the request upstream")
+    equal(fields["tracestate"], "a=1,b@c=2,d=3", "the state of the trace, lines joined")
+    zeros = "00-" + "0" * 32 + "-00f067aa0ba902b7-01"
+    asker.post(query("zeros.test"), headers=[("traceparent", zeros), ("tracestate", "a=1")])
+    asker.post(query("long.test"), headers=[("traceparent", trace), ("tracestate", "a=" + "x" * 511)])
+    passed = [{name.lower() for name in request.keys()} & {"traceparent", "tracestate"} for request in upstream.requests[1:3]]
+    equal(passed, [set(), {"traceparent"}], "what is no trace, and what is too long a state, stays here")
     for number in range(20):
         asker.ask(query(f"n{number}.test"))
     check(upstream.connections <= os.cpu_count(), "connections are reused", upstream.connections)

@@ -28,7 +28,7 @@ private final class ServiceBench {
     private(set) var peers: [ResolverPeer] = []
     private(set) var finished: [(ticket: UInt32, status: Int, body: [UInt8])] = []
 
-    init(timeoutMilliseconds: Int = 2000) throws {
+    init(timeoutMilliseconds: Int = 2000, upstreams: Int = 1) throws {
         var sizes = ShardSizes()
         sizes.slots = 64
         sizes.smallBuffers = 256
@@ -37,7 +37,7 @@ private final class ServiceBench {
         kernel.outgoingBytes = 1 << 16
         shard = try Shard(index: 0, ring: kernel.openRing(entries: 64, completions: 256), sizes: sizes)
         var settings = GatewaySettings().dns
-        settings.upstreams = [.https(url: "http://10.0.0.9:8053/q")]
+        settings.upstreams = (0..<upstreams).map { .https(url: "http://10.0.0.\(9 + $0):8053/q") }
         settings.upstreamTimeoutMilliseconds = timeoutMilliseconds
         settings.queriesPerSecondPerAddress = 0
         service = DNSService(shard: shard, owner: Self.owner, tick: 2, shared: DNSShared(settings: settings, limits: limits))
@@ -125,6 +125,18 @@ private final class ServiceBench {
         #expect(isWaiting(try bench.ask(1, session: "another")), "others are served")
         #expect(bench.turn(until: { bench.finished.count == DNSLimits.waitersPerSession + 1 }), "a mute upstream costs its time")
         #expect(isWaiting(try bench.ask(3)), "what was answered makes room")
+        bench.finish()
+    }
+
+    /// A client whose answer comes later than the server keeps its connection would get none.
+    @Test func manySlowUpstreamsDoNotOutlastTheConnection() throws {
+        let bench = try ServiceBench(timeoutMilliseconds: 40_000, upstreams: 3)
+        #expect(isWaiting(try bench.ask(1)))
+        let began = bench.shard.now
+        #expect(bench.turn(until: { bench.finished.count == 1 }))
+        #expect(bench.finished.first?.status == 200 && (bench.finished.first?.body[3] ?? 0) & 15 == 2, "SERVFAIL")
+        let took = bench.shard.now - began
+        #expect(took > 40_000 && took < ServerLimits().answerMilliseconds, "it took \(took) ms")
         bench.finish()
     }
 
