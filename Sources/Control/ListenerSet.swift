@@ -61,6 +61,8 @@ struct ListenerSet {
         var set: ListenerSet
         var added: [ListenerPlan] = []
         var removed: [ListenerPlan] = []
+        /// Listeners whose certificates are others, by name.
+        var resecured: [String] = []
 
         /// Closes what was opened, when the change is not carried out.
         func abandon() {
@@ -78,7 +80,9 @@ struct ListenerSet {
                     kept.kind = wanted.kind
                     kept.name = wanted.name
                     kept.features = wanted.features
-                    kept.security = try ListenerSecurity.make(wanted.tls, wanted.name, tickets, shards: shards, former: kept.security)
+                    let former = kept.security
+                    kept.security = try ListenerSecurity.make(wanted.tls, wanted.name, tickets, shards: shards, former: former)
+                    if kept.security !== former { change.resecured.append(wanted.name) }
                     change.set.plans.append(kept)
                     continue
                 }
@@ -97,6 +101,11 @@ struct ListenerSet {
             throw StartError(description: "listeners: at most \(EngineLimits.listenersMaximum) can be open or closing at a time")
         }
         return change
+    }
+
+    /// Has the kernel keep as many connections waiting as `backlog` says, on listeners that stay too (listen(2) again).
+    func apply(backlog: Int) {
+        for descriptor in plans.flatMap(\.descriptors) { _ = Glibc.listen(descriptor, Int32(clamping: backlog)) }
     }
 
     /// A configuration with the ports that were bound where it asked for any.

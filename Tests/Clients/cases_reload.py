@@ -327,7 +327,7 @@ def authorities_of_resolvers(context):
     path, server = configured(context, f"shards: 1\ndns: {{ upstream_ca: {bundle} }}\n", DNS_UPSTREAMS=upstream.url, DNS_QPS_PER_IP="0")
     equal(Asker(server).ask(query("a.test"))[3] & 15, 2, "a certificate nobody vouches for")
     write(bundle, good[0].read_text() + other[0].read_text())
-    await_reload(server, 1)
+    equal(await_reload(server, 1).get("changed"), "dns.upstream_ca", "what is told of it")
     equal(Asker(server).ask(query("b.test"))[-4:], b"\xc0\0\2\1", "an answer once somebody does")
     # One that is no certificate is refused, and the former goes on.
     write(bundle, "no certificate")

@@ -401,6 +401,8 @@ def configmap(context):
     exchange_under_load(context, server, swap, 3)
     trust = trusting(mount / "..3" / "tls.crt")
     eventually(lambda: served_serial(server, trust) == serial(mount / "..3" / "tls.crt"), "the last certificate")
+    told = [record["changed"] for record in server.records() if record["msg"] == "configuration reloaded"]
+    check(told and set(told) == {"certificates of listener `public`"}, "each exchange is told", told)
 
 
 @case("tls-bad-certificate-keeps-the-former")

@@ -12,6 +12,12 @@ struct ConfigurationDifference: Equatable {
         for list in ConfigurationSchema().root.lists where list.path != "listeners" && !list.isSame(former.draft, latter.draft) {
             changed.append(list.path)
         }
+        // The file has the same name and says something else.
+        let (before, now) = (former.configuration, latter.configuration)
+        for (path, isSame) in [
+            ("dns.upstream_ca", before.gateway.dns.upstreamAuthoritiesDigest == now.gateway.dns.upstreamAuthoritiesDigest),
+            ("redis.authorities", before.redis?.authoritiesDigest ?? "" == now.redis?.authoritiesDigest ?? ""),
+        ] where !isSame && !changed.contains(path) { changed.append(path) }
         if former.configuration.listeners != latter.configuration.listeners { changed.append("listeners") }
     }
 }

@@ -79,6 +79,8 @@ extension ServerProcess {
         }
         let change = try listeners.opening(configuration, shards: threads.count)
         listeners = change.set
+        listeners.apply(backlog: configuration.limits.listenBacklog)
+        let changed = difference.changed + change.resecured.map { "certificates of listener `\($0)`" }
         for warning in next.warnings where !loaded.warnings.contains(warning) { logger.log(.warn, warning) }
         for warning in next.relayWarnings where !loaded.relayWarnings.contains(warning) { logger.log(warning) }
         loaded = next
@@ -97,11 +99,11 @@ extension ServerProcess {
         if !waiting.isEmpty {
             logger.log(.warn, "a restart is needed to change \(waiting.joined(separator: ", ")); the former values stay in force")
         }
-        logger.log(.info, difference.changed.isEmpty ? "configuration reloaded: nothing changed" : "configuration reloaded", [
-            "trigger": .text(trigger.rawValue), "changed": .text(difference.changed.joined(separator: ", ")),
+        logger.log(.info, changed.isEmpty ? "configuration reloaded: nothing changed" : "configuration reloaded", [
+            "trigger": .text(trigger.rawValue), "changed": .text(changed.joined(separator: ", ")),
             "generation": .number(Int(snapshot.generation)), "durationMs": .number(Int((MonotonicClock.seconds - began) * 1000)),
         ])
-        return .applied(changed: difference.changed, needingRestart: waiting)
+        return .applied(changed: changed, needingRestart: waiting)
     }
 
     /// Whether every shard has taken the configuration in force, within a while.
