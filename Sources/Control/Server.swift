@@ -42,6 +42,10 @@ struct StartError: Error, CustomStringConvertible {
     let description: String
 }
 
+/// A signal this long after the first is meant to end the drain; earlier ones are the same, sent to the process and to its group, or
+/// on by a supervisor.
+private let repeatedSignalSeconds = 0.5
+
 /// How long signals may go unnoticed, and log lines unwritten.
 private let controlTickMilliseconds: Int32 = 50
 
@@ -108,13 +112,13 @@ final class ServerProcess {
             let signal = signals_wait(controlTickMilliseconds)
             logger.flush()
             switch signal {
-            case SIGTERM, SIGINT: return drain()
+            case SIGTERM, SIGINT: return drain(isSignalled: true)
             case SIGHUP: reload(.signal)
             default: break
             }
             if watch.look() { reload(.file) }
             if retry.isDue(nowMilliseconds: Int64(MonotonicClock.seconds * 1000)) { reload(.retry) }
-            if answerCommands() { return drain() }
+            if answerCommands() { return drain(isSignalled: false) }
             tickets.look()
         }
     }
@@ -132,12 +136,15 @@ final class ServerProcess {
         return 1
     }
 
-    private func drain() -> Int32 {
+    /// - Parameter isSignalled: a signal asked for it. When the admin interface did, the first signal still is none too many: that is
+    ///   how a hook before the end of a pod and the end itself come.
+    private func drain(isSignalled: Bool) -> Int32 {
         let grace = snapshot.configuration.drainGraceMilliseconds
         admin.isDraining = true
         logger.log(.info, "draining", ["graceMs": .number(grace)])
         for thread in threads { thread.post(.drain, UInt64(grace)) }
         let deadline = MonotonicClock.seconds + Double(grace) / 1000
+        var signalledSeconds = isSignalled ? MonotonicClock.seconds : nil
         var stopped = false
         while threads.contains(where: { !$0.hasEnded }) {
             // A shard serves probes until none of them has a connection: load balancers see the 503 whichever shard they meet.
@@ -150,7 +157,12 @@ final class ServerProcess {
             }
             // A second signal ends the wait, and what lives with it.
             let signal = signals_wait(5)
-            if signal == SIGTERM || signal == SIGINT { return leave("signalled again: leaving with connections open") }
+            if signal == SIGTERM || signal == SIGINT {
+                let first = signalledSeconds ?? MonotonicClock.seconds
+                let isAnother = MonotonicClock.seconds >= first + repeatedSignalSeconds
+                if isAnother { return leave("signalled again: leaving with connections open") }
+                signalledSeconds = first
+            }
             logger.flush()
             _ = answerCommands()
         }

@@ -68,8 +68,13 @@ extension ShardLoop {
         log.field("traceId", access.traceID)
         log.field("method", access.method)
         log.field("path", access.path)
-        log.field("peer", access.peer)
-        if access.client != access.peer { log.field("client", access.client) }
+        logPeer(access.peer, client: access.client)
+    }
+
+    /// The other end of the socket, and who is behind it when that is somebody else.
+    private func logPeer(_ peer: String, client: String) {
+        log.field("peer", peer)
+        if client != peer { log.field("client", client) }
     }
 
     /// An upgrade that was refused before a feature saw it.
@@ -78,7 +83,7 @@ extension ShardLoop {
         log.field("reqId", gateway.requestIdentifier(request))
         log.field("traceId", Self.trace(request).traceID)
         log.field("path", request.path)
-        log.field("peer", request.peer.host)
+        logPeer(request.peer.host, client: gateway.clientText(request))
         log.field("status", status)
         log.field("reason", reason)
         log.commit()
@@ -130,7 +135,7 @@ extension ShardLoop {
         log.field("reqId", record.requestID)
         log.field("traceId", record.traceID)
         log.field("path", record.path)
-        log.field("peer", record.client)
+        logPeer(record.peer, client: record.client)
         if !record.target.isEmpty { log.field("target", record.target) }
         log.field("session", record.session)
         return true

@@ -93,8 +93,8 @@ extension ShardLoop {
         var sessionID = ""
         if case .granted(let holder?) = verdict { sessionID = holder }
         return ConnectionRecord(
-            requestID: requestID, traceID: Self.trace(request).traceID, path: request.path, client: gateway.clientText(request), target: "",
-            sessionID: sessionID)
+            requestID: requestID, traceID: Self.trace(request).traceID, path: request.path, peer: request.peer.host,
+            client: gateway.clientText(request), target: "", sessionID: sessionID)
     }
 
     /// Ends what lives of the relay: it does not hold up the process.

@@ -366,7 +366,7 @@ final class ShardLoop {
         if case .mux(let admission) = verdict { sessionID = admission.sessionID }
         return ConnectionRecord(
             requestID: gateway.requestIdentifier(request), traceID: Self.trace(request).traceID, path: request.path,
-            client: gateway.clientText(request), target: target, sessionID: sessionID)
+            peer: request.peer.host, client: gateway.clientText(request), target: target, sessionID: sessionID)
     }
 
     /// On the endpoints of WebSockets any upgrade is judged; elsewhere one to another protocol is ignored.

@@ -13,7 +13,9 @@ public final class ConnectionRecord: Sendable {
     public let traceID: String
     /// Path of the upgrade, without its query.
     public let path: String
-    /// Effective address of the client.
+    /// Peer of the socket.
+    public let peer: String
+    /// Effective address of the client; the peer's, unless a proxy is trusted.
     public let client: String
     /// `host:port` as the client named it; empty when a connection has many targets.
     public let target: String
@@ -23,11 +25,12 @@ public final class ConnectionRecord: Sendable {
     public let openedMilliseconds: Int64
 
     /// Keeps what log and admin interface tell.
-    public init(requestID: String, traceID: String, path: String, client: String, target: String, sessionID: String,
+    public init(requestID: String, traceID: String, path: String, peer: String = "", client: String, target: String, sessionID: String,
                 openedMilliseconds: Int64 = MonotonicClock.milliseconds) {
         self.requestID = requestID
         self.traceID = traceID
         self.path = path
+        self.peer = peer.isEmpty ? client : peer
         self.client = client
         self.target = target
         session = sessionID.isEmpty ? "" : String(Digest.hexadecimal(Digest.sha256(Array(sessionID.utf8))).prefix(8))

@@ -1,5 +1,6 @@
 """Start and end of the process: what cannot work is refused in one line, and SIGTERM loses nothing."""
 import fcntl
+import http.client
 import os
 import pathlib
 import shutil
@@ -230,3 +231,35 @@ def idle_drain(context):
     interrupted = context.server()
     interrupted.signal(signal.SIGINT)
     equal(interrupted.process.wait(5), 0, "exit status after SIGINT")
+
+
+@case("drain-signalled-twice")
+def signalled_twice(context):
+    """One that supervisors send to the process and to its group is one signal; another one ends the wait."""
+    echo, deaf = services.start(context, "echo"), services.start(context, "deaf")
+    server = context.server()
+    peer = upgrade(server, tcp(echo), server.session())
+    server.signal(signal.SIGTERM)
+    time.sleep(0.1)
+    server.signal(signal.SIGTERM)
+    equal(server.process.wait(8), 0, "exit status after the same signal from two senders")
+    peer.close()
+    # A hook asks for the drain, then comes the signal.
+    server = context.server(SLUICE_ADMIN_ADDRESS="127.0.0.1:0")
+    peer = upgrade(server, tcp(echo), server.session())
+    admin = eventually(lambda: next((r["port"] for r in server.records() if r.get("name") == "admin"), None), "the admin interface")
+    connection = http.client.HTTPConnection("127.0.0.1", admin, timeout=5)
+    connection.request("POST", "/drain", headers={"Connection": "close"})
+    equal(connection.getresponse().status, 202, "POST /drain")
+    time.sleep(0.8)
+    server.signal(signal.SIGTERM)
+    equal(server.process.wait(8), 0, "exit status after a signal behind POST /drain")
+    peer.close()
+    server = context.server(SHUTDOWN_GRACE_MS=60_000)
+    peer = upgrade(server, tcp(deaf), server.session())
+    fill(peer)
+    server.signal(signal.SIGTERM)
+    time.sleep(1)
+    server.signal(signal.SIGINT)
+    equal(server.process.wait(8), 1, "exit status after a second signal")
+    peer.close()

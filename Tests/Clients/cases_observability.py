@@ -60,6 +60,17 @@ def access_log(context):
     equal(find(server, "upgrade", reqId="refused-1")["status"], 401, "its record")
     equal(refusal(server, head("/tcp?v=1&host=blocked.example&port=80", cookie, extra=(("X-Request-Id", "refused-2"),)))[0], 403, "a refused target")
     equal(find(server, "upgrade", reqId="refused-2")["status"], 403, "its record")
+    behind = context.server(TRUST_PROXY="1", TCP_BLOCKED_CLIENT_IPS="192.0.2.9")
+    session = behind.session()
+    for address, message in (("192.0.2.8", "websocket opened"), ("192.0.2.9", "upgrade")):
+        asked = (("X-Request-Id", address), ("X-Forwarded-For", address))
+        if message == "upgrade":
+            equal(refusal(behind, head(tcp(echo), session, extra=asked))[0], 403, "a blocked client")
+        else:
+            upgrade(behind, tcp(echo), session, extra=asked).close()
+        behind.request("GET", "/version", dict(asked))
+        for record in (find(behind, message, reqId=address), find(behind, "request", reqId=address)):
+            equal((record["peer"], record["client"]), ("127.0.0.1", address), f"peer and client in `{record['msg']}`")
     with open_peer(server).socket as bad:
         bad.sendall(b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n")
         bad.recv(1000)
