@@ -17,6 +17,7 @@ final class ConnectRate {
     private var places: [Place]
     /// An answer's head; a server that splits it is read again, and this is enough for all.
     private var answer = [UInt8](repeating: 0, count: 16384)
+    private var fieldInTurn = -1
     private(set) var accepted = 0
     private(set) var failures = 0
     private(set) var firstFailure: String?
@@ -25,9 +26,7 @@ final class ConnectRate {
     init(options: Options, cookies: [String]) {
         self.options = options
         places = Array(repeating: Place(), count: options.connections)
-        requests =
-            cookies.isEmpty
-            ? [options.endpoint.upgradeRequest(cookie: nil)] : cookies.map { options.endpoint.upgradeRequest(cookie: $0) }
+        requests = options.endpoint.upgradeRequests(options, cookies: cookies)
     }
 
     /// Starts a connection on every place.
@@ -63,11 +62,17 @@ final class ConnectRate {
     }
 
     private func sendRequest(_ index: Int) {
-        let request = requests[index / options.connectionsPerSession % requests.count]
+        let request = options.turnFields.isEmpty ? requests[index / options.connectionsPerSession % requests.count] : nextRequest
         let sent = request.withUnsafeBytes { places[index].channel.transmit($0.baseAddress!, $0.count) }
         guard sent == request.count else { return failed(index, "connect: \(String(cString: strerror(errno)))", restart: true) }
         places[index].isUpgrading = true
         poller.change(places[index].channel.descriptor, .readable, data: UInt64(index))
+    }
+
+    /// With fields that take turns every upgrade is another one.
+    private var nextRequest: [UInt8] {
+        fieldInTurn = (fieldInTurn + 1) % requests.count
+        return requests[fieldInTurn]
     }
 
     private func readAnswer(_ index: Int) {

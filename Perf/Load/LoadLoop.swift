@@ -73,9 +73,7 @@ final class LoadLoop {
         stamps = .allocate(capacity: options.connections * options.depth)
         stamps.initialize(repeating: 0, count: options.connections * options.depth)
         let subprotocol = options.streams > 0 ? "aero-tcp-mux-v1" : nil
-        requests = (cookies.isEmpty ? [nil] : cookies.map { Optional($0) }).map {
-            options.endpoint.upgradeRequest(cookie: $0, subprotocol: subprotocol)
-        }
+        requests = options.endpoint.upgradeRequests(options, cookies: cookies, subprotocol: subprotocol)
     }
 
     var aliveCount: Int { openCount - closedCount }

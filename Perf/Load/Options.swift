@@ -90,6 +90,10 @@ struct Options {
     var burstDatagrams = 0
     /// Ask the sink at `remote` how many datagrams have reached it.
     var countsArrivals = false
+    /// Fields of the upgrade beside its own, as `Name: value`.
+    var fields: [String] = []
+    /// One of these goes into each upgrade, in turn.
+    var turnFields: [String] = []
     var method = "GET"
     var contentType = ""
     var body: [UInt8] = []
@@ -133,6 +137,8 @@ struct Options {
           --request METHOD   plain requests, one in flight on each connection, with --body HEX, --content-type TYPE;
                              an answer other than 200, or of fewer than --least-answer BYTES, is a failure
           --session          POST /session on the gateway first, one for every 64 connections, and send its cookie
+          --header FIELD     another field of the upgrade, `Name: value`; may be given again
+          --header-file FILE one field on each line; an upgrade has one of them, the next upgrade the next
           --server-pid PID   measure processor time and memory of this process and its descendants
           --json             result as JSON on standard output
           --quiet            no progress on standard error
@@ -178,6 +184,20 @@ struct Options {
         let digits = text.utf8.map { Character(Unicode.Scalar($0)).hexDigitValue }
         guard digits.count.isMultiple(of: 2), digits.allSatisfy({ $0 != nil }) else { return nil }
         return stride(from: 0, to: digits.count, by: 2).map { UInt8(digits[$0]! << 4 | digits[$0 + 1]!) }
+    }
+
+    /// The lines of a file that are not empty; nil when it cannot be read.
+    static func lines(ofFile path: String) -> [String]? {
+        guard let file = fopen(path, "r") else { return nil }
+        defer { fclose(file) }
+        var bytes: [UInt8] = []
+        var chunk = [UInt8](repeating: 0, count: 65536)
+        while true {
+            let count = fread(&chunk, 1, chunk.count, file)
+            if count == 0 { break }
+            bytes.append(contentsOf: chunk[..<count])
+        }
+        return bytes.split(separator: 10).map { String(decoding: $0, as: UTF8.self) }
     }
 
     private mutating func takeFlag(_ argument: String) -> Bool {
@@ -229,6 +249,12 @@ struct Options {
             mode = .requests
             method = value
         case "--content-type": contentType = value
+        case "--header":
+            guard value.contains(":"), value.utf8.allSatisfy({ $0 >= 32 }) else { return false }
+            fields.append(value)
+        case "--header-file":
+            guard let lines = Self.lines(ofFile: value), !lines.isEmpty, lines.allSatisfy({ $0.contains(":") }) else { return false }
+            turnFields = lines
         case "--body":
             guard let bytes = Self.bytes(hexadecimal: value) else { return false }
             body = bytes

@@ -74,12 +74,22 @@ extension Endpoint {
     static let accept = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
 
     /// The bytes of the upgrade request.
-    func upgradeRequest(cookie: String?, subprotocol: String? = nil) -> [UInt8] {
+    func upgradeRequest(cookie: String?, subprotocol: String? = nil, fields: [String] = []) -> [UInt8] {
         var text = "GET \(path) HTTP/1.1\r\nHost: \(host):\(port)\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
         text += "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: \(Endpoint.key)\r\n"
         if let cookie { text += "Cookie: \(cookie)\r\n" }
         if let subprotocol { text += "Sec-WebSocket-Protocol: \(subprotocol)\r\n" }
+        for field in fields { text += field + "\r\n" }
         return Array((text + "\r\n").utf8)
+    }
+
+    /// The upgrades that connections send, in turn: one of each session, or one with each of the fields that take turns.
+    func upgradeRequests(_ options: Options, cookies: [String], subprotocol: String? = nil) -> [[UInt8]] {
+        let own = cookies.isEmpty ? [nil] : cookies.map { Optional($0) }
+        let turns = options.turnFields.isEmpty ? [[]] : options.turnFields.map { [$0] }
+        return turns.flatMap { turn in
+            own.map { upgradeRequest(cookie: $0, subprotocol: subprotocol, fields: options.fields + turn) }
+        }
     }
 }
 

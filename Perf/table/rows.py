@@ -76,6 +76,14 @@ def _tls(name, title, service, load, metric, unit, scale=1.0, **more):
     return Row(name, title, service, load, metric, unit, scale, floors=[], others=["nginx-tls", "haproxy-tls"], own="sluice-tls", **more)
 
 
+def _proxy(name, title, service, load, metric, unit, scale=1.0, floors=("floor-ws", "floor-ws-16k"), others=("nginx", "haproxy"), **more):
+    """WebSocket to WebSocket: the JWT proxy, WebSocket proxies without tokens, and forwarders that parse nothing."""
+    return Row(name, title, service, load, metric, unit, scale, floors=list(floors), others=list(others), own="sluice-jwt", **more)
+
+
+WEBSOCKET_BULK = ["floor-ws", "floor-ws-16k", "floor-ws-64k", "floor-ws-256k"]
+
+
 ROWS = {row.name: row for row in [
     Row("echo64", "Echo of 64 B over 64 connections, one in flight each: server CPU per message", "echo",
         ["--connections", "64", "--size", "64", "--depth", "1"], "server_cpu_us_per_message", "µs",
@@ -132,4 +140,16 @@ ROWS = {row.name: row for row in [
     _tls("tls-connect", "TLS 1.3, full handshakes (ECDSA P-256, X25519) to 101, 32 at a time: server CPU per handshake", "echo",
          ["--connect-rate", "--connections", "32"], "server_cpu_us_per_handshake", "µs",
          also=[("handshakes_per_second", "handshakes/s", "", 1), SHARE, TAIL, ("failures", "failures", "", 1)]),
+    _proxy("proxy-echo64", "JWT proxy, echo of 64 B over 64 connections, one in flight each: server CPU per message", "echo",
+           ["--connections", "64", "--size", "64", "--depth", "1"], "server_cpu_us_per_message", "µs", also=[RATE, SHARE, MEDIAN, TAIL]),
+    _proxy("proxy-up", "JWT proxy, one stream of 1 MiB messages client → upstream: server CPU per GiB", "sink",
+           ["--mode", "upload", "--connections", "1", "--size", "1048576"], "server_cpu_us_per_gib", "ms/GiB", 0.001, floors=WEBSOCKET_BULK,
+           also=[("mebibytes_per_second", "MiB/s", "", 1), SHARE]),
+    _proxy("proxy-down", "JWT proxy, one stream of 1 MiB messages upstream → client: server CPU per GiB", "bulk",
+           ["--mode", "download", "--connections", "1", "--size", "1048576"], "server_cpu_us_per_gib", "ms/GiB", 0.001, floors=WEBSOCKET_BULK,
+           also=[("mebibytes_per_second", "MiB/s", "", 1), SHARE]),
+    _proxy("proxy-setup", "JWT proxy, accept to 101 with the upstream's upgrade, 32 at a time: server CPU per set-up", "echo",
+           ["--connect-rate", "--connections", "32"], "server_cpu_us_per_handshake", "µs", floors=["floor-ws"],
+           others=["sluice-jwt-rs256", "sluice-jwt-es256", "nginx", "haproxy"], fresh=True,
+           also=[("handshakes_per_second", "set-ups/s", "", 1), SHARE, TAIL, ("failures", "failures", "", 1)]),
 ]}

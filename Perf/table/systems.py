@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import processes
+import tokens
 
 PERF = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 ENVOY = os.path.join(PERF, "results", "work", "envoy", "envoy", "_bin", "envoy")
@@ -137,6 +138,43 @@ class SluiceTLS(Sluice):
                                 place.log(self.name), environment)
         processes.await_port(port, child)
         return child, f"wss://127.0.0.1:{port}/tcp?v=1&host=127.0.0.1&port={target_port}", ["--session"]
+
+
+class SluiceProxy(Sluice):
+    """The gateway's JWT proxy on an opaque route: WebSocket in, WebSocket out. `cold`: no token comes twice; its algorithm."""
+
+    websocket_target = True
+
+    def __init__(self, name, description, cold=None):
+        super().__init__(name, description)
+        self.cold = cold
+
+    def missing(self):
+        return super().missing() or tokens.MISSING
+
+    def begin(self, place, target_port):
+        material = tokens.material(place)
+        port = processes.free_port()
+        # One client of one address is all there is: what keeps such clients out is off.
+        configuration = place.sluice_configuration or place.file(self.name + ".yaml", f"""
+shards: 1
+limits: {{ connections_per_shard: 32768 }}
+jwt:
+  limits: {{ connections_per_ip: 0, handshakes_per_ip: 10000, handshakes_per_second: 0, failures_per_minute: 0, sessions_per_subject: 0,
+            verifications_per_second: 1000000 }}
+  providers:
+    - {{ name: perf, issuer: "{tokens.ISSUER}", audiences: [{tokens.AUDIENCE}], algorithms: [RS256, ES256], jwks_file: {material["keys.json"]} }}
+  routes:
+    - {{ name: perf, prefix: /ws, protocol: raw, upstreams: [{{ url: "ws://127.0.0.1:{target_port}" }}] }}
+""")
+        environment = dict(os.environ, PORT=str(port), HOST="127.0.0.1", LOG_LEVEL="warn", SESSION_SECRET="perf")
+        child = processes.start([binary("sluice"), "serve", "--config", configuration], place.server_core,
+                                place.log(self.name), environment)
+        processes.await_health(port, child)
+        if self.cold:
+            return child, f"ws://127.0.0.1:{port}/ws", ["--header-file", material[self.cold]]
+        with open(material["RS256"], encoding="ascii") as file:
+            return child, f"ws://127.0.0.1:{port}/ws", ["--header", file.readline().strip()]
 
 
 class DatagramFloor(Floor):
@@ -423,6 +461,9 @@ SYSTEMS = {system.name: system for system in [
     oneshot("floor-64k-single", 65536),
     oneshot("floor-256k-single", 262144),
     OpaqueFloor("floor-ws", "floor, 4 KiB buffers, WebSocket traffic passed on unread", []),
+    OpaqueFloor("floor-ws-16k", "the same, 16 KiB buffers", ["--buffer", "16384", "--ring", "256", "--pool", "1024"]),
+    OpaqueFloor("floor-ws-64k", "the same, 64 KiB buffers", ["--buffer", "65536", "--ring", "16", "--pool", "256"]),
+    OpaqueFloor("floor-ws-256k", "the same, 256 KiB buffers", ["--buffer", "262144", "--ring", "8", "--pool", "64"]),
     Floor("epoll", "epoll forwarder, 64 KiB buffer", ["--epoll"]),
     Floor("epoll-256k", "epoll forwarder, 256 KiB buffer", ["--epoll", "--buffer", "262144"]),
     Nginx("nginx", "nginx as WebSocket proxy, one worker", "nginx", True, "-v"),
@@ -436,6 +477,9 @@ SYSTEMS = {system.name: system for system in [
     SluiceTLS("sluice-tls", "the gateway on /tcp with its own TLS: WebSocket in, TCP out"),
     SecureNginx("nginx-tls", "nginx terminating TLS in front of a WebSocket target, one worker", "nginx", True, "-v"),
     SecureHAProxy("haproxy-tls", "HAProxy terminating TLS in front of a WebSocket target, one thread", "haproxy", True, "-v"),
+    SluiceProxy("sluice-jwt", "the gateway's JWT proxy, opaque route, one token of RS256: WebSocket in, WebSocket out"),
+    SluiceProxy("sluice-jwt-rs256", "the same, no token twice: every set-up verifies RS256 (2048 bit)", "RS256"),
+    SluiceProxy("sluice-jwt-es256", "the same, no token twice: every set-up verifies ES256", "ES256"),
     SluiceDatagrams("sluice-udp", "the gateway on /udp: WebSocket in, UDP out"),
     DatagramFloor("udp-floor", "datagram floor, one send and one receive for each datagram", False),
     DatagramFloor("udp-floor-train", "datagram floor, trains of datagrams (UDP_SEGMENT out, UDP_GRO in)", True),

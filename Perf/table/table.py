@@ -58,8 +58,16 @@ def say(text):
 
 
 def start_target(place):
+    """The target, and a second one whose source sends messages of 1 MiB; the ports of their services."""
     services = ["echo", "sink", "source", "wsecho", "wssink", "wssource", "udp-echo", "udp-sink", "udp-burst"]
-    child = processes.start([binary("sluice-target")] + [f"{name}:0" for name in services], place.load_core, place.log("target"), capture=True)
+    child, ports = _start_target(place, [f"{name}:0" for name in services])
+    bulk, bulk_ports = _start_target(place, ["wssource:0", "--size", "1048576"])
+    ports["wsbulk"] = bulk_ports["wssource"]
+    return [child, bulk], ports
+
+
+def _start_target(place, arguments):
+    child = processes.start([binary("sluice-target")] + arguments, place.load_core, place.log("target"), capture=True)
     ports = {}
     for line in child.stdout:
         if line.strip() == "ready":
@@ -241,7 +249,7 @@ def measure(options, absent):
     os.makedirs(folder, exist_ok=True)
     try:
         place = Place(root, options)
-        target, ports = start_target(place)
+        targets, ports = start_target(place)
         for row_name in options.rows:
             row = ROWS[row_name]
             names = [name for name in row.expand(options.systems) if name not in absent]
@@ -255,7 +263,8 @@ def measure(options, absent):
             document["rows"].append(run.finish())
             # After every row, so that an interrupted run leaves what it measured.
             report.write(document, folder)
-        processes.stop(target)
+        for target in targets:
+            processes.stop(target)
     except KeyboardInterrupt:
         say("interrupted")
         sys.exit(130)

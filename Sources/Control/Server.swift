@@ -59,6 +59,8 @@ final class ServerProcess {
     var snapshot: ServerSnapshot
     var listeners: ListenerSet
     private var tickets: TicketRotation
+    /// When the signal came that the process leaves for; nil while none has.
+    private var signalledSeconds: Double?
     private(set) var threads: [ShardThread] = []
     /// The configuration the process started with: what only a restart changes is still as it says.
     let started: LoadedConfiguration
@@ -130,10 +132,47 @@ final class ServerProcess {
         ])
     }
 
+    /// Sessions of the JWT proxy that did not end in time are no failure, unless the operator wants them to be.
+    private func cutShort(_ reason: String, sessions: Int) -> Int32 {
+        logger.log(.warn, reason, ["sessions": .number(sessions)])
+        return snapshot.configuration.proxy.settings.drain.isStrict ? Self.strictExitStatus : 0
+    }
+
+    private static let strictExitStatus: Int32 = 3
+
     private func leave(_ reason: String) -> Int32 {
         logger.flush()
+        if snapshot.configuration.proxy.isAlone {
+            return cutShort(reason, sessions: snapshot.proxies.cutCount + snapshot.proxies.sessions.sessionCount)
+        }
         logger.log(.error, reason)
         return 1
+    }
+
+    /// For the delay of the JWT proxy's drain clients are still let in, while load balancers learn that they should go elsewhere.
+    ///
+    /// - Returns: whether another signal ended the wait.
+    private func announce() -> Bool {
+        let configuration = snapshot.configuration.proxy
+        let isUsed = configuration.isAlone || snapshot.proxies.sessions.sessionCount > 0
+        guard configuration.isConfigured, configuration.settings.drain.delayMilliseconds > 0, isUsed else { return false }
+        logger.log(.info, "leaving soon", ["delayMs": .number(configuration.settings.drain.delayMilliseconds)])
+        for thread in threads { thread.post(.announce, 0) }
+        let end = MonotonicClock.seconds + Double(configuration.settings.drain.delayMilliseconds) / 1000
+        while MonotonicClock.seconds < end {
+            if isSignalledAgain(signals_wait(controlTickMilliseconds)) { return true }
+            logger.flush()
+            _ = answerCommands()
+        }
+        return false
+    }
+
+    /// Whether a signal ends the wait, and what lives with it: not one that comes along with the first.
+    private func isSignalledAgain(_ signal: Int32) -> Bool {
+        guard signal == SIGTERM || signal == SIGINT else { return false }
+        let first = signalledSeconds ?? MonotonicClock.seconds
+        signalledSeconds = first
+        return MonotonicClock.seconds >= first + repeatedSignalSeconds
     }
 
     /// - Parameter isSignalled: a signal asked for it. When the admin interface did, the first signal still is none too many: that is
@@ -141,10 +180,11 @@ final class ServerProcess {
     private func drain(isSignalled: Bool) -> Int32 {
         let grace = snapshot.configuration.drainGraceMilliseconds
         admin.isDraining = true
+        signalledSeconds = isSignalled ? MonotonicClock.seconds : nil
+        if announce() { return leave("signalled again: leaving with connections open") }
         logger.log(.info, "draining", ["graceMs": .number(grace)])
         for thread in threads { thread.post(.drain, UInt64(grace)) }
         let deadline = MonotonicClock.seconds + Double(grace) / 1000
-        var signalledSeconds = isSignalled ? MonotonicClock.seconds : nil
         var stopped = false
         while threads.contains(where: { !$0.hasEnded }) {
             // A shard serves probes until none of them has a connection: load balancers see the 503 whichever shard they meet.
@@ -155,18 +195,13 @@ final class ServerProcess {
             if MonotonicClock.seconds >= deadline {
                 return leave("grace is over: leaving with connections open")
             }
-            // A second signal ends the wait, and what lives with it.
-            let signal = signals_wait(5)
-            if signal == SIGTERM || signal == SIGINT {
-                let first = signalledSeconds ?? MonotonicClock.seconds
-                let isAnother = MonotonicClock.seconds >= first + repeatedSignalSeconds
-                if isAnother { return leave("signalled again: leaving with connections open") }
-                signalledSeconds = first
-            }
+            if isSignalledAgain(signals_wait(5)) { return leave("signalled again: leaving with connections open") }
             logger.flush()
             _ = answerCommands()
         }
         logger.flush()
+        let cut = snapshot.proxies.cutCount
+        guard cut == 0 else { return cutShort("the drain's time was over for some sessions", sessions: cut) }
         logger.log(.info, "stopped")
         return 0
     }

@@ -26,6 +26,11 @@ extension ShardLoop {
         "/tcp", "/tcp-mux", "/udp", "/offer", "/l2", "/l2/", "/eth", "/eth/",
     ])
 
+    /// Whether a connection that was just accepted may stay.
+    func admitsConnection(_ event: Event) -> Bool {
+        !serves(.jwt, listener: event.detail) || proxy.mayConnect(event.slot)
+    }
+
     /// Where sessions of a request go; nil: the request is not the proxy's.
     func proxyRoute(_ request: RequestView, _ features: FeatureSet) -> Int? {
         guard features.contains(.jwt), let plan = proxy.plan else { return nil }
@@ -84,7 +89,7 @@ extension ShardLoop {
         let access = beginAccess(request, gateway.requestIdentifier(request))
         var response = response
         response.fields += ShardProxy.safetyFields
-        if proxy.isDraining { response.closes = true }
+        if proxy.isDraining || proxy.isLeaving { response.closes = true }
         endAccess(access, status: response.status, bytes: response.bodyCount)
         http.respond(index, response)
     }
@@ -95,13 +100,13 @@ extension ShardLoop {
         switch request.path {
         case "/healthz": return Self.plain(200, "ok")
         case "/readyz" where isRead:
-            let isReady = proxy.common.keys.isReady && !proxy.isDraining
+            let isReady = proxy.common.keys.isReady && !proxy.isDraining && !proxy.isLeaving
             guard request.string(request.query).contains("verbose") else {
                 return Self.plain(isReady ? 200 : 503, isReady ? "ok" : "not ready")
             }
             return AdminInterface.json(.object([
                 ("ready", .flag(isReady)), ("keys", .flag(proxy.common.keys.isReady)), ("routes", .flag(proxy.plan != nil)),
-                ("draining", .flag(proxy.isDraining)),
+                ("draining", .flag(proxy.isDraining || proxy.isLeaving)),
             ]), status: isReady ? 200 : 503)
         case "/metrics" where isRead && proxy.plan?.policy.draft.publicMetrics == "true":
             return Response(
@@ -143,6 +148,7 @@ extension ShardLoop {
     func applyProxy(_ plan: ProxyPlan?) {
         proxy.apply(plan)
         keeper?.apply(plan)
+        prober?.apply(plan)
         guard plan != nil else { return }
         pollKeys()
         shard.setShardTimer(Self.proxyTimer, afterMilliseconds: ShardProxy.tickMilliseconds)
@@ -153,7 +159,7 @@ extension ShardLoop {
         guard proxy.plan != nil else { return }
         pollKeys()
         proxy.timePassed()
-        if draining, shard.now >= proxy.abortsMilliseconds { proxy.sessions.abort() }
+        if draining, shard.now >= proxy.abortsMilliseconds { proxy.common.cut(proxy.sessions.abort()) }
         if !draining || proxy.sessions.count > 0 || !proxy.parked.isEmpty {
             shard.setShardTimer(Self.proxyTimer, afterMilliseconds: ShardProxy.tickMilliseconds)
         }
@@ -161,6 +167,7 @@ extension ShardLoop {
 
     private func pollKeys() {
         guard let keeper, !draining else { return }
+        prober?.poll()
         if keeper.poll() { keysChanged() }
     }
 
@@ -176,9 +183,12 @@ extension ShardLoop {
     func drainProxy() {
         proxy.isDraining = true
         keeper?.cancel()
+        prober?.apply(nil)
         guard let plan = proxy.plan else { return }
         let drain = plan.policy.draft.drain
-        proxy.sessions.drain(spreadMilliseconds: UInt64(drain.timeoutSeconds) * 10 * UInt64(drain.spreadPercent))
+        proxy.sessions.drain(
+            spreadMilliseconds: UInt64(drain.timeoutSeconds) * 10 * UInt64(drain.spreadPercent),
+            handshakeMilliseconds: UInt64(min(drain.hardLimitSeconds, drain.timeoutSeconds)) * 1000)
         proxy.abortsMilliseconds = shard.now + UInt64(drain.timeoutSeconds) * 1000
         shard.setShardTimer(Self.proxyTimer, afterMilliseconds: ShardProxy.tickMilliseconds)
     }

@@ -30,6 +30,7 @@ enum StreamOwner {
     static let proxyDial = Owner(15)
     static let proxyParked = Owner(16)
     static let proxyKeys = Owner(17)
+    static let proxyProbes = Owner(18)
 }
 
 /// What the control thread tells a shard.
@@ -46,6 +47,8 @@ enum ShardMessage: UInt32 {
     case question = 5
     /// What this shard asked was answered (`object`: the `AdminExchange`).
     case answered = 6
+    /// The drain comes soon: load balancers are told, clients are still let in.
+    case announce = 7
 }
 
 /// One shard's loop: the packet path from an event to the feature that owns its stream.
@@ -71,6 +74,7 @@ final class ShardLoop {
     let proxy: ShardProxy
     /// On the first shard: what fetches keys.
     private(set) var keeper: KeyKeeper?
+    private(set) var prober: UpstreamProber?
     /// The demonstration's datagram echo, and the listener it stands beside.
     var echo: DatagramEcho
     var echoTag: UInt32?
@@ -138,9 +142,12 @@ final class ShardLoop {
         mux.onReport { [unowned self] in logConnection($0) }
         relay.onReport { [unowned self] in logConnection($0) }
         proxy.tell = { [unowned self] in logProxy($0, $1) }
+        proxy.wakeShard = { [unowned self] in self.limits.directory.wake($0) }
+        http.onLeave { [unowned self] in if serves(.jwt, listener: $1) { proxy.disconnected($0) } }
         proxy.wakeKeeper = { [unowned self] in self.limits.directory.wake(0) }
         guard shard.index == 0 else { return }
         keeper = KeyKeeper(shard: shard, owner: StreamOwner.proxyKeys, common: snapshot.proxies) { [unowned self] in logKeys($0) }
+        prober = UpstreamProber(shard: shard, owner: StreamOwner.proxyProbes, common: snapshot.proxies)
         store = SharedStore(shard: shard, owner: StreamOwner.sharedState, timer: Self.storeTimer, limits: snapshot.limits,
                             counters: StoreCounters()) { [unowned self] in note($0) }
     }
@@ -236,6 +243,7 @@ final class ShardLoop {
         if event.owner == StreamOwner.sharedState { store?.handle(event) }
         if event.owner == StreamOwner.proxyParked { proxy.handleParked(event) }
         if event.owner == StreamOwner.proxyKeys, keeper?.handle(event) == true { keysChanged() }
+        if event.owner == StreamOwner.proxyProbes { prober?.handle(event) }
         if event.owner == StreamOwner.demoEcho { echo.handle(event) }
         if event.kind == .inbox { readInbox() }
         if event.kind == .shardTimer, event.detail == Self.storeTimer { store?.timePassed() }
@@ -246,6 +254,7 @@ final class ShardLoop {
 
     @inline(never)
     private func serve(_ event: Event) {
+        if event.kind == .accepted, !admitsConnection(event) { return shard.close(event.slot) }
         var action = http.handle(event)
         while let index = answer(action) { action = http.next(index) }
         if dns.hasFinished { answerFinished() }
@@ -299,6 +308,12 @@ final class ShardLoop {
             http.respond(index, response)
             return true
         }
+    }
+
+    /// Whether a listener serves a feature.
+    func serves(_ feature: FeatureSet, listener tag: UInt32) -> Bool {
+        listeners.contains { $0.tag == tag && $0.features.contains(feature) }
+            || retired.contains { $0.tag == tag && $0.features.contains(feature) }
     }
 
     private func features(_ request: RequestView) -> FeatureSet {
@@ -444,6 +459,7 @@ final class ShardLoop {
         for message in shard.inbox.takeAll() {
             switch ShardMessage(rawValue: message.kind) {
             case .drain: drain(graceMilliseconds: message.first)
+            case .announce: proxy.isLeaving = true
             case .stop: stopping = true
             case .apply: if let snapshot = message.object as? ServerSnapshot { apply(snapshot) }
             case .logLevel: log.threshold = LogLevel(rawValue: UInt8(truncatingIfNeeded: message.first)) ?? log.threshold

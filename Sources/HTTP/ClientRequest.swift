@@ -64,6 +64,8 @@ public struct ClientRequest: Sendable {
     /// An upgrade to WebSocket instead of an exchange.
     public var upgrade: Upgrade?
     public var timeouts = ClientTimeouts()
+    /// Nothing is sent: being connected, with TLS where the endpoint has it, is the answer, whose status is 0.
+    public var connectsOnly = false
     /// Largest body of an answer.
     public var maximumBodyBytes = 1 << 20
 

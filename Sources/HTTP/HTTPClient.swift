@@ -185,6 +185,10 @@ public final class HTTPClient {
     }
 
     private func connected(_ ticket: Ticket, _ exchange: Exchange) {
+        if exchange.request.connectsOnly {
+            shard.close(exchange.slot)
+            return finish(ticket, exchange, .answered(ClientAnswer(status: 0, fields: [], body: [])))
+        }
         exchange.phase = .waiting
         exchange.lastError = .answerTimeout
         shard.keepAlive(exchange.slot)

@@ -244,6 +244,7 @@ extension HTTPServer {
     private func release(_ index: UInt32) {
         let connection = state.pointee.table + Int(index)
         precondition(connection.pointee.phase != .free)
+        state.pointee.left?(connection.pointee.slot, connection.pointee.listener)
         state.pointee.inputBytes -= connection.pointee.input.discard(state.pointee.shard)
         releaseCold(connection)
         connection.pointee.phase = .free

@@ -66,6 +66,9 @@ public struct HTTPServer {
         state.pointee.limits.idleMilliseconds = idleMilliseconds
     }
 
+    /// Sets what hears of every connection that leaves the server, ended or given away: its stream and its listener.
+    public func onLeave(_ tell: @escaping (SlotIndex, UInt32) -> Void) { state.pointee.left = tell }
+
     /// Whether a connection in the HTTP phase came in on this listener.
     public func hasConnection(ofListener listener: UInt32) -> Bool {
         (0..<state.pointee.touched).contains { index in
@@ -342,4 +345,5 @@ struct HTTPServerState {
     var freeHead = UInt32.max
     var inputBytes = 0
     var draining = false
+    var left: ((SlotIndex, UInt32) -> Void)?
 }

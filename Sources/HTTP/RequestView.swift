@@ -39,15 +39,7 @@ public struct RequestView {
     public func count(_ field: KnownField) -> Int { head.pointee.count(of: field) }
 
     /// The peer's address alone.
-    public var peerAddress: IPAddress {
-        withUnsafeBytes(of: peer.storage) { raw in
-            if raw.loadUnaligned(as: UInt16.self) == UInt16(AF_INET6) {
-                return IPAddress(v6High: UInt64(bigEndian: raw.loadUnaligned(fromByteOffset: 8, as: UInt64.self)),
-                                 low: UInt64(bigEndian: raw.loadUnaligned(fromByteOffset: 16, as: UInt64.self)))
-            }
-            return IPAddress(v4: UInt32(bigEndian: raw.loadUnaligned(fromByteOffset: 4, as: UInt32.self)))
-        }
-    }
+    public var peerAddress: IPAddress { peer.ipAddress }
     /// The method.
     public var method: HTTPMethod { head.pointee.method }
     /// The path as it was sent.
@@ -56,4 +48,17 @@ public struct RequestView {
     public var pathBytes: UnsafeRawBufferPointer { UnsafeRawBufferPointer(rebasing: bytes[head.pointee.path]) }
     /// The query as it was sent, without `?`.
     public var query: Range<Int> { head.pointee.query }
+}
+
+extension SocketAddress {
+    /// The address without the port.
+    public var ipAddress: IPAddress {
+        withUnsafeBytes(of: storage) { raw in
+            if raw.loadUnaligned(as: UInt16.self) == UInt16(AF_INET6) {
+                return IPAddress(v6High: UInt64(bigEndian: raw.loadUnaligned(fromByteOffset: 8, as: UInt64.self)),
+                                 low: UInt64(bigEndian: raw.loadUnaligned(fromByteOffset: 16, as: UInt64.self)))
+            }
+            return IPAddress(v4: UInt32(bigEndian: raw.loadUnaligned(fromByteOffset: 4, as: UInt32.self)))
+        }
+    }
 }

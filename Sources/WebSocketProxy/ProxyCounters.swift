@@ -4,18 +4,18 @@ import Engine
 public struct ProxyCounters: @unchecked Sendable {
     /// Of the whole shard. `active` is a gauge.
     public enum Counter: Int, CaseIterable, Sendable {
-        case opened, active, refused, dials, dialsFailed, dialsRetried, pingsSent, throttled, exhausted
+        case opened, active, refused, dials, dialsFailed, dialsRetried, pingsSent, exhausted
     }
 
     /// Of each route.
     public enum RouteCounter: Int, CaseIterable, Sendable {
-        case sessions, messagesUp, messagesDown, bytesUp, bytesDown, stallUpMilliseconds, stallDownMilliseconds
+        case sessions, messagesUp, messagesDown, bytesUp, bytesDown, stallUpMilliseconds, stallDownMilliseconds, throttled
     }
 
     private let words: CounterBlock
     // Constants, because counting them allocates.
-    private static let counters = 9
-    private static let routeCounters = 7
+    private static let counters = 8
+    private static let routeCounters = 8
 
     init() {
         precondition(Counter.allCases.count == Self.counters && RouteCounter.allCases.count == Self.routeCounters)

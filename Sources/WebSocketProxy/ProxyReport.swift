@@ -54,7 +54,7 @@ public enum ProxyCause: UInt8, Sendable, CaseIterable {
     case clientClosed, upstreamClosed, clientVanished, upstreamVanished, upstreamUnavailable
     case clientViolation, upstreamViolation, messageTooBig, unsupportedData
     case clientDead, upstreamDead, clientSlow, upstreamSlow, idle
-    case expired, revoked, closedByAdministrator, drained, rate, firstDataLate, firstDataTooBig, refused, exhausted
+    case expired, revoked, closedByAdministrator, evicted, drained, rate, firstDataLate, firstDataTooBig, refused, exhausted
 
     /// As in logs.
     public var label: StaticString {
@@ -76,6 +76,7 @@ public enum ProxyCause: UInt8, Sendable, CaseIterable {
         case .expired: "expired"
         case .revoked: "revoked"
         case .closedByAdministrator: "closed_by_admin"
+        case .evicted: "evicted"
         case .drained: "drained"
         case .rate: "rate_limit"
         case .firstDataLate: "first_data_late"

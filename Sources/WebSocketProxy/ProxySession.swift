@@ -21,7 +21,8 @@ struct ProxySide {
         static let pausedBehind = Flags(rawValue: 1 << 0)
         static let pausedReplies = Flags(rawValue: 1 << 1)
         static let pausedRate = Flags(rawValue: 1 << 2)
-        static let pausedAny: Flags = [.pausedBehind, .pausedReplies, .pausedRate]
+        static let pausedBytes = Flags(rawValue: 1 << 11)
+        static let pausedAny: Flags = [.pausedBehind, .pausedReplies, .pausedRate, .pausedBytes]
         /// What it sends is dropped: it has sent Close, or is to be closed.
         static let deaf = Flags(rawValue: 1 << 3)
         static let closeReceived = Flags(rawValue: 1 << 4)
@@ -130,6 +131,11 @@ struct ProxySession {
     var rate: MessageRate?
     var rateCell: Unmanaged<MessageRateCell>?
     var closesAboveRate = true
+    /// Payload bytes a second from the client; 0: no limit. When those that have come would be paid for at that rate, in nanoseconds,
+    /// and how many were charged.
+    var bytesPerSecond: UInt64 = 0
+    var bytesPaidAt: UInt64 = 0
+    var bytesCharged: UInt64 = 0
     /// Payload bytes and messages that the counters have: up and down.
     var countedUp: (bytes: UInt64, messages: UInt64) = (0, 0)
     var countedDown: (bytes: UInt64, messages: UInt64) = (0, 0)
@@ -138,6 +144,7 @@ struct ProxySession {
     var phaseEnds = never
     var drainAt = never
     var rateOpens = never
+    var bytesOpen = never
     var throttledAt: UInt64 = 0
     var dataAt: UInt64
     var details: Unmanaged<ProxyDetails>
@@ -175,6 +182,8 @@ final class ProxyDetails {
     /// What ends the session when the frame towards the client is whole.
     var lastWord: ProxyClose?
     var wasPutOff = false
+    /// How long a frame on its way to the upstream may put off being told to go.
+    var drainPutOffEnds: UInt64 = 0
 
     init(_ request: ProxyRequest, now: UInt64) {
         record = request.record

@@ -33,6 +33,8 @@ public struct ProxySettings: Sendable, Equatable {
     public var maximumFirstBytes = 65_536
     /// A client that sends more messages than its rate allows is closed; else it is not read for a while.
     public var closesAboveRate = true
+    /// Payload bytes a second of a client, one second's worth at once; what is more waits. 0: no limit.
+    public var bytesPerSecond: UInt64 = 0
     /// The codes that clients are told, and the one of a drain.
     public var closeCodes = ProxyCloseCodes.compat
     public var drainCode = CloseCode.goingAway
@@ -62,6 +64,8 @@ enum ProxyBounds {
     /// Sessions of one shard that expire in the same second before the others are put off, and by how much at most.
     static let expiriesPerSecond = 100
     static let expirySpreadMilliseconds: UInt64 = 5000
+    /// Between two looks whether a client's frame has ended while its session is to be told to go.
+    static let drainRetryMilliseconds: UInt64 = 50
     /// Routes with counters of their own.
     static let routes = 64
     /// Longest pause between two tries.

@@ -147,6 +147,9 @@ extension WebSocketProxy {
             reporting: reporting)
     }
 
+    /// What logs and metrics have for a client that did not wait for its answer; no client is told it.
+    private static let clientGoneStatus = 499
+
     /// The client left before it had an upstream.
     private func abandon(_ index: UInt32) {
         let session = session(index)
@@ -155,6 +158,9 @@ extension WebSocketProxy {
             details(index).cause = .clientVanished
             return concludeEarly(index)
         }
+        // Nobody is there to be answered, but whoever holds something for this client has to hear of it.
+        state.pointee.counters.add(.refused)
+        state.pointee.report?(.refused(details(index).record, status: Self.clientGoneStatus, reason: "client_gone"))
         free(index)
         state.pointee.shard.close(client)
     }

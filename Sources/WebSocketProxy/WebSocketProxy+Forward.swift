@@ -99,7 +99,10 @@ extension WebSocketProxy {
             shard.send(sink.pointee.slot, buffer, start: leaving.start, count: leaving.count)
             if isBehind(session, sink) { sinkBehind(index, party.other) }
         }
-        if party == .client, session.pointee.rateCell != nil, !session.pointee.closesAboveRate { throttle(index) }
+        if party == .client {
+            if session.pointee.rateCell != nil, !session.pointee.closesAboveRate { throttle(index) }
+            if session.pointee.bytesPerSecond != 0 { throttleBytes(index, session) }
+        }
     }
 
     /// Whether so much waits for a side that the other must not be read.

@@ -6,14 +6,18 @@ import Wire
 /// From an upgrade to two WebSockets.
 extension WebSocketProxy {
     /// Takes the client's stream over and opens a session, or refuses. An event may have been told before it returns.
-    public func open(_ request: ProxyRequest) {
+    ///
+    /// - Returns: what names the session to `close`, though it may be over; nil when there was no place for it.
+    @discardableResult
+    public func open(_ request: ProxyRequest) -> ProxyTicket? {
         let shard = state.pointee.shard
         guard let index = allocate() else {
             if request.leftover.buffer != .none { shard.release(request.leftover.buffer) }
             state.pointee.counters.add(.exhausted)
             state.pointee.report?(.refused(request.record, status: 503, reason: "overloaded"))
             shard.transfer(request.client, to: .engine, context: 0)
-            return ProxyAnswer.refuse(request.client, status: 503, reason: "overloaded", on: shard)
+            ProxyAnswer.refuse(request.client, status: 503, reason: "overloaded", on: shard)
+            return nil
         }
         let details = ProxyDetails(request, now: shard.now)
         let life = session(index).pointee.life &+ 1
@@ -33,6 +37,7 @@ extension WebSocketProxy {
         case .dial(let target): begin(index, target)
         case .firstData(let subprotocol): listen(index, subprotocol)
         }
+        return ProxyTicket(index: index, life: life)
     }
 
     private func allocate() -> UInt32? {
@@ -72,6 +77,7 @@ extension WebSocketProxy {
             session.pointee.rateCell = Unmanaged.passRetained(cell)
             session.pointee.closesAboveRate = details.settings.closesAboveRate
         }
+        session.pointee.bytesPerSecond = details.settings.bytesPerSecond
         dial(index)
     }
 
@@ -139,7 +145,10 @@ extension WebSocketProxy {
             return unavailable(index, .answerTimeout)
         }
         if now >= details.redialAt { return dial(index) }
-        if now >= session(index).pointee.drainAt { return refuse(index, status: 503, reason: "draining") }
+        if now >= session(index).pointee.drainAt {
+            if session(index).pointee.phase == .dialling { return refuse(index, status: 503, reason: "draining") }
+            return reject(index, .drained, ProxyRefusal(details.settings.close(.draining)))
+        }
         schedule(index)
     }
 
@@ -190,6 +199,8 @@ extension WebSocketProxy {
         }
         session.pointee.phase = .open
         session.pointee.phaseEnds = ProxySession.never
+        // What came to be while draining goes with the last.
+        if state.pointee.drainEnds != ProxySession.never { session.pointee.drainAt = max(shard.now, state.pointee.drainEnds) }
         session.pointee.client.heardAt = shard.now
         session.pointee.dataAt = shard.now
         schedule(index)

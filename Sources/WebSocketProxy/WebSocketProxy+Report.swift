@@ -88,6 +88,14 @@ extension WebSocketProxy {
         return false
     }
 
+    /// Ends one session; false when it is over already.
+    public func close(_ ticket: ProxyTicket, _ cause: ProxyCause, _ close: ProxyClose) -> Bool {
+        guard Int(ticket.index) < state.pointee.touched, session(ticket.index).pointee.life == ticket.life, isLive(ticket.index)
+        else { return false }
+        self.close(ticket.index, cause, close)
+        return true
+    }
+
     private func close(_ index: UInt32, _ cause: ProxyCause, _ close: ProxyClose) {
         switch session(index).pointee.phase {
         case .dialling: refuse(index, status: cause == .revoked ? 401 : 503, reason: "\(cause.label)")
@@ -110,13 +118,17 @@ extension WebSocketProxy {
     }
 
     /// Tells every session to go, evenly over so many milliseconds: those that are silent for longest first, the oldest first
-    /// among equals. What is being set up is refused, or closed.
-    public func drain(spreadMilliseconds: UInt64) {
+    /// among equals. What is being set up may come to an end for `handshakeMilliseconds`, and then is refused, or closed.
+    public func drain(spreadMilliseconds: UInt64, handshakeMilliseconds: UInt64 = 0) {
         let shard = state.pointee.shard
+        state.pointee.drainEnds = shard.now + spreadMilliseconds
         var open: [UInt32] = []
         for index in 0..<UInt32(state.pointee.touched) where isLive(index) {
             switch session(index).pointee.phase {
             case .open, .closing: open.append(index)
+            case _ where handshakeMilliseconds > 0:
+                session(index).pointee.drainAt = shard.now + handshakeMilliseconds
+                schedule(index)
             case .dialling: refuse(index, status: 503, reason: "draining")
             default: reject(index, .drained, ProxyRefusal(details(index).settings.close(.draining)))
             }
@@ -131,15 +143,18 @@ extension WebSocketProxy {
         }
     }
 
-    /// Cuts what is left when the time of a drain is over.
-    public func abort() {
+    /// Cuts what is left when the time of a drain is over; how many sessions.
+    public func abort() -> Int {
+        var cut = 0
         for index in 0..<UInt32(state.pointee.touched) where isLive(index) || session(index).pointee.phase == .finishing {
             if session(index).pointee.phase == .dialling {
                 refuse(index, status: 503, reason: "draining")
             } else {
+                cut += 1
                 details(index).cause = .drained
                 concludeEarly(index)
             }
         }
+        return cut
     }
 }

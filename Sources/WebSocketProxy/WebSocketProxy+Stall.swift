@@ -66,13 +66,40 @@ extension WebSocketProxy {
         if session.pointee.throttledAt != 0, !session.pointee.client.flags.contains(.pausedRate) { session.pointee.throttledAt = 0 }
     }
 
+    /// Charges the payload that has come from the client; it is not read before that could have been carried at its rate, less one
+    /// second's worth.
+    func throttleBytes(_ index: UInt32, _ session: UnsafeMutablePointer<ProxySession>) {
+        let shard = state.pointee.shard
+        let now = shard.nowNanoseconds
+        let came = session.pointee.client.sieve.payloadBytes &- session.pointee.bytesCharged
+        session.pointee.bytesCharged &+= came
+        // Behind a Close only the answer to it is waited for.
+        guard session.pointee.phase == .open else { return }
+        // A buffer holds far less than the 18 GB that would overflow.
+        let cost = came &* 1_000_000_000 / session.pointee.bytesPerSecond
+        session.pointee.bytesPaidAt = max(session.pointee.bytesPaidAt, now) &+ cost
+        let ahead = session.pointee.bytesPaidAt &- now
+        if ahead > 1_000_000_000 { shutBytes(index, milliseconds: (ahead &- 1_000_000_000) / 1_000_000 &+ 1) }
+    }
+
+    @inline(never)
+    private func shutBytes(_ index: UInt32, milliseconds: UInt64) {
+        let session = session(index)
+        if !session.pointee.client.flags.contains(.pausedBytes) {
+            state.pointee.counters.add(.throttled, session.pointee.route, 1)
+            pause(side(session, .client), .pausedBytes)
+        }
+        session.pointee.bytesOpen = state.pointee.shard.now &+ milliseconds
+        schedule(index)
+    }
+
     @inline(never)
     private func shut(_ index: UInt32, waitNanoseconds: UInt64) {
         let session = session(index)
         let shard = state.pointee.shard
         if session.pointee.throttledAt == 0 { session.pointee.throttledAt = max(1, shard.now) }
         if !session.pointee.client.flags.contains(.pausedRate) {
-            state.pointee.counters.add(.throttled)
+            state.pointee.counters.add(.throttled, session.pointee.route, 1)
             pause(side(session, .client), .pausedRate)
         }
         session.pointee.rateOpens = shard.now &+ (waitNanoseconds &+ 999_999) / 1_000_000

@@ -24,6 +24,7 @@ extension WebSocketProxy {
         default: break
         }
         if session.pointee.client.flags.contains(.pausedRate) { next = min(next, session.pointee.rateOpens) }
+        if session.pointee.client.flags.contains(.pausedBytes) { next = min(next, session.pointee.bytesOpen) }
         if details.settings.idleMilliseconds > 0 { next = min(next, session.pointee.dataAt + details.settings.idleMilliseconds) }
         for party in [ProxyParty.client, .upstream] {
             let side = side(session, party)
@@ -48,6 +49,7 @@ extension WebSocketProxy {
         case .free, .ending: return
         case .dialling, .admitted: dialTimePassed(index)
         case .first, .judged:
+            if now >= session.pointee.drainAt { return reject(index, .drained, ProxyRefusal(details(index).settings.close(.draining))) }
             guard now >= session.pointee.phaseEnds else { return schedule(index) }
             reject(index, .firstDataLate, ProxyRefusal(details(index).settings.close(.connectTimeout)))
         case .closing: if now >= session.pointee.phaseEnds { echo(index) } else { sessionTimePassed(index) }
@@ -61,7 +63,7 @@ extension WebSocketProxy {
         let details = details(index)
         let settings = details.settings
         let now = state.pointee.shard.now
-        if now >= session.pointee.drainAt {
+        if now >= session.pointee.drainAt, !putOffDrain(session, details) {
             session.pointee.drainAt = ProxySession.never
             return end(index, .drained, client: settings.close(.draining), upstream: settings.close(.draining),
                        waitMilliseconds: details.settings.closeMilliseconds)
@@ -79,6 +81,9 @@ extension WebSocketProxy {
             }
             throttle(index)
             if session.pointee.charged == session.pointee.client.sieve.messages { resume(side(session, .client), .pausedRate) }
+        }
+        if session.pointee.client.flags.contains(.pausedBytes), now >= session.pointee.bytesOpen {
+            resume(side(session, .client), .pausedBytes)
         }
         for party in [ProxyParty.client, .upstream] {
             press(index, party, details.settings)
@@ -119,6 +124,19 @@ extension WebSocketProxy {
             return false
         }
         sendPing(index, party)
+        return true
+    }
+
+    /// A session that is told to go between two frames loses nothing; one in the middle of a client's frame waits for its end, for the
+    /// time a Close may take.
+    private func putOffDrain(_ session: UnsafeMutablePointer<ProxySession>, _ details: ProxyDetails) -> Bool {
+        let now = state.pointee.shard.now
+        let client = session.pointee.client
+        guard session.pointee.mode == .opaque, !client.sieve.isAtBoundary, !client.flags.contains(.deaf), !client.flags.contains(.held)
+        else { return false }
+        if details.drainPutOffEnds == 0 { details.drainPutOffEnds = now + details.settings.closeMilliseconds }
+        guard now < details.drainPutOffEnds else { return false }
+        session.pointee.drainAt = now + ProxyBounds.drainRetryMilliseconds
         return true
     }
 

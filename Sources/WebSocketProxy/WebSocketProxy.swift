@@ -134,6 +134,8 @@ struct ProxyState {
     var touched = 0
     var used = 0
     var freeHead = UInt32.max
+    /// When the last sessions are told to go, while draining.
+    var drainEnds = ProxySession.never
     /// Sessions that expired in a second of the shard's clock.
     var expiries = (second: UInt64(0), count: 0)
 }

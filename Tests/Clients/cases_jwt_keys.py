@@ -15,7 +15,8 @@ except ImportError:
 from services import websocket_echo
 
 ROUTE = '{ name: raw, prefix: /ws, protocol: raw, upstreams: [{ url: "ws://127.0.0.1:%d/" }]%s }'
-NO_LIMITS = "  limits: { handshakes_per_second: 0, failures_per_minute: 0, sessions_per_subject: 0 }"
+NO_LIMITS = """  limits: { handshakes_per_second: 0, handshakes_per_ip: 10000, connections_per_ip: 0, failures_per_minute: 0,
+            sessions_per_subject: 0 }"""
 # Longer than any handshake that asks nobody, whatever else the machine does, and no longer than one that waits for an issuer: that
 # takes 2 s for a key, 5 s for an answer.
 WAITED_SECONDS = 2

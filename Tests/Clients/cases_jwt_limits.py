@@ -215,5 +215,5 @@ def drain(context):
         client.recv(timeout=5)
     server.signal()
     for client in clients:
-        equal(ending(client), (1001, "going away"), "a session")
+        equal(ending(client, 12), (1001, "going away"), "a session, behind the delay for load balancers")
     equal(server.process.wait(10), 0, "exit status")

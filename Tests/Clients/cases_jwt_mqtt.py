@@ -16,7 +16,8 @@ except ImportError:
 
 ROUTE = '{ name: mqtt, prefix: /mqtt, protocol: mqtt, upstreams: [{ url: "%s" }]%s }'
 OFFER = ["Sec-WebSocket-Protocol: mqtt"]
-REST = """  limits: { handshakes_per_second: 0, failures_per_minute: 0, sessions_per_subject: 0 }
+REST = """  limits: { handshakes_per_second: 0, handshakes_per_ip: 10000, connections_per_ip: 0, failures_per_minute: 0,
+            sessions_per_subject: 0 }
 """
 
 

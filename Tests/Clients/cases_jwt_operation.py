@@ -20,7 +20,8 @@ except ImportError:
     pass  # cases_jwt says what is missing
 
 ROUTE = '{ name: %s, prefix: /%s, protocol: %s, upstreams: [{ url: "%s" }]%s }'
-REST = """  limits: { handshakes_per_second: 0, failures_per_minute: 0, sessions_per_subject: 0 }
+REST = """  limits: { handshakes_per_second: 0, handshakes_per_ip: 10000, connections_per_ip: 0, failures_per_minute: 0,
+            sessions_per_subject: 0 }
   metrics: { public: "true" }
 """
 CYCLES = 10_000

@@ -19,7 +19,8 @@ except ImportError:
     pass  # cases_jwt says what is missing
 
 ROUTE = '{ name: %s, prefix: /%s, protocol: %s, upstreams: [{ url: "%s" }]%s }'
-REST = """  limits: { handshakes_per_second: 0, failures_per_minute: 0, sessions_per_subject: 0 }
+REST = """  limits: { handshakes_per_second: 0, handshakes_per_ip: 10000, connections_per_ip: 0, failures_per_minute: 0,
+            sessions_per_subject: 0 }
   dial: { attempts: 1, connect: 400ms, tls: 400ms, handshake: 400ms, deadline: 5s }
   breaker: { failures: 1000 }
 """

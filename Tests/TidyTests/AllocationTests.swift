@@ -116,6 +116,54 @@ struct AllocationTests {
         #expect(try counter.read() != before, "new guest ports allocate and are counted")
     }
 
+    /// The JWT proxy in front of a WebSocket upstream, on a route that needs no token: what forwards is the same.
+    private static func proxyConfiguration(_ directory: URL, upstream: UInt16, rate: String) throws -> String {
+        let file = directory.appendingPathComponent("proxy.yaml")
+        try """
+            shards: 1
+            jwt:
+              providers:
+                - { name: main, issuer: "https://issuer.test", audiences: [a], algorithms: [HS256],
+                    secret: "0123456789abcdef0123456789abcdef" }
+              routes:
+                - name: open
+                  prefix: /ws
+                  protocol: raw
+                  auth: { required: false }
+                  upstreams: [{ url: "ws://127.0.0.1:\(upstream)" }]
+                  timeouts: { dead_peer: 86400s }
+            \(rate)
+            """.write(to: file, atomically: true, encoding: .utf8)
+        return file.path
+    }
+
+    /// Counted messages have another way: each is charged.
+    static let rates = ["", "      rate: { messages_per_second: 1000000, burst: 1000000, action: close }"]
+
+    @Test("a million messages from a WebSocket to a WebSocket allocate nothing",
+          .enabled(if: canRun, "needs a current release build with sluice-target, and cc"), .timeLimit(AllocationTests.hang),
+          arguments: rates)
+    func proxied(rate: String) throws {
+        let (library, counter, directory) = try Self.counter()
+        defer { try? FileManager.default.removeItem(at: directory) }
+        let target = try RunningTarget(service: "wsecho")
+        defer { target.stop() }
+        let configuration = try Self.proxyConfiguration(directory, upstream: target.port, rate: rate)
+        let gateway = try RunningGateway(environment: [
+            "LD_PRELOAD": library.path, "SLUICE_ALLOCATION_COUNTER": counter.url.path,
+        ], arguments: ["--config", configuration])
+        defer { gateway.stop() }
+        let client = try WebSocketClient(port: gateway.port, path: "/ws")
+        try client.echo(messages: Self.warmUpMessages, payloadBytes: Self.messageBytes, inFlight: Self.inFlight)
+        let before = try counter.read()
+        try client.echo(messages: Self.measuredMessages, payloadBytes: Self.messageBytes, inFlight: Self.inFlight)
+        #expect(try counter.read() == before, "calls of malloc, calloc, realloc, aligned, mmap, free")
+
+        // The counter was listening all the time: another session does allocate.
+        _ = try WebSocketClient(port: gateway.port, path: "/ws")
+        #expect(try counter.read()[0] > before[0], "a session allocates and is counted")
+    }
+
     /// The compiled counter, the file it counts into, and the directory of both.
     private static func counter() throws -> (library: URL, counter: AllocationCounter, directory: URL) {
         let directory = FileManager.default.temporaryDirectory.appendingPathComponent("sluice-allocations-\(UUID().uuidString)")

@@ -43,6 +43,13 @@ enum DataPath {
         ("UDPRelay.UDPRelay.text(", "a text message: the credential, later none that is heard"),
         ("UDPRelay.UDPRelay.finish(", "the end of a WebSocket"),
         ("UDPRelay.UDPRelay.reportSocketsUsedUp(", "the shard has no socket left; told at most once a minute"),
+        ("WebSocketProxy.WebSocketProxy.(handleRare in ", "a stream ended, failed, drained, was dialled, or its time passed"),
+        ("WebSocketProxy.WebSocketProxy.readOtherwise(", "before both ends are there, behind a Close, or payload that is looked into"),
+        ("WebSocketProxy.WebSocketProxy.control(", "a control frame of the WebSocket"),
+        ("WebSocketProxy.WebSocketProxy.sendWaiting(", "control frames of our own"),
+        ("WebSocketProxy.WebSocketProxy.sinkBehind(", "a receiver does not take what is for it"),
+        ("WebSocketProxy.WebSocketProxy.(shut in ", "a client sends more than it may"),
+        ("WebSocketProxy.WebSocketProxy.finish(", "the end of a session"),
         ("(extension in Policy):Policy.RecentTable< where A: ~Swift.Copyable>.(grow in ",
          "a table doubles for a port or remote that is new"),
         ("Engine.Shard.resolverPolled(", "name resolution: one look-up for each name dialled"),
@@ -65,17 +72,18 @@ enum DataPath {
             "Shard+Turn", "Shard+Dispatch", "Shard+Receive", "Shard+Send", "Shard+Buffers", "Shard+Close", "Shard+Slots", "Statistics",
             "Shard+DatagramReceive", "Shard+DatagramSend", "Shard+DatagramQueue", "Shard+Spread", "SlotList",
         ],
-        "Wire": ["FrameReader", "FrameHeader", "ByteKernel", "RelayFrame"],
+        "Wire": ["FrameReader", "FrameHeader", "FrameSieve", "ByteKernel", "RelayFrame"],
         "Policy": ["RecentTable", "RelayLimiter", "RelayBindings"],
         "TCPBridge": ["TCPBridge+Forward", "BridgeCounters"],
         "TCPMux": ["TCPMux+Client"],
         "UDPRelay": ["UDPRelay+Client", "UDPRelay+Remote", "UDPRelay+Binding", "RelayCounters"],
+        "WebSocketProxy": ["WebSocketProxy+Forward", "ProxyCounters"],
     ]
 
     /// Targets that are walked through.
     static let targets = [
-        "CRing", "CSocket", "Ring", "Engine", "Wire", "HTTP", "Policy", "TCPBridge", "TCPMux", "UDPRelay", "SessionGateway",
-        "Control",
+        "CRing", "CSocket", "Ring", "Engine", "Wire", "HTTP", "Policy", "TCPBridge", "TCPMux", "UDPRelay",
+        "WebSocketProxy", "SessionGateway", "Control",
     ]
 
     /// Functions of other targets that a message passes; if one of these is not reached, the walk is broken.
@@ -85,6 +93,7 @@ enum DataPath {
         "Engine.CounterBlock.add(", "TCPBridge.TCPBridge.handle(", "Wire.FrameReader.next(",
         "TCPMux.TCPMux.handle(", "TCPMux.TCPMux.clientBytes(", "Engine.Shard.append(", "static Wire.ByteKernel.unmask(",
         "static Wire.FrameHeader.encode(", "Ring.Ring.entry(", "ring_enter",
+        "WebSocketProxy.WebSocketProxy.handle(", "WebSocketProxy.WebSocketProxy.pass(", "Wire.FrameSieve.next(",
         "UDPRelay.UDPRelay.handle(", "UDPRelay.UDPRelay.clientBytes(", "UDPRelay.UDPRelay.(collect in ", "UDPRelay.UDPRelay.(select in ",
         "UDPRelay.UDPRelay.(spread in ", "UDPRelay.UDPRelay.(copy in ", "UDPRelay.UDPRelay.(openSocket in ", "UDPRelay.UDPRelay.refused(",
         "static Wire.RelayFrame.decode(", "static Wire.RelayFrame.encodeMessage(", "Policy.RelayDestinations.Rules.permits(",

@@ -67,11 +67,11 @@ final class RunningGateway {
     let port: UInt16
     private let child: Process
 
-    init(environment additions: [String: String]) throws {
+    init(environment additions: [String: String], arguments: [String] = []) throws {
         port = try Self.freePort()
         child = Process()
         child.executableURL = ReleaseBuild.executable("sluice")
-        child.arguments = ["serve"]
+        child.arguments = ["serve"] + arguments
         var environment = ["PATH": ProcessInfo.processInfo.environment["PATH"] ?? "/usr/bin:/bin"]
         environment["HOST"] = "127.0.0.1"
         environment["PORT"] = "\(port)"
@@ -198,15 +198,15 @@ final class RunningTarget {
     let port: UInt16
     private let child: Process
 
-    init() throws {
+    init(service: String = "echo") throws {
         child = Process()
         child.executableURL = ReleaseBuild.executable("sluice-target")
-        child.arguments = ["echo:0"]
+        child.arguments = ["\(service):0"]
         let output = Pipe()
         child.standardOutput = output
         child.standardInput = FileHandle.nullDevice
         try child.run()
-        // It prints "echo PORT" and "ready" in one or two writes.
+        // It prints "SERVICE PORT" and "ready" in one or two writes.
         var text = ""
         while !text.contains("ready") {
             let data = output.fileHandleForReading.availableData

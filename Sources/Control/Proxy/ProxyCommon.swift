@@ -41,6 +41,8 @@ final class ProxyCommon: Sendable {
 
     let sessions = ProxyShared()
     let keys = KeyBoard()
+    let places = ProxyPlaces()
+    let subjects = SubjectLabels()
     let metrics = ProxyMetrics()
     private let tables = Mutex(Tables())
     /// Keys digests of subjects in logs; another at every start.
@@ -50,6 +52,13 @@ final class ProxyCommon: Sendable {
     func subjectDigest(_ subject: String) -> String {
         String(Digest.hexadecimal(Digest.sha256(secret + Array(subject.utf8))).prefix(16))
     }
+
+    private let cutSessions = Atomic<Int>(0)
+
+    /// Sessions that a drain had to cut.
+    var cutCount: Int { cutSessions.load(ordering: .relaxed) }
+
+    func cut(_ count: Int) { cutSessions.add(count, ordering: .relaxed) }
 
     /// Puts limits in force; buckets keep what they hold.
     func apply(_ limits: ProxyLimits) {

@@ -25,18 +25,9 @@ final class ProxyMetrics: Sendable {
         case closes = "ws_closes_total"
         case dials = "ws_upstream_dials_total"
         case limits = "ws_limit_rejections_total"
-        case throttled = "ws_throttled_total"
         case denied = "ws_authz_denied_total"
         case expired = "ws_expired_sessions_total"
         case packets = "ws_mqtt_packets_total"
-
-        /// Families with one sample and no label: they are there from the start.
-        var isPlain: Bool {
-            switch self {
-            case .connections, .authFailures, .authSuccesses, .healthy, .unhealthy, .revocations, .expired: true
-            default: false
-            }
-        }
 
         var help: String {
             switch self {
@@ -58,7 +49,6 @@ final class ProxyMetrics: Sendable {
             case .closes: "Ends of sessions by who ended them and the close code"
             case .dials: "Dials of upstreams by what they came to"
             case .limits: "Clients refused because of a limit"
-            case .throttled: "Sessions that were held back"
             case .denied: "Topics that were refused"
             case .expired: "Sessions that outlived their token"
             case .packets: "MQTT packets where they are looked into"
@@ -92,10 +82,13 @@ final class ProxyMetrics: Sendable {
         }
     }
 
-    private struct Histogram {
+    struct Histogram {
         var buckets: [UInt64]
         var count: UInt64 = 0
         var sum = 0.0
+
+        /// Nothing observed yet.
+        init(_ timing: Timing) { buckets = [UInt64](repeating: 0, count: timing.bounds.count) }
     }
 
     private struct State {
@@ -114,7 +107,7 @@ final class ProxyMetrics: Sendable {
     func observe(_ timing: Timing, _ labels: String = "", seconds: Double) {
         state.withLock { state in
             let bounds = timing.bounds
-            var histogram = state.timings[timing]?[labels] ?? Histogram(buckets: [UInt64](repeating: 0, count: bounds.count))
+            var histogram = state.timings[timing]?[labels] ?? Histogram(timing)
             if let bucket = bounds.firstIndex(where: { seconds <= $0 }) { histogram.buckets[bucket] += 1 }
             histogram.count += 1
             histogram.sum += seconds
@@ -142,12 +135,13 @@ final class ProxyMetrics: Sendable {
         let (counts, timings) = state.withLock { ($0.counts, $0.timings) }
         for family in Family.allCases {
             page.family(family.rawValue, "counter", family.help)
-            let samples = counts[family] ?? (family.isPlain ? ["": 0] : [:])
+            let samples = Self.none(of: family, plan).merging(counts[family] ?? [:]) { $1 }
             for (labels, value) in samples.sorted(by: { $0.key < $1.key }) { page.sample(family.rawValue, labels, value) }
         }
         for timing in Timing.allCases {
             page.family(timing.rawValue, "histogram", timing.help)
-            for (labels, histogram) in (timings[timing] ?? [:]).sorted(by: { $0.key < $1.key }) {
+            let samples = Self.none(of: timing, plan).merging(timings[timing] ?? [:]) { $1 }
+            for (labels, histogram) in samples.sorted(by: { $0.key < $1.key }) {
                 Self.write(histogram, timing, labels, &page)
             }
         }
@@ -184,6 +178,8 @@ final class ProxyMetrics: Sendable {
             page.sample("ws_bytes_total", "route=\"\(name)\",direction=\"up\"", sum(.bytesUp, index))
             page.sample("ws_bytes_total", "route=\"\(name)\",direction=\"down\"", sum(.bytesDown, index))
         }
+        page.family("ws_throttled_total", "counter", "Times a session was held back because it sent too much")
+        for (index, name) in routes { page.sample("ws_throttled_total", "route=\"\(name)\"", sum(.throttled, index)) }
         page.family("ws_stall_seconds_total", "counter", "Time receivers did not take what was for them")
         for (index, name) in routes {
             page.sample("ws_stall_seconds_total", "route=\"\(name)\",direction=\"up\"", Double(sum(.stallUpMilliseconds, index)) / 1000)
@@ -201,7 +197,7 @@ final class ProxyMetrics: Sendable {
             page.sample("ws_jwks_age_seconds", "provider=\"\(Self.label(reading.name))\"", Double(age) / 1000)
         }
         page.family("ws_jwks_refresh_total", "counter", "Fetches of key sets by what they came to")
-        for (key, count) in plan.common.keys.results.sorted(by: { "\($0.key)" < "\($1.key)" }) {
+        for (key, count) in Self.fetches(plan).sorted(by: { "\($0.key)" < "\($1.key)" }) {
             let labels = "provider=\"\(Self.label(key.provider))\",trigger=\"\(key.trigger.rawValue)\",result=\"\(key.result.rawValue)\""
             page.sample("ws_jwks_refresh_total", labels, count)
         }

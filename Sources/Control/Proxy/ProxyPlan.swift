@@ -9,8 +9,21 @@ final class ProxyPlan: Sendable {
     struct Endpoint: Sendable {
         let upstream: ProxyUpstream
         let client: ClientEndpoint
-        /// What breakers and metrics know it by.
-        var name: String { upstream.url.endpoint }
+        /// How it is probed; nil: not.
+        let probe: UpstreamProber.Probe?
+        let isMQTT: Bool
+        /// What breakers and metrics know it by, and the name as a label.
+        let name: String
+        let label: String
+
+        init(upstream: ProxyUpstream, client: ClientEndpoint, probe: UpstreamProber.Probe?, isMQTT: Bool) {
+            self.upstream = upstream
+            self.client = client
+            self.probe = probe
+            self.isMQTT = isMQTT
+            name = upstream.url.endpoint
+            label = "upstream=\"\(ProxyMetrics.label(name))\""
+        }
     }
 
     let policy: ProxyPolicy
@@ -18,6 +31,8 @@ final class ProxyPlan: Sendable {
     /// By number; a route has the numbers of its own.
     let endpoints: [Endpoint]
     private let numbers: [(common: [Int], raw: [Int])]
+    /// Names of the routes as values of labels: they are written with every session.
+    let routeLabels: [String]
     /// What sessions of each route are bound by.
     let settings: [ProxySettings]
     /// TLS towards the issuers of keys, by provider.
@@ -40,8 +55,12 @@ final class ProxyPlan: Sendable {
             let security = try Self.security(detail.draft.tls, shards, route)
             func place(_ upstreams: [ProxyUpstream]) -> [Int] {
                 upstreams.map { upstream in
-                    endpoints.append(Endpoint(upstream: upstream, client: ClientEndpoint(
-                        host: upstream.url.host, port: upstream.url.port, security: upstream.url.isSecure ? security : nil)))
+                    endpoints.append(Endpoint(
+                        upstream: upstream,
+                        client: ClientEndpoint(
+                            host: upstream.url.host, port: upstream.url.port, security: upstream.url.isSecure ? security : nil),
+                        probe: UpstreamProber.Probe(detail.draft.health, tokenPath: detail.draft.healthTokenPath),
+                        isMQTT: route.sessionProtocol == .mqtt))
                     return endpoints.count - 1
                 }
             }
@@ -49,6 +68,7 @@ final class ProxyPlan: Sendable {
             numbers.append((shared, route.rawUpstreams.isEmpty ? shared : place(route.rawUpstreams)))
         }
         self.endpoints = endpoints
+        routeLabels = policy.routes.routes.map { ProxyMetrics.label($0.name) }
         self.numbers = numbers
         settings = zip(policy.routes.routes, policy.details).map { Self.settings($0, $1.draft, policy) }
         var issuers: [ClientSecurity?] = []
@@ -114,6 +134,7 @@ final class ProxyPlan: Sendable {
         settings.relaysStatus = draft.relaysStatus
         settings.firstDataMilliseconds = own(draft.firstMessageMilliseconds, proxy.timeouts.firstMessageMilliseconds)
         settings.maximumFirstBytes = policy.limits.firstMessageBytes
+        settings.bytesPerSecond = own(draft.rate.bytesPerSecond, proxy.rate.bytesPerSecond)
         settings.closesAboveRate = (draft.rate.action.isEmpty ? proxy.rate.action : draft.rate.action) == "close"
         settings.closeCodes = policy.codes
         settings.drainCode = policy.drainCode

@@ -34,6 +34,14 @@ final class ProxyVisitor {
     /// The endpoint that has it.
     var endpoint: String?
     var isOpen = false
+    /// Names its session to the proxy.
+    var ticket: ProxyTicket?
+    /// Counts as a handshake in progress.
+    var isHandshaking = false
+    /// Its number among the sessions of its subject, where the oldest of them gives way.
+    var placeNumber: UInt64?
+    /// The address its connection counts under.
+    var connectionKey: IPAddress?
     /// Version of its MQTT once that is known: its refusals are told in it.
     var version: MQTTVersion?
 
@@ -49,7 +57,7 @@ final class ProxyVisitor {
     var routeName: String { proxyRoute.name }
     var detail: ProxyPolicy.Route { plan.policy.details[route] }
     /// What it is called in labels.
-    var label: String { ProxyMetrics.label(routeName) }
+    var label: String { plan.routeLabels[route] }
 
     /// Reads a request on a route; what no route could serve is refused.
     init(_ request: RequestView, plan: ProxyPlan, route: Int, requestID: String, traceID: String, nowNanoseconds: UInt64) throws(Fault) {
@@ -131,9 +139,13 @@ final class ProxyVisitor {
 
     /// Base64 of 16 bytes: 22 characters and two of padding.
     private static func isSixteenBytes(_ key: String) -> Bool {
-        guard key.hasSuffix("=="), key.utf8.count == 24, !key.contains("-"), !key.contains("_") else { return false }
-        let text = key.dropLast(2).replacing("+", with: "-").replacing("/", with: "_")
-        return Base64.decodeURL(text.utf8.span)?.count == 16
+        guard key.utf8.count == 24, key.utf8.suffix(2).allSatisfy({ $0 == UInt8(ascii: "=") }),
+            !key.utf8.contains(where: { $0 == UInt8(ascii: "-") || $0 == UInt8(ascii: "_") })
+        else { return false }
+        let text = key.utf8.dropLast(2).map { byte in
+            byte == UInt8(ascii: "+") ? UInt8(ascii: "-") : byte == UInt8(ascii: "/") ? UInt8(ascii: "_") : byte
+        }
+        return Base64.decodeURL(text.span)?.count == 16
     }
 }
 

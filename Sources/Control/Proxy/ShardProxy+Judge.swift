@@ -47,6 +47,7 @@ extension ShardProxy {
     /// Takes a client's stream over and judges it.
     func begin(_ visitor: ProxyVisitor, _ slot: SlotIndex, leftover: (buffer: BufferIndex, start: Int, count: Int)) {
         visitors[ObjectIdentifier(visitor.record)] = visitor
+        keepConnection(visitor, slot)
         if let refused = judgeBefore(visitor) { return refuse(visitor, slot, leftover, refused) }
         judgeHandshake(visitor, slot, leftover: leftover)
     }
@@ -54,6 +55,7 @@ extension ShardProxy {
     /// Origin, rates, and where the credential is.
     private func judgeBefore(_ visitor: ProxyVisitor) -> ProxyRefused? {
         if isDraining { return ProxyRefused(status: 503, reason: "draining", retrySeconds: 1) }
+        if let refused = beginHandshake(visitor) { return refused }
         switch visitor.policy.origins.judge(visitor.origins) {
         case .malformed: return ProxyRefused(status: 400, reason: "origin")
         case .refused: return ProxyRefused(status: 403, reason: "origin")
@@ -116,7 +118,7 @@ extension ShardProxy {
         switch verdict {
         case .accepted(let token, let fromCache):
             metrics.add(.auth, authLabels(visitor, result: "accepted", reason: "ok", source: source))
-            metrics.add(.authSuccesses)
+            metrics.add(.authSuccesses, common.successLabels(token, visitor.policy))
             metrics.add(.algorithms, "alg=\"\(token.algorithm.rawValue)\"")
             metrics.add(.cache, "result=\"\(fromCache ? "hit" : "miss")\"")
             return .accepted(token)
@@ -166,20 +168,6 @@ extension ShardProxy {
         return ProxyRefused(
             status: 401, reason: "invalid_token", end: end,
             challenge: ", error=\"invalid_token\", error_description=\"\(refusal.publicDescription)\"")
-    }
-
-    /// Takes the places a session needs.
-    func takePlace(_ visitor: ProxyVisitor) -> ProxyRefused? {
-        let subject = visitor.token.flatMap { $0.subject.isEmpty ? nil : ProxyCommon.Subject(issuer: $0.issuer, subject: $0.subject) }
-        do throws(ProxyCommon.Full) {
-            visitor.lease = try common.lease(
-                subject: subject, address: visitor.address, route: visitor.detail, limits: visitor.policy.limits,
-                scope: visitor.plan.scope(visitor.route))
-            return nil
-        } catch {
-            common.metrics.add(.limits, "limit=\"\(error == .subject ? "sessions_per_subject" : "sessions_per_ip")\"")
-            return ProxyRefused(status: 429, reason: "session_limit", end: .sessionLimit, retrySeconds: 1)
-        }
     }
 
     // MARK: Waiting

@@ -38,7 +38,7 @@ extension ShardProxy {
         request.identity = Self.identity(visitor.token)
         request.route = UInt16(min(visitor.route, 63))
         request.settings = visitor.plan.settings[visitor.route]
-        sessions.open(request)
+        visitor.ticket = sessions.open(request)
     }
 
     /// Where a client's session goes and what is told there.

@@ -36,11 +36,15 @@ final class ShardProxy {
     var nextParked: UInt32 = 0
     private var keyEpoch: UInt64 = 0
     var isDraining = false
+    /// A drain is coming: clients are still let in, and load balancers told.
+    var isLeaving = false
     /// While draining: when what is left is cut.
     var abortsMilliseconds = UInt64.max
     private let shards: Int
     /// Asks the shard that fetches keys to look what is due.
     var wakeKeeper: () -> Void = {}
+    /// Has a shard look at what it is to do.
+    var wakeShard: (Int) -> Void = { _ in }
     /// Called with what the log should know.
     var tell: (ProxyReport, ProxyVisitor?) -> Void = { _, _ in }
 
@@ -87,8 +91,7 @@ final class ShardProxy {
 
     /// Ends one session.
     func end(_ visitor: ProxyVisitor, _ cause: ProxyCause, _ ending: ProxyClose) {
-        let identity = Self.identity(visitor.token)
-        _ = sessions.close(cause, ending) { $0 == identity }
+        if let ticket = visitor.ticket { _ = sessions.close(ticket, cause, ending) }
     }
 
     /// Takes key sets that are new, and judges again those that wait. Called when woken, and as time passes.
@@ -103,6 +106,7 @@ final class ShardProxy {
     /// The shard's timer fired.
     func timePassed() {
         takeKeys()
+        takeEvicted()
         guard !parked.isEmpty else { return }
         for (number, waiting) in parked.sorted(by: { $0.key < $1.key }) {
             if shard.now >= waiting.endsMilliseconds {
@@ -161,7 +165,7 @@ final class ShardProxy {
     private func count(_ dial: ProxyDial, _ visitor: ProxyVisitor) {
         let metrics = common.metrics
         let name = visitor.plan.endpoints[Int(dial.endpoint)].name
-        let label = "upstream=\"\(ProxyMetrics.label(name))\""
+        let label = visitor.plan.endpoints[Int(dial.endpoint)].label
         metrics.add(.dials, label + ",result=\"\(dial.failure.map { "\($0.label)" } ?? "ok")\"")
         metrics.observe(.dial, label, seconds: Double(dial.milliseconds) / 1000)
         let pass = visitor.passes.removeValue(forKey: dial.endpoint) ?? .regular
@@ -173,6 +177,7 @@ final class ShardProxy {
         if dial.failure == nil {
             visitor.endpoint = name
             common.load(name, 1)
+            endHandshake(visitor)
         }
     }
 
@@ -197,7 +202,12 @@ final class ShardProxy {
     /// A visitor that is over gives back what it held.
     func forget(_ record: ConnectionRecord) {
         guard let visitor = visitors.removeValue(forKey: ObjectIdentifier(record)) else { return }
-        if let lease = visitor.lease { common.release(lease) }
+        endHandshake(visitor)
+        if let key = visitor.connectionKey { common.places.disconnect(key) }
+        if let lease = visitor.lease {
+            if let number = visitor.placeNumber, let subject = lease.subject { common.places.leave(subject, number: number) }
+            common.release(lease)
+        }
         if let endpoint = visitor.endpoint { common.load(endpoint, -1) }
         for (number, pass) in visitor.passes {
             _ = common.dialled(

@@ -179,7 +179,8 @@ public struct ProxyRoutes: Sendable, Equatable {
 
     /// Index of the route for a request; nil: 404. `host` is the Host field.
     public func match(path: String, host: String) -> Int? {
-        let name = WebHost.hostName(host)
+        // Most tables ask for no host, and most hosts need no work then.
+        let name = routes.contains { !$0.hosts.isEmpty } ? WebHost.hostName(host) : nil
         if let index = routes.firstIndex(where: { $0.matches(path: path) && Self.admits($0, name) }) { return index }
         guard path == Self.commonPath else { return nil }
         let open = routes.indices.filter { Self.admits(routes[$0], name) }

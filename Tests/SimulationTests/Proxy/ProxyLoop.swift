@@ -13,6 +13,8 @@ final class ProxyLoop {
     let http: HTTPServer
     let proxy: WebSocketProxy
     var reports: [ProxyReport] = []
+    /// Upgrades that were given to the proxy.
+    var made = 0
     /// Makes a request's session from its path.
     var make: (String, inout ProxyRequest) -> Void = { _, _ in }
 
@@ -58,6 +60,7 @@ final class ProxyLoop {
                 requestID: "request", traceID: "trace", path: path, client: "127.0.0.1", target: "", sessionID: ""),
             admission: .firstData(subprotocol: nil))
         make(path, &session)
+        made += 1
         proxy.open(session)
     }
 

@@ -30,6 +30,8 @@ struct ProxyWorld {
     var settings = ProxySettings()
     let calm: Bool
     var drainsAtTurn = Int.max
+    /// What handshakes have left when the proxy drains.
+    var handshakeMilliseconds: UInt64 = 0
     /// Bytes of first data after which clients are admitted.
     var admitsAfter = 1
 
@@ -47,6 +49,9 @@ struct ProxyWorld {
         if random.chance(200_000) { settings.replacesMasks = true }
         if random.chance(50_000) { drainsAtTurn = random.size(upTo: 500) }
         admitsAfter = 1 + random.size(upTo: 3000)
+        var later = SimulatedRandom(seed: seed ^ 0xB7)
+        if later.chance(150_000) { settings.bytesPerSecond = UInt64(400_000 + later.below(4_000_000)) }
+        handshakeMilliseconds = UInt64(later.below(2) * later.below(4000))
         for number in 0..<1 + random.size(upTo: 5) { makePair(number, &random) }
     }
 
@@ -229,7 +234,7 @@ struct ProxyWorld {
                 shard.closeListeners()
                 isClosing = true
                 loop.http.drain()
-                loop.proxy.drain(spreadMilliseconds: 5000)
+                loop.proxy.drain(spreadMilliseconds: 5000, handshakeMilliseconds: handshakeMilliseconds)
             }
             if !isClosing, clients.allSatisfy({ $0.isDone || $0.socket?.isReleased == true }) {
                 shard.closeListeners()
@@ -317,14 +322,17 @@ struct ProxyWorld {
         }
     }
 
-    /// Each session that was opened ended once.
+    /// Each upgrade became a session or was refused, and each session ended, once.
     private func checkReports(_ loop: ProxyLoop) -> [String] {
         var opened = 0
         var ended = 0
+        var refused = 0
         for report in loop.reports {
             if case .opened = report { opened += 1 }
             if case .ended = report { ended += 1 }
+            if case .refused = report { refused += 1 }
         }
-        return opened == ended ? [] : ["\(opened) sessions opened, \(ended) ended"]
+        if opened != ended { return ["\(opened) sessions opened, \(ended) ended"] }
+        return opened + refused == loop.made ? [] : ["\(loop.made) upgrades, \(opened) sessions, \(refused) refused"]
     }
 }
