@@ -172,27 +172,3 @@ public struct RelayBindings: ~Copyable {
         return RelayClosedBinding(binding: binding, guestPort: port, socketV4: closed.socketV4, socketV6: closed.socketV6)
     }
 }
-
-/// Bytes waiting for a client that is slow (`DATACHANNEL_SEND_QUEUE_BYTES`).
-public struct RelaySendBudget: Sendable, Equatable {
-    /// Most bytes of whole frames.
-    public let limitBytes: Int
-    /// Bytes of frames that wait.
-    public private(set) var queuedBytes = 0
-
-    /// Nothing waits.
-    public init(limitBytes: Int) { self.limitBytes = limitBytes }
-
-    /// Takes room for a frame. False when it does not fit: drop the new frame, and count `…_dropped_backpressure`.
-    public mutating func reserve(_ frameBytes: Int) -> Bool {
-        guard frameBytes <= limitBytes &- queuedBytes else { return false }
-        queuedBytes &+= frameBytes
-        return true
-    }
-
-    /// Gives the room of frames back that have left.
-    public mutating func release(_ bytes: Int) {
-        precondition(bytes >= 0 && bytes <= queuedBytes, "what is given back was taken")
-        queuedBytes &-= bytes
-    }
-}

@@ -205,14 +205,6 @@ private final class Bindings {
         settings.idleMilliseconds = 50
         #expect(settings.sweepMilliseconds == 100)
     }
-
-    @Test func sendBudget() {
-        var budget = RelaySendBudget(limitBytes: 100)
-        let first = [budget.reserve(60), budget.reserve(41), budget.reserve(40), budget.reserve(1)]
-        budget.release(60)
-        let second = [budget.queuedBytes == 40, budget.reserve(60), budget.reserve(Int.max)]
-        #expect(first == [true, false, true, false] && second == [true, true, false])
-    }
 }
 
 private struct Generator: RandomNumberGenerator {
