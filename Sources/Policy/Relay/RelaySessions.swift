@@ -35,7 +35,7 @@ public final class RelaySessions: Sendable {
         var live = 0
         /// Bytes, not strings: texts that only look alike are different holders.
         var holders: Set<[UInt8]> = []
-        /// In the order of their ends, from `first` on, as long as the lifetime is the same for all.
+        /// In the order of their ends, from `first` on.
         var reservations: [(ends: UInt64, holder: [UInt8])] = []
         var first = 0
     }
@@ -63,7 +63,11 @@ public final class RelaySessions: Sendable {
             Self.expire(&state, nowMilliseconds)
             guard state.reservations.count - state.first < Self.maximumReservations else { return .full }
             if let refusal = Self.take(holder, maximum, &state) { return refusal }
-            state.reservations.append((nowMilliseconds + lifetimeMilliseconds, holder))
+            let ends = nowMilliseconds + lifetimeMilliseconds
+            // At the end, unless a reload has shortened the lifetime: then those before end later.
+            var place = state.reservations.count
+            while place > state.first, state.reservations[place - 1].ends > ends { place -= 1 }
+            state.reservations.insert((ends, holder), at: place)
             return .opened(Place(id: Self.newID(), holder: holder))
         }
     }

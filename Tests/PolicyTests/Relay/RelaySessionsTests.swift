@@ -56,6 +56,17 @@ private func isFull(_ outcome: RelaySessions.Outcome) -> Bool { if case .full = 
         #expect(sessions.count(nowMilliseconds: 100_016) == 0)
     }
 
+    /// A reload may shorten the time of a reservation: it does not wait for those that were made before.
+    @Test func aShorterReservationEndsBeforeEarlierOnes() {
+        let sessions = RelaySessions()
+        for (holder, lifetime) in [("long", 60_000), ("longer", 70_000), ("short", 1000), ("medium", 2000)] as [(String, UInt64)] {
+            _ = sessions.reserve(sessionID: holder, maximum: 0, lifetimeMilliseconds: lifetime, nowMilliseconds: 10)
+        }
+        let counts = [1009, 1010, 2010, 60_009, 60_010, 70_010].map { sessions.count(nowMilliseconds: $0) }
+        #expect(counts == [4, 3, 2, 2, 1, 0])
+        #expect(!isBusy(sessions.open(sessionID: "short", maximum: 0, nowMilliseconds: 70_011)))
+    }
+
     /// The observed sequence of requests to a relay with tokens, and to one with room for one.
     @Test func observedSequences() throws {
         let sessions = RelaySessions()
