@@ -74,9 +74,11 @@ public final class RelayGateway {
 
     /// Answers a request that the parser, a limit or a time refused, and ends its connection.
     public func refuse(_ problem: Problem, _ request: RequestView, headIsComplete: Bool, requestID: String) -> Response {
-        // A body beyond what is taken is a bad message by the relay's table; all else says what the listener found.
-        let code = problem.status == 413 ? "bad_message" : problem.identifier
-        let status = problem.status == 413 ? 400 : problem.status
+        // What cannot be read, and a body beyond what is taken, is a bad message by the relay's table; all else says what the
+        // listener found.
+        let isUnreadable = problem.status == 400 || problem.status == 413
+        let code = isUnreadable ? "bad_message" : problem.identifier
+        let status = isUnreadable ? 400 : problem.status
         var response: Response
         if headIsComplete {
             response = judge(request, requestID) { route in

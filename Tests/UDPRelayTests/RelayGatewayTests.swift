@@ -306,6 +306,8 @@ struct RelayGatewayTests {
         let long = try bench.refuse(Problem(413, "payload_too_large", "Too large"), "POST", "/session", ["Origin: https://app.example"])
         #expect(long.status == 400 && long.code == "bad_message" && long.closes)
         #expect(long.value("Access-Control-Allow-Origin") == "https://app.example")
+        let unreadable = try bench.refuse(Problem(400, "bad_request", "Malformed request"), "POST", "/session")
+        #expect(unreadable.status == 400 && unreadable.code == "bad_message" && unreadable.closes)
         let late = try bench.refuse(Problem(408, "request_timeout", "Late"), "GET", "/udp", headIsComplete: false)
         #expect(late.status == 408 && late.code == "request_timeout" && late.closes && late.value("X-Request-ID") != nil)
         let foreign = try bench.refuse(Problem(413, "payload_too_large", "Too large"), "POST", "/session", ["Origin: https://evil.example"])
