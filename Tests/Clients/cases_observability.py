@@ -131,6 +131,17 @@ def matched_labels(expression):
     return set(re.findall(r"[{,]\s*([a-z_]+)\s*[=!]", expression)) - {"instance", "job"}
 
 
+@case("metrics-promtool")
+def promtool(context):
+    """Prometheus' own tool finds nothing wrong with a scrape."""
+    program = shutil.which("promtool")
+    if program is None:
+        raise Skip("promtool is not installed (Debian package prometheus)")
+    server = context.server()
+    found = subprocess.run([program, "check", "metrics"], input=server.request("GET", "/metrics")[1], capture_output=True, timeout=30)
+    equal((found.returncode, found.stdout + found.stderr), (0, b""), "the scrape")
+
+
 @case("dashboard-and-alerts")
 def dashboard(context):
     """Every metric and label that the dashboard and the alerts use is in a scrape of a live gateway."""
