@@ -142,8 +142,10 @@ def relay_start(context):
     found = subprocess.run(command + ["--max-sesions", "3"], env=base, capture_output=True, text=True, timeout=20)
     equal(found.returncode, 2, "an unknown flag")
     check("--max-sessions" in found.stderr, "the nearest flag is not named", found.stderr)
-    empty = {name: "" for name in ("API_KEY", "JWT_SECRET", "MAX_SESSIONS", "PREFER_V2", "AERO_ICE_SERVERS_JSON", "UDP_READ_BUFFER_BYTES",
+    empty = {name: "" for name in ("API_KEY", "JWT_SECRET", "MAX_SESSIONS", "PREFER_V2", "UDP_READ_BUFFER_BYTES",
                                    "L2_BACKEND_WS_URL", "WEBRTC_UDP_PORT_MIN", "AERO_WEBRTC_UDP_RELAY_LISTEN_ADDR", "ALLOWED_ORIGINS")}
+    found = subprocess.run([str(context.binary), "--listen-addr", "nowhere"], env=environment({}), capture_output=True, text=True, timeout=20)
+    equal(found.returncode, 2, "no address, and no command: " + found.stderr)
     server = Relay(context, **empty)
     taken = subprocess.run([str(context.binary), "serve", "--listen-addr", f"127.0.0.1:{server.port}"], env=environment({}),
                            capture_output=True, text=True, timeout=20)

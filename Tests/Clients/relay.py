@@ -28,7 +28,7 @@ def environment(changes):
 
 
 class Relay(harness.Server):
-    """`sluice serve --listen-addr …` with everything else in the environment, as the relay's users start it."""
+    """`sluice --listen-addr …` with everything else in the environment, as the relay's users start it."""
 
     def __init__(self, context, **changes):
         if not context.binary.exists():
@@ -37,7 +37,7 @@ class Relay(harness.Server):
         self.log_path = context.folder / f"relay-{number}.log"
         self.error_path = context.folder / f"relay-{number}.err"
         with open(self.log_path, "wb") as log, open(self.error_path, "wb") as error:
-            self.process = subprocess.Popen([str(context.binary), "serve", "--listen-addr", "127.0.0.1:0"], stdout=log, stderr=error,
+            self.process = subprocess.Popen([str(context.binary), "--listen-addr", "127.0.0.1:0"], stdout=log, stderr=error,
                                             stdin=subprocess.DEVNULL, env=environment(changes))
         context.defer(self.end)
         self.pid = self.process.pid

@@ -85,6 +85,25 @@ private struct Run {
         #expect(run.served.first?.gateway.tcp.maxConnections == 3)
     }
 
+    /// As harnesses of the relay start it: flags and no command.
+    @Test(arguments: [
+        ["--listen-addr", "127.0.0.1:4000"], ["-listen-addr=127.0.0.1:4000"], ["--max-sessions", "3", "--listen-addr=127.0.0.1:4000"],
+    ])
+    func flagsOfAReferenceMeanServe(_ arguments: [String]) {
+        let run = Run(arguments, environment: ["AUTH_MODE": "none"], serveStatus: 7)
+        #expect(run.status == 7 && run.served.first?.udp.isAlone == true && run.served.first?.listeners[0].address.port == 4000)
+    }
+
+    /// Whoever starts a relay alone expects 2, also when what makes it one is wrong.
+    @Test func aRelayWithoutAUsableAddressEndsWithTwo() {
+        let relay = Run(["serve", "--listen-addr", "nowhere"], environment: ["AUTH_MODE": "none"])
+        #expect(relay.status == 2 && relay.errors.contains("udp.listen_address: `nowhere`"))
+        let variable = Run(["serve"], environment: ["AUTH_MODE": "none", "AERO_WEBRTC_UDP_RELAY_LISTEN_ADDR": "nowhere"])
+        #expect(variable.status == 2)
+        let both = Run(["serve", "--listen-addr", "nowhere", "--port", "4000"], environment: ["AUTH_MODE": "none"])
+        #expect(both.status == 1)
+    }
+
     @Test func serveRefusesWithOneAndServesNothing() {
         let run = Run(["serve"], environment: ["PORT": "x", "TLS_ENABLED": "1"])
         #expect(run.status == 1 && run.served.isEmpty && run.output.isEmpty)

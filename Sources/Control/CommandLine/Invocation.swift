@@ -64,7 +64,12 @@ extension Invocation {
         case "-V", "--version": return .version
         default: break
         }
-        guard let command = CommandName(rawValue: first) else { throw unknownCommand(first) }
+        guard let command = CommandName(rawValue: first) else {
+            // The systems that are taken over have no commands: their flags mean `serve`.
+            var reader = ArgumentReader(command: .serve, rest: arguments[...])
+            guard reader.isReferenceFlag(first) else { throw unknownCommand(first) }
+            return try reader.read()
+        }
         var reader = ArgumentReader(command: command, rest: arguments.dropFirst())
         return try reader.read()
     }
@@ -155,6 +160,13 @@ private struct ArgumentReader {
     private var relayFlags: [(name: String, isSwitch: Bool)] {
         guard command == .serve || command == .check || command == .doctor else { return [] }
         return ConfigurationSchema().keys.flatMap { key in key.flags.map { ($0, key.isSwitch) } }
+    }
+
+    /// Whether an argument is a flag of a system that is taken over, with or without its value.
+    func isReferenceFlag(_ argument: String) -> Bool {
+        guard argument.hasPrefix("-") else { return false }
+        let name = argument.drop { $0 == "-" }.prefix { $0 != "=" }
+        return relayFlags.contains { $0.name == name }
     }
 
     private mutating func readRelayFlag(_ name: String, _ value: String?) throws(UsageError) -> Bool {

@@ -27,15 +27,17 @@ extension ConfigurationFolding {
 
     /// Adds the relay's own listener, or makes it the only one. Before listeners are checked.
     mutating func placeRelayListener(_ configuration: inout Configuration) {
+        // An address that was refused was still given: whoever gave it expects a relay's exit status.
+        guard !draft.udp.address.isEmpty || faults.contains(where: { $0.key == "udp.listen_address" }) else { return }
+        let others = draft.sources.keys.filter { key in
+            Self.gatewaySections.contains { key == $0 || key.hasPrefix($0 + ".") } && key != "gateway.allowed_origins"
+        }
+        configuration.udp.isAlone = others.isEmpty
         guard !draft.udp.address.isEmpty else { return }
         var listener = ListenerDraft()
         listener.name = "udp-relay"
         listener.address = draft.udp.address
         listener.features = [Feature.udp.rawValue]
-        let others = draft.sources.keys.filter { key in
-            Self.gatewaySections.contains { key == $0 || key.hasPrefix($0 + ".") } && key != "gateway.allowed_origins"
-        }
-        configuration.udp.isAlone = others.isEmpty
         // A configuration that was printed names the listener too.
         if draft.listeners.contains(where: { $0.address == listener.address && $0.features == listener.features }) { return }
         if others.isEmpty {
