@@ -110,6 +110,7 @@ final class ServerProcess {
 
     func serve() -> Int32 {
         for plan in listeners.plans { logListening(plan) }
+        logRelayURL()
         while true {
             let signal = signals_wait(controlTickMilliseconds)
             logger.flush()
@@ -139,6 +140,12 @@ final class ServerProcess {
     }
 
     private static let strictExitStatus: Int32 = 3
+
+    /// Says where clients reach the UDP relay, if that was configured and is not `former`.
+    func logRelayURL(former: String = "") {
+        let url = snapshot.configuration.udp.publicBaseURL
+        if !url.isEmpty, url != former { logger.log(.info, "udp relay", ["public_base_url": .text(url)]) }
+    }
 
     private func leave(_ reason: String) -> Int32 {
         logger.flush()

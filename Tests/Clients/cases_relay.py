@@ -146,7 +146,11 @@ def relay_start(context):
                                    "L2_BACKEND_WS_URL", "WEBRTC_UDP_PORT_MIN", "AERO_WEBRTC_UDP_RELAY_LISTEN_ADDR", "ALLOWED_ORIGINS")}
     found = subprocess.run([str(context.binary), "--listen-addr", "nowhere"], env=environment({}), capture_output=True, text=True, timeout=20)
     equal(found.returncode, 2, "no address, and no command: " + found.stderr)
-    server = Relay(context, **empty)
+    server = Relay(context, AERO_WEBRTC_UDP_RELAY_PUBLIC_BASE_URL="https://relay.example/", AERO_ICE_SERVERS_JSON="[{}]", **empty)
+    equal([record["public_base_url"] for record in server.records() if record["msg"] == "udp relay"], ["https://relay.example"], "the URL")
+    equal([record["msg"] for record in server.records() if record["level"] == 40 and "warning_code" not in record],
+          ["ICE servers: element 1 has no URL (udp.ice_servers, AERO_ICE_SERVERS_JSON or its parts); until then GET /webrtc/ice answers 503"],
+          "other warnings")
     taken = subprocess.run([str(context.binary), "serve", "--listen-addr", f"127.0.0.1:{server.port}"], env=environment({}),
                            capture_output=True, text=True, timeout=20)
     equal(taken.returncode, 1, "a taken port " + taken.stderr)

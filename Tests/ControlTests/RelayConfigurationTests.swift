@@ -97,6 +97,23 @@ struct RelayConfigurationTests {
         }
     }
 
+    @Test("a list of servers that cannot be told is warned of; a relay alone is not told of sessions it has not")
+    func warnings() throws {
+        let broken = try #require(try Self.settings("AERO_ICE_SERVERS_JSON", "[{\"urls\":\"turn:t\",\"credential\":\"hunter\"}]"))
+        #expect(broken.warnings.count == 1 && broken.warnings[0].hasPrefix("ICE servers: element 1: a TURN server needs username"))
+        #expect(broken.warnings[0].contains("AERO_ICE_SERVERS_JSON") && !broken.warnings[0].contains("hunter"))
+        #expect(try Self.settings("AERO_STUN_URLS", "stun:s")?.warnings == [])
+        let shared = try Self.load(["AUTH_MODE": "none"]).get()
+        #expect(shared.warnings.count == 1 && shared.warnings[0].contains("session secret"))
+    }
+
+    @Test("where clients reach the relay is for the log, without what may be secret", arguments: [
+        ("https://relay.example/a", "https://relay.example/a"), ("https://u:p@relay.example", ""), ("https://relay.example/?key=k", ""),
+    ])
+    func publicBaseURL(text: String, logged: String) throws {
+        #expect(try Self.settings("AERO_WEBRTC_UDP_RELAY_PUBLIC_BASE_URL", text)?.configuration.udp.publicBaseURL == logged)
+    }
+
     @Test("a refusal names the variable, its value and what is allowed")
     func refusals() throws {
         for (name, value, allowed) in [

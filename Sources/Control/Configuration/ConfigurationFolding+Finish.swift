@@ -21,6 +21,9 @@ extension ConfigurationFolding {
         finishTCP(&configuration, &warnings)
         finishRelay(&configuration)
         let relayWarnings = finishUDP(&configuration)
+        if case .failure(let fault) = configuration.udp.iceServers {
+            warnings.append("\(fault) (udp.ice_servers, AERO_ICE_SERVERS_JSON or its parts); until then GET /webrtc/ice answers 503")
+        }
         warnings += finishProxy(&configuration)
         finishAdvertised(&configuration)
         configuration.gateway.dns.upstreams = draft.dnsUpstreams.compactMap { PolicyText.upstream($0) }
@@ -149,10 +152,13 @@ extension ConfigurationFolding {
         if secret.isEmpty {
             configuration.gateway.session.secret = fallbackSecret ?? Self.randomSecret()
             configuration.generatesSessionSecret = true
-            warnings.append(
-                "no session secret is configured; a random one is used, so sessions end with this process "
-                    + "and no other instance accepts them"
-            )
+            // A relay alone has no sessions that are signed with it.
+            if !configuration.udp.isAlone {
+                warnings.append(
+                    "no session secret is configured; a random one is used, so sessions end with this process "
+                        + "and no other instance accepts them"
+                )
+            }
         } else {
             configuration.gateway.session.secret = secret
         }

@@ -81,6 +81,7 @@ extension ConfigurationFolding {
     private func finishRelayService(_ configuration: inout Configuration) {
         let origins = draft.udp.origins.compactMap { $0 == "null" ? $0 : PolicyText.normalizedOrigin($0) }
         configuration.udp.origins = OriginAllowlist(anyOrigin: draft.udp.origins.contains("*"), origins: Set(origins))
+        configuration.udp.publicBaseURL = RelayURL(Quantity.trimmed(draft.udp.publicBaseURL))?.text ?? ""
         if configuration.udp.isAlone {
             configuration.drainGraceMilliseconds = draft.sources["drain.grace"] == nil
                 ? draft.udp.shutdownMilliseconds : configuration.drainGraceMilliseconds

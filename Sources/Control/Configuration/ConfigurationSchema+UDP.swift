@@ -20,7 +20,7 @@ extension ConfigurationSchema {
                     + "beside listeners it is one more. Empty: the relay is served where listeners have the feature udp."),
             .text(
                 "udp.public_base_url", .text, "AERO_WEBRTC_UDP_RELAY_PUBLIC_BASE_URL", at: \.udp.publicBaseURL,
-                "Where clients reach the relay; only logged."),
+                "Where clients reach the relay; only logged, unless it has user, query or fragment."),
             .list(
                 "udp.allowed_origins", of: "origins, null or *", "ALLOWED_ORIGINS", at: \.udp.origins, check: checkOrigin,
                 "Origins that may use the relay from a browser. Empty: pages of the host that was asked."),

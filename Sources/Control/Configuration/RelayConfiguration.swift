@@ -7,6 +7,8 @@ public struct RelayConfiguration: Sendable {
     public var isConfigured = false
     /// The process is a UDP relay and nothing else: only the relay's own address was given.
     public var isAlone = false
+    /// Where clients reach it, for the log; empty when that was not given, or is no URL that may be logged.
+    public var publicBaseURL = ""
     /// What sessions are bound by.
     public var settings = RelaySettings()
     /// Who may use it.

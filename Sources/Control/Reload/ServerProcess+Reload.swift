@@ -83,6 +83,7 @@ extension ServerProcess {
         let changed = difference.changed + change.resecured.map { "certificates of listener `\($0)`" }
         for warning in next.warnings where !loaded.warnings.contains(warning) { logger.log(.warn, warning) }
         for warning in next.relayWarnings where !loaded.relayWarnings.contains(warning) { logger.log(warning) }
+        let formerURL = loaded.configuration.udp.publicBaseURL
         loaded = next
         watch.watch(next.files)
         snapshot = try ServerSnapshot(
@@ -93,6 +94,7 @@ extension ServerProcess {
         for thread in threads { thread.post(.apply, object: snapshot) }
         if !awaitAcknowledgements() { warnOfLateShards() }
         for plan in change.added { logListening(plan) }
+        logRelayURL(former: formerURL)
         for plan in change.removed {
             logger.log(.info, "listener closed", ["name": .text(plan.name), "address": .text("\(plan.address)")])
         }
