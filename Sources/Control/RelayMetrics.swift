@@ -25,13 +25,13 @@ enum RelayMetrics {
         page.gauge("sluice_udp_bindings_active", "Guest ports that have sockets", sum(.bindingsActive))
         page.family("sluice_udp_bindings_total", "counter", "Guest ports that got sockets, or gave them back")
         samples("sluice_udp_bindings_total", "event", [
-            ("opened", .bindingsOpened), ("evicted", .bindingsEvicted), ("idle", .bindingsIdle),
+            ("opened", .bindingsOpened), ("evicted", .bindingsEvicted), ("displaced", .bindingsDisplaced), ("idle", .bindingsIdle),
         ])
         page.family("sluice_udp_bytes_total", "counter", "Payload bytes of datagrams forwarded by /udp")
         samples("sluice_udp_bytes_total", "direction", [("from_client", .bytesFromClient), ("to_client", .bytesToClient)])
         page.gauge("sluice_udp_sockets_active", "Sockets of guest ports that are open", sum(.datagramSocketsActive))
         page.counter("sluice_udp_sockets_refused_total",
-                     "Sockets not opened because a shard had as many as limits.udp_sockets_per_shard allows", sum(.socketsRefused))
+                     "Sockets not opened at limits.udp_sockets_per_shard: nobody had one to give", sum(.socketsRefused))
         page.counter("sluice_udp_websockets_refused_total", "Upgrades of /udp refused because a shard had as many WebSockets as it may",
                      sum(.webSocketsRefused))
         page.counter("sluice_udp_sockets_failed_total", "Sockets of guest ports that could not be opened, or broke", sum(.socketsFailed))

@@ -40,7 +40,8 @@ public struct RelayCounters: @unchecked Sendable {
     /// What the product counts besides. `active` ones are gauges.
     public enum Counter: Int, CaseIterable, Sendable {
         case socketsActive, sessionsActive, bindingsActive, datagramSocketsActive
-        case bindingsOpened, bindingsEvicted, bindingsIdle, socketsFailed
+        /// A binding is evicted at its session's bound and displaced at the shard's.
+        case bindingsOpened, bindingsEvicted, bindingsDisplaced, bindingsIdle, socketsFailed
         /// Sockets not opened because the shard has as many as it may; WebSockets refused because it has as many as it may.
         case socketsRefused, webSocketsRefused
         case bytesFromClient, bytesToClient

@@ -24,6 +24,8 @@ struct RelaySession: ~Copyable {
     var isParked = false
     /// No socket of IPv6 can be had.
     var lacksIPv6 = false
+    /// Sockets its bindings have.
+    var socketCount = 0
     let prefersV2: Bool
     /// Bytes of the partial message so far, in `partial`; what did not fit there is not kept.
     var partial = BufferIndex.none

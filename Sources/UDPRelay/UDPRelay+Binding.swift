@@ -31,7 +31,7 @@ extension UDPRelay {
         state.pointee.counters.add(.bindingsActive)
         if let closed {
             state.pointee.counters.add(.bindingsEvicted)
-            bindingClosed(closed)
+            bindingClosed(index, closed)
         }
         let session = session(index)
         guard session.pointee.nextSweep == RelaySession.never else { return }
@@ -40,8 +40,9 @@ extension UDPRelay {
     }
 
     /// Lets go of the sockets of a binding that is no more.
-    func bindingClosed(_ closed: RelayClosedBinding) {
+    func bindingClosed(_ index: UInt32, _ closed: RelayClosedBinding) {
         state.pointee.counters.subtract(.bindingsActive)
+        session(index).pointee.socketCount -= closed.socketCount
         if let number = closed.socketV4 { retire(number) }
         if let number = closed.socketV6 { retire(number) }
     }
@@ -55,8 +56,8 @@ extension UDPRelay {
         state.pointee.socketsThisTurn += 1
         state.pointee.hasWork = true
         if state.pointee.socketsThisTurn >= RelayBounds.socketsPerTurn { state.pointee.socketsUsedUp = true }
-        guard let number = state.pointee.sockets.take() else {
-            reportSocketsUsedUp()
+        guard let number = state.pointee.sockets.take() ?? takeFromWhoeverHasMost(for: index) else {
+            state.pointee.counters.add(.socketsRefused)
             return RelaySession.none
         }
         var options = DatagramOptions()
@@ -76,6 +77,7 @@ extension UDPRelay {
             return RelaySession.none
         }
         state.pointee.counters.add(.datagramSocketsActive)
+        session.pointee.socketCount += 1
         session.pointee.bindings.setSocket(binding, family, number)
         shard.resumeReceive(slot)
         return number
@@ -95,11 +97,12 @@ extension UDPRelay {
         // A retired one is closed in its time.
         if index == RelaySession.none { return }
         session(index).pointee.bindings.setSocket(socket(number).pointee.binding, socket(number).pointee.family, nil)
+        session(index).pointee.socketCount -= 1
         state.pointee.counters.add(.socketsFailed)
         closeSocket(number)
     }
 
-    private func closeSocket(_ number: UInt32) {
+    func closeSocket(_ number: UInt32) {
         state.pointee.counters.subtract(.datagramSocketsActive)
         state.pointee.shard.close(socket(number).pointee.slot)
         state.pointee.sockets.put(number)

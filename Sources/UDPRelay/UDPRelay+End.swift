@@ -41,7 +41,7 @@ extension UDPRelay {
         givePlaceBack(index)
         state.pointee.counters.add(cause)
         reportEnd(index, cause)
-        while let closed = session.pointee.bindings.closeOne() { bindingClosed(closed) }
+        while let closed = session.pointee.bindings.closeOne() { bindingClosed(index, closed) }
         if session.pointee.partial != .none { shard.release(session.pointee.partial) }
         session.pointee.partial = .none
         session.pointee.control?.deallocate()

@@ -22,15 +22,14 @@ extension UDPRelay {
                           bytesToClient: sent))
     }
 
-    /// Tells, once a minute at most, that frames are dropped because all sockets are in use.
+    /// Tells, once a minute at most, that all sockets are in use.
     @inline(never)
     func reportSocketsUsedUp() {
         let now = state.pointee.shard.now
-        state.pointee.counters.add(.socketsRefused)
         guard now >= state.pointee.nextSocketReport else { return }
         state.pointee.nextSocketReport = now + RelayBounds.socketReportMilliseconds
         state.pointee.report?(
-            .exhausted(what: "the relay's sockets of this shard are used up: frames of further guest ports are dropped",
+            .exhausted(what: "the relay's sockets of this shard are used up: further guest ports take those of the session that has most",
                        limit: state.pointee.sockets.capacity, key: "limits.udp_sockets_per_shard"))
     }
 

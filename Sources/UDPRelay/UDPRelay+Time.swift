@@ -24,7 +24,7 @@ extension UDPRelay {
             return now >= session.pointee.authenticationEnds ? end(index, .authenticationTimeout) : schedule(index)
         }
         if now >= idleEnds(session) { return end(index, .idle) }
-        if now >= session.pointee.nextSweep { sweep(session) }
+        if now >= session.pointee.nextSweep { sweep(index) }
         if now >= session.pointee.pingJudged {
             session.pointee.pingJudged = RelaySession.never
             if isStuck(session) { return end(index, .pingFailed) }
@@ -45,11 +45,12 @@ extension UDPRelay {
     }
 
     /// Closes bindings that were not used for too long.
-    private func sweep(_ session: UnsafeMutablePointer<RelaySession>) {
+    private func sweep(_ index: UInt32) {
+        let session = session(index)
         let now = state.pointee.shard.now
         while let closed = session.pointee.bindings.expired(nowMilliseconds: now) {
             state.pointee.counters.add(.bindingsIdle)
-            bindingClosed(closed)
+            bindingClosed(index, closed)
         }
         session.pointee.nextSweep = session.pointee.bindings.count == 0
             ? RelaySession.never : now + session.pointee.rules.pointee.shared.settings.bindings.sweepMilliseconds

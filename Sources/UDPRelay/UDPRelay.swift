@@ -22,6 +22,7 @@ import Wire
 ///   another instead, so that its queue holds bytes and not buffers; what exceeds its bound is dropped, the newest. Sockets are read
 ///   in any case.
 /// - A socket whose binding is gone is closed behind the next turn's submission: datagrams that were gathered just before leave.
+/// - At the shard's bound of sockets a guest port takes its socket from the session that has most (`UDPRelay+Share.swift`).
 ///   Sockets opened in a turn are bounded; a client that needs more waits, with its bytes, for the next turn.
 /// - A datagram costs no allocation and counts no reference; a guest port or destination that is new may.
 public struct UDPRelay {
@@ -130,6 +131,8 @@ struct UDPRelayState {
     /// The client whose buffer is read was answered.
     var hasReplied = false
     var socketsThisTurn = 0
+    /// Where the next look for whoever has most sockets begins.
+    var hand: UInt32 = 0
     /// Of the shard's clock: not before is it told again that sockets are used up.
     var nextSocketReport: UInt64 = 0
     /// Whoever opened the last one waits for the next turn.

@@ -422,7 +422,7 @@ def udp_log(context):
 
 @case("udp_sockets_of_a_shard")
 def udp_sockets_of_a_shard(context):
-    """limits.udp_sockets_per_shard: what is beyond it is dropped, counted and said; those who have sockets go on, and so do connections."""
+    """limits.udp_sockets_per_shard: who has most gives to others, and to itself when nobody has more; it is said, and connections go on."""
     echo = Echo(context)
     path = context.folder / "sluice.yaml"
     path.write_text("shards: 1\nlimits: { udp_sockets_per_shard: 10 }\nudp: { auth_mode: none, policy_preset: dev }\n")
@@ -432,10 +432,20 @@ def udp_sockets_of_a_shard(context):
     for guest in range(10):
         round_trip(client, frame1(guest, echo.remote, b"first"), f"guest port {guest}")
     for guest in range(10, 30):
-        client.send(frame1(guest, echo.remote, b"beyond"))
-    round_trip(client, frame1(9, echo.remote, b"goes on"), "a guest port that has its socket")
+        time.sleep(0.005)
+        round_trip(client, frame1(guest, echo.remote, b"beyond"), f"guest port {guest}")
+    neighbour = open_udp(server)
+    for guest in range(5):
+        round_trip(neighbour, frame1(guest, echo.remote, b"mine too"), f"guest port {guest} of a neighbour")
+    for guest in range(30, 60):
+        time.sleep(0.005)
+        round_trip(client, frame1(guest, echo.remote, b"again"), f"guest port {guest}")
+    for guest in range(5):
+        round_trip(neighbour, frame1(guest, echo.remote, b"goes on"), f"guest port {guest} of the neighbour")
     samples, _ = server.metrics()
-    equal((samples["sluice_udp_sockets_active"], samples["sluice_udp_sockets_refused_total"]), (10, 20), "sockets open and refused")
+    equal((samples["sluice_udp_sockets_active"], samples["sluice_udp_sockets_refused_total"]), (10, 0), "sockets open and refused")
+    equal(samples['sluice_udp_bindings_total{event="displaced"}'], 55, "guest ports that gave theirs, the neighbour's not among them")
+    neighbour.close()
     def told(): return [record for record in server.records() if record.get("key") == "limits.udp_sockets_per_shard"]
     records = eventually(told, "a warning")
     equal([(record["level"], record["limit"]) for record in records], [(40, 10)], "one warning")

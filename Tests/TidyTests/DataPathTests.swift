@@ -76,7 +76,7 @@ enum DataPath {
         "Policy": ["RecentTable", "RelayLimiter", "RelayBindings"],
         "TCPBridge": ["TCPBridge+Forward", "BridgeCounters"],
         "TCPMux": ["TCPMux+Client"],
-        "UDPRelay": ["UDPRelay+Client", "UDPRelay+Remote", "UDPRelay+Binding", "RelayCounters"],
+        "UDPRelay": ["UDPRelay+Client", "UDPRelay+Remote", "UDPRelay+Binding", "UDPRelay+Share", "RelayCounters"],
         "WebSocketProxy": ["WebSocketProxy+Forward", "ProxyCounters"],
     ]
 

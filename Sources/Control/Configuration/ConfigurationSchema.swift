@@ -196,7 +196,8 @@ struct ConfigurationSchema {
             ).atStartOnly(),
             .amount(
                 "limits.udp_sockets_per_shard", .integer(0...4_194_304), at: \.configuration.limits.maximumDatagramSocketsPerShard,
-                "Sockets of /udp on one shard; frames that would need more are dropped. 0: half of its connections and descriptors."
+                "Sockets of /udp on one shard; one more takes the place of one of the session that has most. "
+                    + "0: half of its connections and descriptors."
             ).atStartOnly(),
             .amount(
                 "limits.small_buffers_per_shard", .integer(256...65_536), at: \.configuration.limits.smallBuffersPerShard,

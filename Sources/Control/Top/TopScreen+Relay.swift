@@ -7,7 +7,8 @@ extension TopScreen {
         guard frame.value(Self.events, ["event": "udp_ws_connections"]) > 0 else { return [] }
         let filtered = events("udp_remote_allowlist_overflow_drops_total")
         let refused = frame.rate("sluice_udp_websockets_refused_total") + events("too_many_sessions")
-        let withoutSocket = frame.rate("sluice_udp_sockets_refused_total")
+        let displaced = frame.rate("sluice_udp_bindings_total", ["event": "displaced"])
+        let withoutSocket = frame.rate("sluice_udp_sockets_refused_total") + displaced
         let dropped = events("udp_ws_dropped")
         return [heading("datagrams")] + grid([
             ("sessions", TopText.count(frame.value("sluice_udp_sessions_active")), .bold),

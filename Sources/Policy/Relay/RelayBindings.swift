@@ -37,6 +37,9 @@ public struct RelayClosedBinding: Sendable, Equatable {
     public var socketV4: UInt32?
     /// The number of its IPv6 socket, if one was opened.
     public var socketV6: UInt32?
+
+    /// Sockets that were opened for it.
+    public var socketCount: Int { (socketV4 == nil ? 0 : 1) + (socketV6 == nil ? 0 : 1) }
 }
 
 /// The rules all bindings of a session share.
@@ -157,6 +160,12 @@ public struct RelayBindings: ~Copyable {
         guard table.count > 0 else { return nil }
         let used = table.used(table.oldest)
         guard nowMilliseconds > used, nowMilliseconds - used > settings.idleMilliseconds else { return nil }
+        return close(table.oldest, keepsMemory: false)
+    }
+
+    /// Closes the binding that has been idle longest to make room for one of another session; nil when all were used just now.
+    public mutating func displace(nowMilliseconds: UInt64) -> RelayClosedBinding? {
+        guard table.count > 0, table.used(table.oldest) < nowMilliseconds else { return nil }
         return close(table.oldest, keepsMemory: false)
     }
 

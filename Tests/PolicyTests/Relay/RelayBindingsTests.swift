@@ -199,6 +199,22 @@ private final class Bindings {
         #expect(left == 128)
     }
 
+    @Test func theLongestUnusedIsDisplacedUnlessItWasUsedJustNow() {
+        var bindings = RelayBindings(RelayBindingSettings())
+        #expect(bindings.displace(nowMilliseconds: 5) == nil)
+        guard case .opened(let first, _) = bindings.bind(1, nowMilliseconds: 1), case .opened = bindings.bind(2, nowMilliseconds: 2) else {
+            Issue.record("new ports are opened")
+            return
+        }
+        bindings.setSocket(first, .v4, 7)
+        bindings.setSocket(first, .v6, 8)
+        let gone = bindings.displace(nowMilliseconds: 2)
+        #expect(gone?.guestPort == 1 && gone?.socketV4 == 7 && gone?.socketV6 == 8 && gone?.socketCount == 2)
+        #expect(bindings.displace(nowMilliseconds: 2) == nil, "used in this millisecond")
+        let other = bindings.displace(nowMilliseconds: 3)
+        #expect(other?.guestPort == 2 && other?.socketCount == 0 && bindings.count == 0)
+    }
+
     @Test func sweepInterval() {
         var settings = RelayBindingSettings()
         #expect(settings.sweepMilliseconds == 30_000)

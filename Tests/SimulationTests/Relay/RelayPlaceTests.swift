@@ -19,15 +19,49 @@ import UDPRelay
         #expect(bench.loop.relay.socketCount == 8)
         #expect(bench.counters.read(.socketsRefused) == 12 && bench.counters.read(.socketsFailed) == 0)
         #expect(told == ["limits.udp_sockets_per_shard 8"], "once, not twelve times")
-        // Guest ports that have sockets go on; one that had none gets one as soon as another is idle.
-        bench.write(RelayBench.frame(3, 30_000, [33]) + RelayBench.frame(15, 30_000, [15]))
-        bench.turns(5)
-        #expect(bench.left.last?.payload == [33])
-        bench.wait(milliseconds: 1000)
+        // Once time has passed, one more takes the place of the one used longest ago; the others go on where they were.
+        bench.wait(milliseconds: 5)
+        bench.write((1..<8).flatMap { RelayBench.frame($0, 30_000, [100 + UInt8($0)]) })
+        bench.wait(milliseconds: 5)
         bench.write(RelayBench.frame(15, 30_000, [15]))
-        bench.turns(5)
-        #expect(bench.left.last?.payload == [15])
+        bench.turns(20)
+        #expect(bench.left.suffix(8).map(\.payload) == (1..<8).map { [100 + $0] } + [[15]])
+        let first = bench.left[0].socket, last = bench.left.last?.socket
+        #expect(zip(bench.left[8..<15], bench.left[1..<8]).allSatisfy { $0.socket === $1.socket } && last !== first)
+        #expect(bench.loop.relay.socketCount == 8 && bench.counters.read(.bindingsDisplaced) == 1)
+        #expect(bench.counters.read(.socketsRefused) == 12, "nothing more was refused")
         bench.wait(milliseconds: 61_000)
+        bench.finish()
+    }
+
+    /// One session has all sockets of the shard: others get theirs from it, down to an equal share, and it does not get them back.
+    @Test func whoHasMostSocketsGivesThemToOthers() throws {
+        let bench = try RelayBench(sockets: 32)
+        let greedy = bench.socket
+        bench.write((0..<32).flatMap { RelayBench.frame($0, 30_000, [0]) })
+        bench.turns(10)
+        #expect(bench.counters.read(.datagramSocketsActive) == 32)
+        bench.wait(milliseconds: 5)
+        try bench.reconnect()
+        _ = bench.hear()
+        for guest in 0..<24 {
+            bench.write(RelayBench.frame(1000 + guest, 30_001, [1, UInt8(guest)]))
+            bench.wait(milliseconds: 5)
+        }
+        #expect(bench.left.suffix(24).map(\.payload) == (0..<24).map { [1, $0] }, "every frame of the neighbour leaves")
+        #expect(bench.counters.read(.socketsRefused) == 0 && bench.counters.read(.bindingsDisplaced) == 24)
+        // The neighbour keeps its latest ones while the greedy one cycles through others: it takes from itself.
+        let kept = bench.left.suffix(12).map(\.socket)
+        for guest in 100..<200 {
+            let bytes = RelayBench.frame(guest, 30_000, [0])
+            #expect(bytes.withUnsafeBytes { bench.kernel.remoteWrite(greedy, $0.baseAddress!, $0.count) } == bytes.count)
+            bench.wait(milliseconds: 5)
+        }
+        for guest in 12..<24 { bench.write(RelayBench.frame(1000 + guest, 30_001, [2, UInt8(guest)])) }
+        bench.turns(10)
+        #expect(zip(bench.left.suffix(12), kept).allSatisfy { $0.socket === $1 }, "sockets of the neighbour are still its own")
+        #expect(bench.loop.relay.socketCount == 32)
+        bench.kernel.remoteReset(greedy)
         bench.finish()
     }
 
