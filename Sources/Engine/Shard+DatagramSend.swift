@@ -49,6 +49,10 @@ extension Shard {
         sendDatagram(slot, to: SocketAddress(), payload, count: count)
     }
 
+    /// Trains that wait for the end of this turn. A datagram that does not change it has joined one and costs no send of its own.
+    @inline(__always)
+    public var trainsGathered: Int { state.pointee.trainsUsed }
+
     /// Returns a buffer from which datagrams of this turn are sent: it goes back to the pool behind them.
     @inline(__always)
     public func releaseAfterSends(_ buffer: BufferIndex) {

@@ -7,9 +7,12 @@ enum RelayBounds {
     /// Sockets opened on one shard in one turn, at some 10 µs each, and as many more for clients that wait for theirs since an earlier
     /// one. A client that cycles through guest ports waits, and neighbours do not wait for it.
     static let socketsPerTurn = 32
-    /// Messages of one client that are read in one turn, and as many more at its end when nobody else's are left: about a millisecond
-    /// if each goes elsewhere. A flood of tiny frames waits, and neighbours do not wait for it.
-    static let messagesPerTurn = 512
+    /// Messages of one client that are read in one turn, and as many more at its end when nobody else's are left: about a millisecond.
+    /// A flood of tiny frames waits, and neighbours do not wait for it. Bulk does not: it brings two bulk buffers of some 400 messages.
+    static let messagesPerTurn = 2048
+    /// So many messages does one count as whose datagram begins a train, which costs a send of its own: 512 in a turn if each goes
+    /// elsewhere.
+    static let messagesPerTrain = 4
     /// Between two log records about sockets that are used up.
     static let socketReportMilliseconds: UInt64 = 60_000
     /// Buffers queued for a client beyond which further frames are copied behind one another: as many parts as one send takes.

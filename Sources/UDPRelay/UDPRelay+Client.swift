@@ -128,8 +128,10 @@ extension UDPRelay {
         if number == RelaySession.none { return .none }
         state.pointee.counters.add(.bytesFromClient, UInt64(truncatingIfNeeded: payloadBytes))
         let destination = SocketAddress(endpoint: header.remote)
+        let trains = shard.trainsGathered
         // What a full socket drops the engine counts; errors are ignored.
         shard.sendDatagram(socket(number).pointee.slot, to: destination, message + header.headerBytes, count: payloadBytes)
+        if shard.trainsGathered != trains { session.pointee.messagesLeft &-= RelayBounds.messagesPerTrain &- 1 }
         return .none
     }
 

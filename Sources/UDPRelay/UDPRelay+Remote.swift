@@ -157,9 +157,14 @@ extension UDPRelay {
             last.copyMemory(from: shard.bytes(train.buffer) + (train.start &+ evenBytes), byteCount: lastBytes)
             reply.encode(lastBytes, endingAt: last)
         }
+        // Behind what the short one may take: its header says fewer than 126 bytes.
+        let header = state.pointee.scratch + RelayBounds.scratchBytes
+        let lastHeader = header - RelayFrame.maximumMessageHeaderBytes
+        reply.encode(train.segmentBytes, endingAt: header)
+        reply.encode(lastHeaderBytes == headerBytes ? lastBytes : train.segmentBytes, endingAt: lastHeader)
         let isQueued = shard.sendSpread(
-            client, train.buffer, start: train.start, count: evenBytes, segmentBytes: train.segmentBytes, headerBytes: headerBytes
-        ) { payloadBytes, end in reply.encode(payloadBytes, endingAt: end) }
+            client, train.buffer, start: train.start, count: evenBytes, segmentBytes: train.segmentBytes, headerBytes: headerBytes,
+            header: header - headerBytes, lastHeader: lastHeader - headerBytes)
         guard isQueued else { return copy(client, train, reply) }
         count(evenBytes / train.segmentBytes &+ (evenBytes % train.segmentBytes == 0 ? 0 : 1), evenBytes)
         guard evenBytes < train.count else { return }

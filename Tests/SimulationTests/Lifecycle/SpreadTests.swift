@@ -5,40 +5,44 @@ import Testing
 
 /// Trains on their way to a stream.
 @Suite struct SpreadTests {
-    static let header: [UInt8] = [0xA0, 0xA1, 0xA2]
+    /// A header of so many bytes, each another, that ends with the datagram's length.
+    private static func header(_ count: Int, _ payloadBytes: Int) -> [UInt8] {
+        (1..<count).map { UInt8(0xA0 + $0) } + [UInt8(truncatingIfNeeded: payloadBytes)]
+    }
 
     /// A train buffer with a pattern where a received train would lie, and the same with headers between.
-    private func train(_ shard: Shard, count: Int, segment: Int) throws -> (buffer: BufferIndex, expected: [UInt8]) {
+    private func train(_ shard: Shard, count: Int, segment: Int, header: Int = 4) throws -> (buffer: BufferIndex, expected: [UInt8]) {
         let buffer = try #require(shard.acquire(.train))
         let bytes = Bench.pattern(count)
         memcpy(shard.bytes(buffer) + EngineLimits.datagramMetadataBytes, bytes, count)
         var expected: [UInt8] = []
         for start in stride(from: 0, to: max(count, 1), by: segment) {
             let part = bytes[start..<min(start + segment, count)]
-            expected += Self.header + [UInt8(truncatingIfNeeded: part.count)] + part
+            expected += Self.header(header, part.count) + part
         }
         return (buffer, expected)
     }
 
-    private func spread(_ shard: Shard, _ slot: SlotIndex, _ buffer: BufferIndex, count: Int, segment: Int) -> Bool {
-        shard.sendSpread(
-            slot, buffer, start: EngineLimits.datagramMetadataBytes, count: count, segmentBytes: segment, headerBytes: 4
-        ) { payloadBytes, end in
-            memcpy(end - 4, Self.header, 3)
-            end.storeBytes(of: UInt8(truncatingIfNeeded: payloadBytes), toByteOffset: -1, as: UInt8.self)
-        }
+    private func spread(_ shard: Shard, _ slot: SlotIndex, _ buffer: BufferIndex, count: Int, segment: Int, header: Int = 4) -> Bool {
+        let last = count - max(0, count - 1) / segment * segment
+        return shard.sendSpread(
+            slot, buffer, start: EngineLimits.datagramMetadataBytes, count: count, segmentBytes: segment, headerBytes: header,
+            header: Self.header(header, segment), lastHeader: Self.header(header, last))
     }
 
     @Test(arguments: [(0, 1), (1, 1), (100, 100), (5000, 1200), (65_000, 1200), (6400, 50), (128, 1), (65_527, 512)])
     func everyDatagramGetsItsHeader(count: Int, segment: Int) throws {
-        let bench = try Bench()
-        let (socket, slot) = try bench.accept()
-        let (buffer, expected) = try train(bench.shard, count: count, segment: segment)
-        #expect(spread(bench.shard, slot, buffer, count: count, segment: segment))
-        bench.turns(5)
-        #expect(bench.read(socket) == expected)
-        bench.shard.close(slot)
-        bench.finish()
+        // Every way of copying a header, and both ends of it.
+        for header in [4, 7, 8, 13, 15, 16, 28, 32] {
+            let bench = try Bench()
+            let (socket, slot) = try bench.accept()
+            let (buffer, expected) = try train(bench.shard, count: count, segment: segment, header: header)
+            #expect(spread(bench.shard, slot, buffer, count: count, segment: segment, header: header))
+            bench.turns(5)
+            #expect(bench.read(socket) == expected)
+            bench.shard.close(slot)
+            bench.finish()
+        }
     }
 
     /// Trains among other output, through short writes and a full socket.
