@@ -97,6 +97,9 @@ struct BufferClassPool {
     let group: UInt16
     var offered: Int  // with the kernel now
     var offeredTarget: Int
+    var offeredBefore = 0  // by the last `refillAsUsed`
+    var filledMost = 0  // between two refills, since the target was last lowered
+    var refills = 0  // in which any had been filled, likewise
     let offeredMaximum: Int
     let reserve: Int
 
@@ -180,6 +183,24 @@ struct BufferClassPool {
         if wanted <= 0 { return }
         wanted = min(wanted, freeCount &- reserve)
         if wanted > 0 { offer(wanted) }
+    }
+
+    /// Refills, and from time to time lowers the target to the most buffers that were filled between two refills: the kernel takes
+    /// them in order, so each one that is offered gets touched, and few stay in the cache.
+    @inline(__always)
+    mutating func refillAsUsed(least: Int) {
+        let filled = offeredBefore &- offered
+        if filled > 0 {
+            filledMost = max(filledMost, filled)
+            refills &+= 1
+            if refills == EngineLimits.refillsToLower {
+                offeredTarget = max(least, min(offeredTarget, filledMost))
+                filledMost = 0
+                refills = 0
+            }
+        }
+        refill()
+        offeredBefore = offered
     }
 
     /// Offers so many, out of the reserve if need be.

@@ -55,6 +55,11 @@ public enum EngineLimits {
     public static let packetsOfferedMaximum = 2048
     /// Train buffers offered at first: a look of the kernel at one socket brings 32 at most.
     public static let trainsOffered = 32
+    /// Train buffers offered after a while in which no more were used at a time: 272 KiB, of which bulk finds most in the cache again.
+    public static let trainsOfferedLeast = 4
+    /// Times that buffers were offered again after which no more are offered than were used at a time. More at once then cost one
+    /// receive that finds none, and is armed again behind the turn.
+    public static let refillsToLower = 256
     /// Most train buffers offered.
     public static let trainsOfferedMaximum = 128
     /// Packet buffers one socket may have filled and not back before it is no longer read; its own buffer in the kernel then

@@ -241,7 +241,7 @@ extension Shard {
     @inline(__always)
     func recycleDatagrams() {
         state.pointee.packets.refill()
-        state.pointee.trains.refill()
+        state.pointee.trains.refillAsUsed(least: EngineLimits.trainsOfferedLeast)
         if !state.pointee.starvedPackets.isEmpty || !state.pointee.starvedTrains.isEmpty { armStarvedDatagrams() }
     }
 

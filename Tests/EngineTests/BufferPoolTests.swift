@@ -60,6 +60,35 @@ private nonisolated(unsafe) let idleKernel: UnsafePointer<ring_kernel> = {
         }
     }
 
+    @Test func noMoreAreOfferedThanWereUsedAtATime() throws {
+        try withPool(count: 64, reserve: 0) { pool in
+            pool.offeredTarget = 32
+            pool.refillAsUsed(least: 4)
+            func fill(_ count: Int) {
+                var number = 0
+                for _ in 0..<count {
+                    while pool.records[number].holder != .kernel { number += 1 }
+                    pool.offered -= 1
+                    pool.records[number].holder = .owner
+                    pool.put(number, from: .owner)
+                }
+                pool.refillAsUsed(least: 4)
+            }
+            // Refills behind which nothing was used are no sign of anything.
+            for _ in 0..<1000 { fill(0) }
+            for _ in 1..<EngineLimits.refillsToLower { fill(9) }
+            #expect(pool.offeredTarget == 32 && pool.offered == 32)
+            fill(1)
+            #expect(pool.offeredTarget == 9 && pool.offered == 31)
+            for _ in 0..<30 { fill(1) }
+            #expect(pool.offered == 9)
+            for _ in 30..<EngineLimits.refillsToLower { fill(1) }
+            #expect(pool.offeredTarget == 4)
+            for _ in 0..<5 { fill(1) }
+            #expect(pool.offered == 4)
+        }
+    }
+
     @Test func whatIsOfferedIsThePayload() throws {
         try withPool(count: 4, reserve: 0) { pool in
             pool.offeredTarget = 4
