@@ -52,7 +52,7 @@ let package = Package(
         .executableTarget(name: "sluice-load", dependencies: ["Wire", "CSocket", "LoadTLS"], path: "Perf/Load", swiftSettings: dataPath),
         .target(name: "LoadTLS", path: "Perf/LoadTLS", linkerSettings: [.linkedLibrary("ssl"), .linkedLibrary("crypto")]),
         .executableTarget(name: "sluice-target", dependencies: ["CSocket"], path: "Perf/Target", swiftSettings: dataPath),
-        .executableTarget(name: "sluice-floor", path: "Perf/Floor", linkerSettings: [.linkedLibrary("uring")]),
+        .executableTarget(name: "sluice-floor", dependencies: ["CTLS"], path: "Perf/Floor", linkerSettings: [.linkedLibrary("uring")]),
 
         // Fixtures and tests.
         .executableTarget(name: "sluice-echo", dependencies: ["HTTP", "Engine", "Ring", "Wire", "Policy", "CSocket"], path: "Tests/EchoServer",

@@ -24,6 +24,7 @@ static const char usage[] =
     "  --ring COUNT       buffers offered to the kernel at a time, power of two (256; 4 for oneshot)\n"
     "  --pool COUNT       buffers in total (4096; 64 for oneshot)\n"
     "  --high BYTES       stop receiving when the peer's queue holds more (2 buffers, at least 64 KiB)\n"
+    "  --certificate FILE clients speak TLS with this chain and --key FILE, both PEM (io_uring, multishot)\n"
     "  --cpu N            pin to core N\n";
 
 _Noreturn void fail(const char *what, int error) {
@@ -88,7 +89,8 @@ static void parse(int argc, char **argv, struct options *options) {
         {"buffer", required_argument, 0, 'b'}, {"ring", required_argument, 0, 'r'},
         {"pool", required_argument, 0, 'P'},   {"high", required_argument, 0, 'h'},
         {"cpu", required_argument, 0, 'c'},    {"frame", required_argument, 0, 'f'},
-        {"segments", no_argument, 0, 's'},
+        {"segments", no_argument, 0, 's'},     {"certificate", required_argument, 0, 'C'},
+        {"key", required_argument, 0, 'K'},
         {0, 0, 0, 0}};
     int option;
     while ((option = getopt_long(argc, argv, "", known, NULL)) != -1) {
@@ -104,12 +106,15 @@ static void parse(int argc, char **argv, struct options *options) {
         case 'c': options->cpu = (int)number(optarg, 0, CPU_SETSIZE - 1); break;
         case 'f': options->frameBytes = number(optarg, 1, 65000); break;
         case 's': options->segments = true; break;
+        case 'C': options->certificate = optarg; break;
+        case 'K': options->key = optarg; break;
         default: fputs(usage, stderr); exit(2);
         }
     }
     bool datagrams = optind < argc && strcmp(argv[optind], "udp") == 0;
     if (options->target.sin_port == 0 || optind + datagrams != argc || datagrams != (options->frameBytes > 0) ||
-        (options->segments && !datagrams)) {
+        (options->segments && !datagrams) || !options->certificate != !options->key ||
+        (options->certificate && (datagrams || options->epoll || options->oneshot))) {
         fputs(usage, stderr);
         exit(2);
     }
@@ -123,6 +128,10 @@ static void complete(struct options *options) {
         options->poolBuffers = options->poolBuffers ? options->poolBuffers : options->segments ? 256 : 4096;
     }
     bool bulk = options->oneshot || options->epoll;
+    if (options->certificate && options->bufferBytes > secureBytesMost) {
+        fprintf(stderr, "sluice-floor: with TLS a buffer is one record: --buffer is %d at most\n", secureBytesMost);
+        exit(2);
+    }
     if (!options->bufferBytes) options->bufferBytes = bulk ? 65536 : 4096;
     if (!options->ringBuffers) options->ringBuffers = bulk ? 4 : 256;
     if (!options->poolBuffers) options->poolBuffers = bulk ? 64 : 4096;

@@ -15,6 +15,8 @@ struct options {
     bool oneshot;                // one receive per request (bulk) instead of multishot
     uint32_t frameBytes;         // payload of a datagram; 0 forwards streams
     bool segments;               // datagrams travel in trains
+    const char *certificate;     // PEM files: clients speak TLS; NULL: they do not
+    const char *key;
     uint32_t bufferBytes;        // size of one receive buffer
     uint32_t ringBuffers;        // buffers offered to the kernel at a time; power of two
     uint32_t poolBuffers;        // buffers in total
@@ -26,6 +28,12 @@ struct options {
 int openListener(const struct options *options);
 void setNoDelay(int descriptor);
 _Noreturn void fail(const char *what, int error);
+
+// TLS of clients, for the io_uring forwarder: records are opened and sealed in the buffers they lie in.
+struct tls_session;
+enum { secureRoom = 64, secureBytesMost = 16384 };  // what sealing adds to a buffer, at most; and what one record holds
+void secureSetUp(const struct options *options);
+struct tls_session *secureOpen(void);
 
 _Noreturn void runUring(const struct options *options);
 _Noreturn void runDatagrams(const struct options *options);

@@ -10,6 +10,8 @@
 //
 // A pair of sockets lives until nothing of it is in flight: end of stream on one side becomes shutdown of
 // the other once the queue has left; an error shuts both down and waits for what is still in the kernel.
+//
+// With TLS towards clients each buffer is opened or sealed where it lies when it was received: what OpenSSL costs, and nothing else.
 #define _GNU_SOURCE
 #include "floor.h"
 
@@ -21,6 +23,8 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
+
+#include "CTLS.h"
 
 enum {
     submissionEntries = 4096,
@@ -44,6 +48,8 @@ struct side {
     bool receiving, cancelling, starved, ended, ending;
     bool moreWaiting;             // the last receive left bytes in the socket
     bool inFlushList, inReceiveList;
+    struct tls_session *session;  // of a client that speaks TLS
+    bool shaken;                  // and its handshake is over
     struct iovec vectors[vectorsPerSend];
     struct msghdr message;
 };
@@ -118,8 +124,8 @@ static void topUp(void) {
     uint32_t added = 0, mask = options->ringBuffers - 1;
     while (offeredCount < options->ringBuffers && freeCount) {
         uint32_t identifier = freeBuffers[--freeCount];
-        io_uring_buf_ring_add(offered, memory + (size_t)identifier * options->bufferBytes, options->bufferBytes,
-                              (uint16_t)identifier, (int)mask, (int)added++);
+        io_uring_buf_ring_add(offered, memory + (size_t)identifier * options->bufferBytes,
+                              options->bufferBytes - (options->certificate ? secureRoom : 0), (uint16_t)identifier, (int)mask, (int)added++);
         offeredCount++;
     }
     if (added) io_uring_buf_ring_advance(offered, (int)added);
@@ -139,6 +145,7 @@ static void reap(struct pair *pair) {
         for (uint32_t identifier = side->head; identifier != none; identifier = buffers[identifier].next) {
             giveBack(identifier);
         }
+        tls_session_free(side->session);
         close(side->descriptor);
     }
     pair->used = false;
@@ -181,6 +188,7 @@ static void startPair(int client) {
         side->head = side->tail = none;
         side->descriptor = which ? upstream : client;
     }
+    if (options->certificate) pair->sides[0].session = secureOpen();
     struct io_uring_sqe *sqe = entry(opConnect, 2 * index + 1);
     io_uring_prep_connect(sqe, upstream, (const struct sockaddr *)&options->target, sizeof options->target);
     tag(sqe, opConnect, 2 * index + 1);
@@ -247,6 +255,62 @@ static void pauseReceive(struct side *side) {
     pairOf(side)->inFlight++;
 }
 
+static uint8_t *bytesOf(uint32_t identifier) { return memory + (size_t)identifier * options->bufferBytes; }
+
+static void enqueue(struct side *side, uint32_t identifier, uint32_t bytes) {
+    if (bytes == 0) {
+        giveBack(identifier);
+        return;
+    }
+    buffers[identifier] = (struct buffer){.next = none, .bytes = bytes};
+    if (side->head == none) side->head = identifier; else buffers[side->tail].next = identifier;
+    side->tail = identifier;
+    side->queuedBytes += bytes;
+    queueFlush(side);
+}
+
+// A buffer for what does not fit where it came in; the pool is larger than what queues may hold.
+static uint32_t spare(void) {
+    if (freeCount == 0) fail("buffers", ENOBUFS);
+    return freeBuffers[--freeCount];
+}
+
+// Goes on with a client's handshake; true when it is over.
+static bool shakeHands(struct side *side, tls_input *input) {
+    uint32_t answer = spare();
+    tls_session_output(side->session, bytesOf(answer), options->bufferBytes);
+    int outcome = tls_session_handshake(side->session, input);
+    enqueue(side, answer, (uint32_t)tls_session_written(side->session));
+    if (outcome == TLS_FAILED || tls_session_has_spill(side->session)) abandon(pairOf(side));
+    side->shaken = outcome == TLS_DONE;
+    return side->shaken && !pairOf(side)->closing;
+}
+
+// Opens what came from a client: its plaintext lies at the front of the buffer, that of a record that began earlier in others.
+static uint32_t opened(struct side *side, uint32_t identifier, uint32_t count) {
+    tls_input input = {.base = bytesOf(identifier), .count = count};
+    if (!side->shaken && !shakeHands(side, &input)) return 0;
+    if (input.read == input.count) return 0;
+    tls_session_output(side->session, NULL, 0);
+    int outcome;
+    while ((outcome = tls_session_decrypt(side->session, &input)) == TLS_ROOM) {
+        uint32_t other = spare();
+        enqueue(peerOf(side), other, (uint32_t)tls_session_take(side->session, bytesOf(other), options->bufferBytes - secureRoom));
+    }
+    if (outcome == TLS_FAILED) abandon(pairOf(side));
+    return input.written;
+}
+
+// Seals what goes to a client, in one record.
+static uint32_t sealed(struct side *side, uint32_t identifier, uint32_t count) {
+    tls_session_output(side->session, bytesOf(identifier), options->bufferBytes);
+    if (side->shaken && tls_session_encrypt(side->session, bytesOf(identifier), count) == TLS_DONE) {
+        return (uint32_t)tls_session_written(side->session);
+    }
+    abandon(pairOf(side));
+    return 0;
+}
+
 static void received(struct side *side, int result, uint32_t flags) {
     struct pair *pair = pairOf(side);
     struct side *peer = peerOf(side);
@@ -254,11 +318,10 @@ static void received(struct side *side, int result, uint32_t flags) {
         uint32_t identifier = flags >> IORING_CQE_BUFFER_SHIFT;
         offeredCount--;
         if (result > 0 && !pair->closing) {
-            buffers[identifier] = (struct buffer){.next = none, .bytes = (uint32_t)result};
-            if (peer->head == none) peer->head = identifier; else buffers[peer->tail].next = identifier;
-            peer->tail = identifier;
-            peer->queuedBytes += (uint32_t)result;
-            queueFlush(peer);
+            uint32_t count = (uint32_t)result;
+            if (side->session) count = opened(side, identifier, count);
+            if (peer->session) count = sealed(peer, identifier, count);
+            enqueue(peer, identifier, count);
             if (peer->queuedBytes >= options->highBytes) pauseReceive(side);
         } else {
             giveBack(identifier);
@@ -403,6 +466,7 @@ static void setUp(void) {
 _Noreturn void runUring(const struct options *given) {
     options = given;
     setUp();
+    if (options->certificate) secureSetUp(options);
     listener = openListener(options);
     armAccept();
     for (;;) {

@@ -72,8 +72,12 @@ def _udp(name, title, service, load, metric, frame, also, floors=()):
                own="sluice-udp", also=also, frame=frame)
 
 
-def _tls(name, title, service, load, metric, unit, scale=1.0, **more):
-    return Row(name, title, service, load, metric, unit, scale, floors=[], others=["nginx-tls", "haproxy-tls"], own="sluice-tls", **more)
+TLS_FLOORS = ["floor-tls-4k", "floor-tls-16k"]
+
+
+def _tls(name, title, service, load, metric, unit, scale=1.0, floors=(), **more):
+    return Row(name, title, service, load, metric, unit, scale, floors=list(floors), others=["nginx-tls", "haproxy-tls"],
+               own="sluice-tls", **more)
 
 
 def _proxy(name, title, service, load, metric, unit, scale=1.0, floors=("floor-ws", "floor-ws-16k"), others=("nginx", "haproxy"), **more):
@@ -128,9 +132,11 @@ ROWS = {row.name: row for row in [
          ["--connections", "8", "--size", "1200", "--burst", "54"], "server_cpu_us_per_datagram", 4,
          [DATAGRAMS, PACKETS, SHARE, ("datagrams_lost", "lost", "", 1)]),
     _tls("tls-echo64", "TLS 1.3, echo of 64 B over 64 connections, one in flight each: server CPU per message", "echo",
-         ["--connections", "64", "--size", "64", "--depth", "1"], "server_cpu_us_per_message", "µs", also=[RATE, SHARE, MEDIAN, TAIL]),
+         ["--connections", "64", "--size", "64", "--depth", "1"], "server_cpu_us_per_message", "µs", floors=TLS_FLOORS,
+         also=[RATE, SHARE, MEDIAN, TAIL]),
     _tls("tls-echo1k", "TLS 1.3, echo of 1 KiB over 64 connections, 16 in flight each: server CPU per message", "echo",
-         ["--connections", "64", "--size", "1024", "--depth", "16"], "server_cpu_us_per_message", "µs", also=[RATE, SHARE, MEDIAN, TAIL]),
+         ["--connections", "64", "--size", "1024", "--depth", "16"], "server_cpu_us_per_message", "µs", floors=TLS_FLOORS,
+         also=[RATE, SHARE, MEDIAN, TAIL]),
     _tls("tls-up8", "TLS 1.3, bulk, 64 KiB messages client → target, 8 connections: server CPU per GiB", "sink",
          ["--mode", "upload", "--connections", "8", "--size", "65536"], "server_cpu_us_per_gib", "ms/GiB", 0.001,
          also=[("mebibytes_per_second", "MiB/s", "", 1), SHARE]),

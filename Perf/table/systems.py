@@ -68,6 +68,16 @@ class OpaqueFloor(Floor):
     websocket_target = True
 
 
+class SecureFloor(OpaqueFloor):
+    """The same, with clients that speak TLS: OpenSSL's work on records and nothing else."""
+
+    def begin(self, place, target_port):
+        certificate, key = certificate_pair(place)
+        self.flags = self.flags[:4] + ["--certificate", certificate, "--key", key]
+        child, url, more = super().begin(place, target_port)
+        return child, url.replace("ws://", "wss://"), more
+
+
 class Sluice(System):
     """The gateway: WebSocket from the client, raw TCP to the target, on /tcp."""
 
@@ -474,6 +484,9 @@ SYSTEMS = {system.name: system for system in [
     Multiplexed("mux-ping", "the gateway on /tcp-mux: a WebSocket without streams", ["--mux-ping"]),
     SluiceDNS("sluice-dns", "the gateway's DNS over HTTPS, in plain text, one shard"),
     Dnsdist("dnsdist", "dnsdist's DNS over HTTPS, in plain text, with its packet cache", "dnsdist", False, "--version"),
+    SecureFloor("floor-tls-4k", "floor, 4 KiB buffers, TLS towards clients, WebSocket traffic passed on unread",
+                ["--buffer", "4096", "--pool", "8192"]),
+    SecureFloor("floor-tls-16k", "the same, 16 KiB buffers", ["--buffer", "16384", "--pool", "8192"]),
     SluiceTLS("sluice-tls", "the gateway on /tcp with its own TLS: WebSocket in, TCP out"),
     SecureNginx("nginx-tls", "nginx terminating TLS in front of a WebSocket target, one worker", "nginx", True, "-v"),
     SecureHAProxy("haproxy-tls", "HAProxy terminating TLS in front of a WebSocket target, one thread", "haproxy", True, "-v"),
