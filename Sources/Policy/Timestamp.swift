@@ -24,6 +24,12 @@ public enum Timestamp {
             + "\(pad(seconds % 60, 2)).\(pad(rest % 1000, 3))Z"
     }
 
+    /// `2031-05-06T07:08:09.123456Z` (RFC 3339) for microseconds since 1970, not before.
+    public static func rfc3339(microseconds: Int64) -> String {
+        let text = iso8601(milliseconds: microseconds / 1000)
+        return text.dropLast() + pad(microseconds % 1000, 3) + "Z"
+    }
+
     /// The proleptic Gregorian date of a day counted from 1970-01-01. Years start in March here, so that the leap day
     /// is the last of its year and the lengths of the months follow one linear formula.
     private static func civil(days: Int64) -> (year: Int64, month: Int64, day: Int64) {

@@ -11,17 +11,6 @@ public enum ProxyReport {
     case dialled(ConnectionRecord, ProxyDial)
     /// Over: nothing will be carried any more but what is queued.
     case ended(ConnectionRecord, ProxySummary)
-
-    /// As the other features tell it; nil for what they do not have.
-    public var connection: ConnectionReport? {
-        switch self {
-        case .refused(let record, let status, let reason): .refused(record, status: status, reason: reason)
-        case .opened(let record): .opened(record)
-        case .dialled: nil
-        case .ended(let record, let summary):
-            .ended(record, cause: summary.cause.label, bytesFromClient: summary.bytesUp, bytesToClient: summary.bytesDown)
-        }
-    }
 }
 
 /// One try to reach an endpoint: for circuit breakers and metrics.

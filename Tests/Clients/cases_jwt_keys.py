@@ -20,7 +20,7 @@ NO_LIMITS = """  limits: { handshakes_per_second: 0, handshakes_per_ip: 10000, c
 # Longer than any handshake that asks nobody, whatever else the machine does, and no longer than one that waits for an issuer: that
 # takes 2 s for a key, 5 s for an answer.
 WAITED_SECONDS = 2
-LOAD_SECONDS = 4
+LOAD_SECONDS = 3
 
 
 def refreshes(server):

@@ -246,3 +246,29 @@ def reload_under_load(context):
         client.close()
         above.close()
     context.note(stream.summary())
+
+
+@case("jwt-breaker-spares")
+def breaker_spares(context):
+    """T21: what a client did wrong, or an upstream refused it for, opens no circuit; a probe that succeeds closes an open one."""
+    need()
+    issuer, good = Issuer(context, "ES256"), RawUpstream(context)
+    forbids = answering(context, b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")
+    gone = unused()
+    routes = "\n    - ".join(ROUTE % (name, name, "raw", f"ws://127.0.0.1:{port}/", ", health: off")
+                             for name, port in (("forbids", forbids), ("good", good.port), ("gone", gone)))
+    server = native(context, issuer, routes, rest=REST.replace("failures: 1000", "failures: 2, open: 1s"))
+    for _ in range(6):
+        equal(Opened(server.port, "/forbids", issuer.token()).status, 502, "an upstream that says no")
+        equal(Opened(server.port, "/good", issuer.token(exp=1)).status, 401, "a client that may not")
+        client, above = session(server, good, "/good", issuer.token())
+        client.reset()
+        equal(above.frame()[0], 0x88, "a client that vanishes")
+        above.close()
+    equal(Opened(server.port, "/good", issuer.token()).status, 101, "an upstream whose clients failed")
+    equal([Opened(server.port, "/gone", issuer.token()).status for _ in range(3)], [502, 502, 503], "one that is not there")
+    # It comes up: half open, one session tries, and the circuit is closed.
+    listener = RawUpstream(context, port=gone)
+    eventually(lambda: Opened(server.port, "/gone", issuer.token()).status == 101, "the session that tries", 5)
+    equal([Opened(server.port, "/gone", issuer.token()).status for _ in range(5)], [101] * 5, "and those behind it")
+    check(len(listener.heads) >= 6, "upgrades that arrived")

@@ -139,13 +139,14 @@ class Stream:
 class RawUpstream:
     """Accepts every upgrade, and hands the connections over as they are: `take` gives them in the order they came."""
 
-    def __init__(self, context, fields=(), receive_buffer=None, security=None):
+    def __init__(self, context, fields=(), receive_buffer=None, security=None, port=0):
         """With `security`, a context of Python's ssl, it speaks TLS."""
         self.listener = socket.socket()
         self.security = security
         if receive_buffer:
             self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        self.listener.bind(("127.0.0.1", 0))
+        self.listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self.listener.bind(("127.0.0.1", port))
         self.listener.listen(1024)
         self.port = self.listener.getsockname()[1]
         self.fields, self.heads, self.peers = fields, [], queue.Queue()

@@ -25,6 +25,8 @@ class Issuer:
     def __init__(self, context, algorithm="RS256", name=ISSUER):
         self.algorithm, self.name = algorithm, name
         self.keys, self.requests = {}, []
+        # Other documents by path.
+        self.pages = {}
         self.status, self.delay, self.body, self.fields = 200, 0.0, None, {}
         self.current = None
         self.rotate("first")
@@ -34,7 +36,7 @@ class Issuer:
             def do_GET(self):
                 issuer.requests.append((time.monotonic(), self.path))
                 time.sleep(issuer.delay)
-                body = issuer.body if issuer.body is not None else issuer.document()
+                body = issuer.pages.get(self.path) or (issuer.body if issuer.body is not None else issuer.document())
                 try:
                     self.send_response(issuer.status)
                     self.send_header("Content-Type", "application/json")

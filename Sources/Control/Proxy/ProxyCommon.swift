@@ -44,6 +44,7 @@ final class ProxyCommon: Sendable {
     let places = ProxyPlaces()
     let subjects = SubjectLabels()
     let metrics = ProxyMetrics()
+    let lines = FailureLines()
     private let tables = Mutex(Tables())
     /// Keys digests of subjects in logs; another at every start.
     private let secret = Digest.random(32)

@@ -24,6 +24,8 @@ final class ProxyVisitor {
     let record: ConnectionRecord
     let beganNanoseconds: UInt64
 
+    /// What the log and the admin interface call its connection.
+    var connectionID = ""
     var spoken: ProxyProtocol
     var finding: TokenSources.Finding?
     var token: VerifiedToken?

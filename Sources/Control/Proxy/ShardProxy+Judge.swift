@@ -48,6 +48,7 @@ extension ShardProxy {
     func begin(_ visitor: ProxyVisitor, _ slot: SlotIndex, leftover: (buffer: BufferIndex, start: Int, count: Int)) {
         visitors[ObjectIdentifier(visitor.record)] = visitor
         keepConnection(visitor, slot)
+        visitor.connectionID = "\(ConnectionIdentifier(slot, on: shard))"
         if let refused = judgeBefore(visitor) { return refuse(visitor, slot, leftover, refused) }
         judgeHandshake(visitor, slot, leftover: leftover)
     }
@@ -104,6 +105,11 @@ extension ShardProxy {
 
     /// Judges a credential, and counts what came of it.
     func judge(_ finding: TokenSources.Finding, _ visitor: ProxyVisitor) -> CredentialVerdict {
+        judge(finding, visitor, isLast: false)
+    }
+
+    /// `isLast`: a key that came meanwhile has been taken.
+    private func judge(_ finding: TokenSources.Finding, _ visitor: ProxyVisitor, isLast: Bool) -> CredentialVerdict {
         let providers = visitor.detail.providers.isEmpty ? [0] : visitor.detail.providers
         let began = MonotonicClock.seconds
         let text = Array(finding.token.utf8)
@@ -129,7 +135,12 @@ extension ShardProxy {
             return .refused(Self.refused(refusal))
         case .unknownKey(let provider, let keyID):
             let late = Self.refused(.keyIDUnknown)
-            if case .refuse = common.keys.unknown(keyID: keyID, provider: provider) {
+            let advice = common.keys.unknown(keyID: keyID, provider: provider)
+            if advice == .known, !isLast {
+                takeKeySets()
+                return judge(finding, visitor, isLast: true)
+            }
+            if advice != .wait {
                 metrics.add(.auth, authLabels(visitor, result: "refused", reason: "kid_unknown", source: source))
                 metrics.add(.authFailures)
                 common.failed(visitor.address, nowMilliseconds: MonotonicClock.milliseconds)

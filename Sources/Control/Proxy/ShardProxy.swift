@@ -99,8 +99,13 @@ final class ShardProxy {
         let epoch = common.keys.epoch
         guard epoch != keyEpoch else { return }
         keyEpoch = epoch
-        for (index, keySet) in common.keys.keySets.enumerated() { gate?.replace(keySet: keySet, provider: index) }
+        takeKeySets()
         for number in parked.keys.sorted() { judgeAgain(number) }
+    }
+
+    /// Takes the key sets in force; whoever waits is judged again later (`takeKeys`).
+    func takeKeySets() {
+        for (index, keySet) in common.keys.keySets.enumerated() { gate?.replace(keySet: keySet, provider: index) }
     }
 
     /// The shard's timer fired.

@@ -78,6 +78,9 @@ public struct KeySet: Sendable {
     /// Whether a key with this thumbprint is in the set.
     public func holds(_ thumbprint: TokenDigest) -> Bool { thumbprints.contains(thumbprint) }
 
+    /// Whether a key of this name is in the set.
+    func has(_ keyID: String) -> Bool { places[Array(keyID.utf8)] != nil }
+
     /// The keys that may verify a token, `TokenLimits.candidateKeys` at most.
     func keys(
         _ keyID: String?, _ algorithm: TokenAlgorithm, missing: TokenProvider.MissingKeyID

@@ -20,6 +20,8 @@ public struct ProviderKeys: Sendable {
         case refuse
         /// Let it wait, `TokenLimits.waitForKeyMilliseconds` at most, and decide again whenever a fetch of the provider has ended.
         case wait
+        /// It is there: the key came since whoever asks took the key set. Take it again and decide.
+        case known
     }
 
     /// The configured provider, and its place in the list.
@@ -119,6 +121,7 @@ public struct ProviderKeys: Sendable {
     /// What to do with a handshake whose `kid` is not in the key set. Call `poll` afterwards: a fetch may be due.
     public mutating func unknown(keyID: String, nowMilliseconds: Int64) -> UnknownKey {
         guard keyID.utf8.count <= TokenLimits.keyIDBytes, lives.contains(where: { $0.origin.isRemote }) else { return .refuse }
+        if keySet.has(keyID) { return .known }
         let digest = TokenDigest(of: Array(keyID.utf8).span)
         if unknownIDs.value(digest, nowMilliseconds: nowMilliseconds) != nil { return .refuse }
         if pending[digest] != nil { return .wait }
@@ -151,13 +154,15 @@ public struct ProviderKeys: Sendable {
         for index in lives.indices where lives[index].origin.isRemote { lives[index].request(.unknownKeyID) }
     }
 
-    /// Names that all remote sources have now been asked for are unknown.
+    /// Names that all remote sources have now been asked for are known, or unknown for a while.
     private mutating func settle(_ nowMilliseconds: Int64) {
+        guard !pending.isEmpty else { return }
+        let known = Set(lives.flatMap(\.keys).compactMap(\.keyID).map { TokenDigest(of: Array($0.utf8).span) })
         for (digest, serials) in pending {
             let isAnswered = zip(lives, serials).allSatisfy { !$0.origin.isRemote || $0.confirmedSerial >= $1 }
             guard isAnswered else { continue }
             pending[digest] = nil
-            unknownIDs.insert(digest, true, nowMilliseconds: nowMilliseconds)
+            if !known.contains(digest) { unknownIDs.insert(digest, true, nowMilliseconds: nowMilliseconds) }
         }
     }
 

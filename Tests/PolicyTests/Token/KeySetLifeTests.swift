@@ -471,6 +471,12 @@ private func published(_ names: String...) -> [UInt8] {
         #expect(scene.keys.unknown(keyID: "b", nowMilliseconds: scene.now) == .wait)
         scene.answer()
         #expect(scene.names == ["a", "b"])
+        // Somebody who has not taken the new keys yet asks for the name after all.
+        #expect(scene.keys.unknown(keyID: "b", nowMilliseconds: scene.now) == .known)
+        // A key that leaves may come back: its name is not held against it.
+        _ = scene.keys.purge(keyID: "b")
+        _ = scene.keys.update()
+        #expect(scene.keys.unknown(keyID: "b", nowMilliseconds: scene.now) == .wait)
     }
 
     @Test("an answer that may be older than the key does not count")
