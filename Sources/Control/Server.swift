@@ -66,6 +66,8 @@ final class ServerProcess {
     let started: LoadedConfiguration
     var watch: FileWatch
     var retry = ReloadRetry()
+    /// Epoch of the keys that were kept on disk last.
+    var keptKeys: UInt64 = 0
     var reloads: ReloadRecord { metrics.reloads }
 
     init(_ loaded: LoadedConfiguration, loader: ConfigurationLoader, logger: Logger) throws {
@@ -85,6 +87,7 @@ final class ServerProcess {
             loaded, configuration: listeners.bound(loaded.configuration), listeners: listeners.plans, hub: admin, shards: count)
         let version = snapshot.configuration.gateway.version
         metrics.describe(version: version.version, revision: version.gitRevision)
+        restoreKeys()
         try startShards(count)
     }
 
@@ -123,6 +126,7 @@ final class ServerProcess {
             if retry.isDue(nowMilliseconds: Int64(MonotonicClock.seconds * 1000)) { reload(.retry) }
             if answerCommands() { return drain(isSignalled: false) }
             tickets.look()
+            keepKeys()
         }
     }
 

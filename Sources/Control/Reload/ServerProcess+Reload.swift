@@ -89,6 +89,7 @@ extension ServerProcess {
         snapshot = try ServerSnapshot(
             next, configuration: listeners.bound(configuration), listeners: listeners.plans, hub: admin, shards: threads.count,
             former: snapshot)
+        restoreKeys()
         snapshot.gateway.limiters.apply(configuration.gateway)
         (logger.level, logger.format) = (configuration.log.level, configuration.log.format)
         for thread in threads { thread.post(.apply, object: snapshot) }

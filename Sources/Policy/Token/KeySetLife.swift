@@ -55,6 +55,8 @@ public struct KeySetLife: Sendable {
     static let discoveryMilliseconds: Int64 = 86_400_000
     /// Keys that were purged one by one and do not come back while the process runs.
     static let bannedKeysMaximum = 1000
+    /// What is persisted says how old it is: a set that is confirmed again and again is written again this often.
+    static let persistMilliseconds: Int64 = 600_000
 
     let origin: KeySources.Origin
     let settings: KeySources
@@ -90,6 +92,7 @@ public struct KeySetLife: Sendable {
     private(set) var body: [UInt8] = []
     /// Whether there is something new to persist.
     public internal(set) var wantsPersisting = false
+    var persistedMilliseconds: Int64?
 
     /// A source that was never loaded and wants to be at once. `seed` draws fleets apart.
     public init(origin: KeySources.Origin, settings: KeySources, algorithms: [TokenAlgorithm], source: Int = 0, seed: UInt64) {
@@ -284,6 +287,8 @@ public struct KeySetLife: Sendable {
         flight = nil
         failures = 0
         loadedMilliseconds = nowMilliseconds
+        let isOld = persistedMilliseconds.map { nowMilliseconds - $0 >= Self.persistMilliseconds } ?? true
+        if origin.isRemote, isOld { wantsPersisting = true }
         if response.status == 200 {
             etag = response.validator("etag")
             lastModified = response.validator("last-modified")
