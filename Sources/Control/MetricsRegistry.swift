@@ -102,6 +102,7 @@ final class MetricsRegistry: Sendable {
         RelayMetrics.write(to: &page, shards.map(\.relay))
         if let plan = proxy.withLock({ $0 }) {
             plan.common.metrics.write(to: &page, shards.map(\.proxy), plan)
+            plan.writeStore(to: &page, isConnected: shards.contains { $0.store?.isConnected == true })
             page.gauge("ws_draining", "Whether the process drains", isDraining ? 1 : 0)
         }
         if let shared = dns.withLock({ $0 }) { page.dns(shards.map(\.dns), shared) }

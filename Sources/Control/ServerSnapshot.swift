@@ -36,12 +36,12 @@ final class ServerSnapshot: Sendable {
     init(_ loaded: LoadedConfiguration, configuration: Configuration, listeners: [ListenerPlan], hub: AdminHub,
          shards: Int, former: ServerSnapshot? = nil) throws(StartError) {
         self.shards = shards
-        proxies = former?.proxies ?? ProxyCommon()
+        limits = former?.limits ?? SharedLimits()
+        proxies = former?.proxies ?? ProxyCommon(limits: limits)
         proxy = try Self.proxy(configuration, proxies, shards: shards, former: former?.proxy)
         generation = (former?.generation ?? 0) + 1
         self.configuration = configuration
         self.listeners = listeners
-        limits = former?.limits ?? SharedLimits()
         let metrics = hub.metrics
         admin = AdminShared(
             hub: hub, configuration: configuration, loaded: loaded, listeners: listeners, generation: generation, limits: limits)

@@ -36,7 +36,8 @@ extension ShardLoop {
                 return respondAdmin(index, AdminInterface.problem(404, "not_found", "No such connection; it may have ended"), access)
             }
             ask(wanted, [shards[identifier.shard]], index, access)
-        case .deny, .closeSigned: ask(wanted, shards, index, access)
+        case .deny(let denial): deny(denial, index, access)
+        case .closeSigned: ask(wanted, shards, index, access)
         case .reload, .drain, .setLogLevel:
             let command = AdminExchange(wanted, postponed: http.postpone(index), access: access, asker: shard.inbox, answers: 1)
             if !admin.hub.leave(command) { command.add(AdminInterface.problem(503, "unavailable", "Too many commands wait")) }
@@ -51,12 +52,12 @@ extension ShardLoop {
         }
     }
 
-    private static let isBusy = AdminInterface.problem(503, "unavailable", "A shard is too busy to answer; try again")
+    static let isBusy = AdminInterface.problem(503, "unavailable", "A shard is too busy to answer; try again")
 
     /// Places of connections that are looked at in one turn: a walk over all of them must not hold up those that live.
     private static let placesPerTurn = 256
 
-    /// Answers another shard's question, or one's own. `start`: the place a walk over the connections goes on from.
+    /// Answers another shard's question, or one's own. `start`: the place a walk over the connections goes on from, or a denial's number.
     func answerQuestion(_ exchange: AdminExchange, from start: Int) {
         switch exchange.request {
         case .connections(let query):
@@ -73,7 +74,7 @@ extension ShardLoop {
         case .close(let identifier): 
             let isClosed = bridge.close(identifier) || mux.close(identifier) || relay.close(identifier) || proxy.sessions.close(identifier)
             exchange.add(closed: isClosed)
-        case .deny(let revocation): exchange.add(closedCount: proxy.revoke(revocation))
+        case .deny: exchange.add(closedCount: proxy.closed(by: UInt64(start)))
         case .closeSigned(let keys): exchange.add(closedCount: proxy.close(signedBy: keys))
         case .reload, .drain, .setLogLevel: break  // the control thread's
         }

@@ -8,8 +8,8 @@ import Wire
 /// The JWT proxy between the HTTP server and its sessions.
 ///
 /// - Paths of the other features come first; then routes by prefix, on every listener that serves the proxy.
-/// - A listener that serves nothing else has what go-ws-gateway-proxy has beside: `/healthz`, `/readyz`, and `/metrics` where that
-///   is allowed.
+/// - A listener that serves nothing else has what go-ws-gateway-proxy has beside: `/healthz`, `/readyz`, `/metrics` where that is
+///   allowed, and `/admin/revoke` where a token keeps strangers out.
 extension ShardLoop {
     /// Number of the shard timer of clients that wait, and of keys.
     static let proxyTimer: UInt32 = 1
@@ -64,6 +64,11 @@ extension ShardLoop {
         let request = http.request(index)
         let isAlone = features == [.jwt]
         guard features.contains(.jwt), isAlone || proxyRoute(request, features) != nil else { return false }
+        // As that program has it, but not for everybody.
+        if isAlone, request.path == "/admin/revoke", admin.access.hasToken {
+            answerAdmin(index)
+            return true
+        }
         if isAlone, let response = proxyDocument(request) {
             respondProxy(index, request, response)
             return true
@@ -160,7 +165,12 @@ extension ShardLoop {
         pollKeys()
         proxy.timePassed()
         if draining, shard.now >= proxy.abortsMilliseconds { proxy.common.cut(proxy.sessions.abort()) }
-        if !draining || proxy.sessions.count > 0 || !proxy.parked.isEmpty {
+        // What is denied meanwhile still ends sessions: the store stays until the last is gone.
+        if draining, !isStoreLeaving, proxy.common.sessions.sessionCount == 0 {
+            isStoreLeaving = true
+            store?.drain()
+        }
+        if !draining || !isStoreLeaving || proxy.sessions.count > 0 || !proxy.parked.isEmpty {
             shard.setShardTimer(Self.proxyTimer, afterMilliseconds: ShardProxy.tickMilliseconds)
         }
     }

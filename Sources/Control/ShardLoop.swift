@@ -86,6 +86,8 @@ final class ShardLoop {
     /// What is shared with other instances; the first shard talks to the store.
     private(set) var store: SharedStore?
     private var revocationEpoch: UInt64 = 0
+    /// While draining: nobody needs the store any more.
+    var isStoreLeaving = false
     private var listeners: [ListenerPlan] = []
     /// Closed listeners of which connections in the HTTP phase remain: they are served as they were.
     private var retired: [ListenerPlan] = []
@@ -173,7 +175,7 @@ final class ShardLoop {
         applyProxy(snapshot.proxy)
         gateway.apply(snapshot.gateway)
         dns.apply(snapshot.dns)
-        store?.apply(configuration.redis)
+        store?.apply(configuration.redis, denials: snapshot.proxy?.denialPrefix)
         admin = snapshot.admin
         log.threshold = configuration.log.level
         log.format = configuration.log.format
@@ -471,12 +473,14 @@ final class ShardLoop {
         for claim in limits.places.takeDecided(shard: shard.index) {
             if claim.waiter.owner == StreamOwner.bridgeClient { bridge.placesDecided(claim) }
             if claim.waiter.owner == StreamOwner.muxTarget { mux.placesDecided(claim) }
+            if claim.waiter.owner == StreamOwner.proxyParked { proxy.placesDecided(claim) }
         }
         if revocationEpoch != limits.revocationEpoch {
             revocationEpoch = limits.revocationEpoch
             bridge.closeRevoked()
             mux.closeRevoked()
         }
+        proxy.takeDenials()
         if proxy.plan != nil { proxyTimePassed() }
         store?.pump()
     }
@@ -493,7 +497,7 @@ final class ShardLoop {
         mux.drain(graceMilliseconds: graceMilliseconds)
         drainRelay(graceMilliseconds: graceMilliseconds)
         drainProxy()
-        store?.drain()
+        if proxy.plan == nil { store?.drain() }
     }
 
     private func note(_ notice: SharedStore.Notice) {

@@ -6,6 +6,9 @@ struct StoreMetrics: Sendable {
     let counters: StoreCounters
     let limits: SharedLimits
 
+    /// Whether the store answers.
+    var isConnected: Bool { counters.read(.connected) == 1 }
+
     func write(to page: inout MetricsPage) {
         page.gauge("sluice_shared_configured", "Whether limits are to be shared with other instances", counters.read(.configured))
         page.gauge("sluice_shared_connected", "Whether the store of several instances answers", counters.read(.connected))

@@ -17,7 +17,7 @@ public struct PlaceLimits: Sendable, Equatable {
 
 /// Places a connection holds until `PlaceKeeper.release`.
 public struct Places: Sendable {
-    /// Under the session.
+    /// Under the session, or the subject.
     public let session: PlaceEntry
     /// Under the client address, when that is limited.
     public let address: PlaceEntry?

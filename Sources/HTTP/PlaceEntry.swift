@@ -3,6 +3,11 @@ import Synchronization
 /// What a place counts for.
 public enum PlaceScope: UInt8, Sendable {
     case session, address
+    /// The subject of tokens, with its issuer.
+    case subject
+
+    /// Whether it is what a connection asks for first; the place under its address follows.
+    var isFirst: Bool { self != .address }
 }
 
 /// What the connections of one key share; a connection holds a reference, eight bytes.

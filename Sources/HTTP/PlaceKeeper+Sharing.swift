@@ -220,8 +220,13 @@ extension PlaceKeeper {
         return found
     }
 
-    /// `s` or `a` and a digest: what is in the store names nobody.
+    /// A letter for the scope, and a digest: what is in the store names nobody.
     static func storedName(_ scope: PlaceScope, _ key: String) -> String {
-        (scope == .session ? "s:" : "a:") + Digest.hexSHA256(key)
+        let letter = switch scope {
+        case .session: "s:"
+        case .address: "a:"
+        case .subject: "j:"
+        }
+        return letter + Digest.hexSHA256(key)
     }
 }

@@ -87,6 +87,23 @@ public final class PlaceKeeper: Sendable {
         }
     }
 
+    /// Asks for a place under a subject, `limit` of which there are over all instances. An answer that comes later is for the waiter.
+    public func admit(subject: String, limit: Int, for waiter: PlaceWaiter) -> Admission {
+        let claim = isShared ? PlaceClaim(waiter, address: nil, limits: PlaceLimits(session: limit, address: 0)) : nil
+        switch acquire(.subject, subject, limit, claim) {
+        case .refused: return .refused
+        case .pending: return .pending(claim!)
+        case .granted(let place): return .granted(Places(session: place, address: nil))
+        }
+    }
+
+    /// Asks for a place under a subject that this process alone grants.
+    public func admitAlone(subject: String, limit: Int) -> Admission {
+        fallbackCount.add(1, ordering: .relaxed)
+        guard case .granted(let place) = acquire(.subject, subject, limit, nil) else { return .refused }
+        return .granted(Places(session: place, address: nil))
+    }
+
     /// Asks for places that this process alone grants, for a connection that has waited long enough.
     public func admitAlone(session: String, address: String, limits: PlaceLimits) -> Admission {
         fallbackCount.add(1, ordering: .relaxed)
@@ -229,8 +246,8 @@ public final class PlaceKeeper: Sendable {
                 if let entry { returned.append(entry) }
                 return false
             }
-            if scope == .session { state.session = entry } else { state.address = entry }
-            if entry != nil, scope == .session, claim.address != nil { return true }
+            if scope.isFirst { state.session = entry } else { state.address = entry }
+            if entry != nil, scope.isFirst, claim.address != nil { return true }
             if entry == nil, let held = state.session {
                 returned.append(held)
                 state.session = nil

@@ -10,6 +10,10 @@ public final class SharedLimits: Sendable {
     public let places: PlaceKeeper
     /// Sessions that were revoked.
     public let revocations = RevocationTable()
+    /// Tokens of the JWT proxy that are denied.
+    public let denials = DenialTable()
+    /// Budgets of messages that its sessions share.
+    public let budgets = MessageBudgets()
     /// Look-ups of each session under way over all shards: one session must not take the resolver from the others.
     public let lookups = ConnectionQuota()
     /// Queries of DNS over HTTPS that each session waits for, over all shards.

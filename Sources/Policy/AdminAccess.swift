@@ -20,6 +20,9 @@ public struct AdminAccess: Sendable, Equatable {
     /// - Parameter token: nil when there is none.
     public init(token: String?) { self.token = token.map { Array($0.utf8) } }
 
+    /// Whether there is a token: then it may be asked from elsewhere.
+    public var hasToken: Bool { token != nil }
+
     /// Judges a request by all values of the fields that count.
     public func judge(authorization: [String], origins: [String], hosts: [String], fetchSites: [String]) -> Verdict {
         if let token {

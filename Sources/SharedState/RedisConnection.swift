@@ -23,6 +23,8 @@ final class RedisConnection<Purpose> {
         case answered(Purpose, RedisReply, microseconds: UInt64)
         /// A request was not answered in time; `lost` follows.
         case late
+        /// Published on a channel of the subscription.
+        case heard(channel: String, payload: String)
     }
 
     private struct Request {
@@ -42,7 +44,7 @@ final class RedisConnection<Purpose> {
     private let shard: Shard
     private let owner: Owner
     /// Tells the events of this connection from those of a former one.
-    private let context: UInt32
+    let context: UInt32
     private let report: (Report) -> Void
     private var reader = RedisReplyReader()
     private var slot = SlotIndex.none
@@ -52,6 +54,8 @@ final class RedisConnection<Purpose> {
     private var firstRequest = 0
     private var outgoing: [UInt8] = []
     private(set) var isReady = false
+    /// Whether this is a subscription, on which messages come beside answers.
+    var hearsMessages = false
     private var isOver = false
     private let greetingDeadline: UInt64
 
@@ -146,6 +150,10 @@ final class RedisConnection<Purpose> {
             case .incomplete: return
             case .broken: return lose("an answer is not in the protocol of the store")
             case .reply(let reply):
+                if hearsMessages, let message = StoreAnswer.message(reply) {
+                    report(.heard(channel: message.channel, payload: message.payload))
+                    continue
+                }
                 guard firstRequest < requests.count else { return lose("an answer came unasked") }
                 let request = requests[firstRequest]
                 firstRequest += 1

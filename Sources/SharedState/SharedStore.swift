@@ -2,7 +2,8 @@ import Engine
 import HTTP
 import Policy
 
-/// What instances share through Redis: counts of connections, rates, revoked sessions.
+/// What instances share through Redis: counts of connections, rates, revoked sessions, and of the JWT proxies denied tokens and
+/// budgets (`SharedStore+Proxy`).
 ///
 /// Theory of operation
 ///
@@ -28,6 +29,10 @@ public final class SharedStore {
         case revocations(start: Int)
         case revoked
         case former
+        case watch
+        case denied(Int)
+        case denials(since: Int64)
+        case budgets([MessageBudgets.Use])
     }
 
     /// What the operator is told, once for each change: an event and, when there is one, its cause.
@@ -37,20 +42,21 @@ public final class SharedStore {
         case left(String)
     }
 
-    private let shard: Shard
-    private let owner: Owner
-    private let limits: SharedLimits
+    let shard: Shard
+    let owner: Owner
+    let limits: SharedLimits
     private let timer: UInt32
     private let notify: (Notice) -> Void
     /// Counters, readable from any thread.
     public let counters: StoreCounters
-    private var settings: RedisSettings?
-    private var connection: RedisConnection<Purpose>?
-    private var tls: TLSClientContext?
+    private(set) var settings: RedisSettings?
+    private(set) var connection: RedisConnection<Purpose>?
+    private(set) var tls: TLSClientContext?
+    var proxies = ProxyState()
     private var connections: UInt32 = 0
-    private var instance = ""
+    private(set) var instance = ""
     private var formerInstance = ""
-    private var isIntroduced = false
+    private(set) var isIntroduced = false
     private var backoffMilliseconds = StoreLimits.backoffMilliseconds
     private var reconnectMilliseconds: UInt64?
     private var tick = 0
@@ -73,11 +79,18 @@ public final class SharedStore {
     }
 
     /// Takes settings over: connects, connects elsewhere, or stops sharing. Unchanged ones change nothing.
-    public func apply(_ next: RedisSettings?) {
-        guard next != settings else { return }
+    ///
+    /// - Parameter denials: begins the keys of tokens that JWT proxies deny; nil when they share nothing.
+    public func apply(_ next: RedisSettings?, denials: String? = nil) {
+        guard next != settings || denials != proxies.prefix else { return }
         let former = settings
         end()
         settings = next
+        reconnectMilliseconds = nil
+        endProxies(isOver: true)
+        proxies = ProxyState()
+        proxies.prefix = next == nil ? nil : denials
+        if proxies.prefix != nil { limits.denials.sharing = .cutOff }
         counters.set(.configured, next == nil ? 0 : 1)
         saidConnected = nil
         formerInstance = ""
@@ -97,11 +110,15 @@ public final class SharedStore {
     public func drain() { isLeaving = true }
 
     /// Whether nothing is open.
-    public var isIdle: Bool { connection == nil }
+    public var isIdle: Bool { connection == nil && proxies.subscriber == nil }
 
     /// An event of a stream or look-up of this owner.
     public func handle(_ event: Event) {
-        defer { connection?.flush() }
+        defer {
+            connection?.flush()
+            proxies.subscriber?.flush()
+        }
+        if let subscriber = proxies.subscriber, event.context == subscriber.context { return subscriber.handle(event) }
         if let connection { return connection.handle(event) }
         switch event.kind {
         case .received: shard.release(event.buffer)
@@ -125,6 +142,7 @@ public final class SharedStore {
         guard connection.isReady else { return }
         let unsent = limits.revocations.takeUnsent(maximum: StoreLimits.keysPerExchange)
         if !unsent.isEmpty { tell(unsent) }
+        tellDenials()
         if !formerInstance.isEmpty, !limits.places.hasQuestions, connection.underWay == 0 {
             counters.add(.requests)
             connection.command(["DEL", "\(prefix)instance:\(formerInstance)", "\(prefix)recall:\(formerInstance)"], for: .former)
@@ -143,6 +161,7 @@ public final class SharedStore {
             connect()
         }
         connection?.passTime()
+        subscriberTick(tick)
         if tick % StoreLimits.ticksPerPulse == 0 {
             limits.revocations.removeExpired(nowSeconds: Double(WallClock.nowMilliseconds) / 1000)
         }
@@ -157,11 +176,19 @@ public final class SharedStore {
         if !hasPulse, tick % StoreLimits.ticksPerPulse == 0 || limits.places.awaitsTime { beat(connection) }
         if tick % StoreLimits.ticksPerExchange == 0, ratesUnderWay == 0 { exchange(connection) }
         if tick % StoreLimits.ticksPerRevocationRead == 0 { revocationMark = (-1, -1) }
+        proxiesTick(tick)
         askWhatWaits()
         if isLeaving, limits.places.isEmpty, connection.underWay == 0 { end() }
     }
 
     // MARK: - Connecting
+
+    /// What tells the events of the next connection from those of all before.
+    func nextContext() -> UInt32 {
+        connections &+= 1
+        counters.add(.connections)
+        return connections
+    }
 
     private var prefix: String { settings?.prefix ?? "" }
 
@@ -174,14 +201,12 @@ public final class SharedStore {
 
     private func connect() {
         guard let settings else { return }
-        connections &+= 1
-        counters.add(.connections)
         isIntroduced = false
         hasPulse = false
         ratesUnderWay = 0
         readsRevocations = false
         revocationMark = (-1, -1)
-        let opened = RedisConnection<Purpose>(settings.location, tls: tls, shard: shard, owner: owner, context: connections) {
+        let opened = RedisConnection<Purpose>(settings.location, tls: tls, shard: shard, owner: owner, context: nextContext()) {
             [unowned self] in reported($0)
         }
         connection = opened
@@ -196,6 +221,7 @@ public final class SharedStore {
         case .answered(let purpose, let reply, let microseconds):
             counters.latency(microseconds: microseconds)
             answered(purpose, reply)
+        case .heard: break
         }
     }
 
@@ -212,6 +238,7 @@ public final class SharedStore {
         limits.revocations.sendAll()
         limits.places.beginSharing(nowMilliseconds: shard.now)
         limits.shareRates(true)
+        beginProxies()
         if saidConnected != true, let settings { notify(.connected("\(settings.location)")) }
         saidConnected = true
         if let connection { beat(connection) }
@@ -227,6 +254,7 @@ public final class SharedStore {
         limits.shareRates(false)
         for limiter in limits.exchanges { limiter.abandon() }
         limits.places.cutOff()
+        endProxies(isOver: false)
         if saidConnected != false, let settings { notify(.lost("\(settings.location)", reason: reason)) }
         saidConnected = false
         // Half of the pause is chance, so that instances do not come back all at once.
@@ -240,7 +268,9 @@ public final class SharedStore {
         if isIntroduced, connection.isReady {
             let names = [instance, formerInstance].filter { !$0.isEmpty }.flatMap { ["\(prefix)instance:\($0)", "\(prefix)recall:\($0)"] }
             connection.command(["DEL"] + names, for: .former)
+            if proxies.prefix != nil { connection.command(["ZREM", "\(prefix)proxies", instance], for: .former) }
         }
+        endProxies(isOver: true)
         connection.finish()
         self.connection = nil
         isIntroduced = false
@@ -255,7 +285,7 @@ public final class SharedStore {
 
     // MARK: - Requests
 
-    private func call(_ script: RedisScript, _ arguments: [String], for purpose: Purpose) {
+    func call(_ script: RedisScript, _ arguments: [String], for purpose: Purpose) {
         counters.add(.requests)
         connection?.call(script, [prefix] + arguments, for: purpose)
     }
@@ -299,6 +329,7 @@ public final class SharedStore {
     private func answered(_ purpose: Purpose, _ reply: RedisReply) {
         if case .error(let text) = reply {
             counters.add(.errors)
+            if case .denied(let count) = purpose { limits.denials.confirm(count, isKept: false) }
             // What the store says of a script may quote it; the kind of error is enough.
             connection?.lose("refused: \(text.prefix { $0 != " " })")
             return
@@ -313,6 +344,7 @@ public final class SharedStore {
         case .rates(let limiter, let count): isSound = rates(limiter, count, reply)
         case .revocations(let start): isSound = revocations(start, reply)
         case .revoked, .former: isSound = true
+        case .watch, .denied, .denials, .budgets: isSound = proxiesAnswered(purpose, reply)
         }
         guard isSound else {
             counters.add(.errors)

@@ -29,4 +29,13 @@ enum StoreLimits {
     static let revocationsPerPage = 1000
     /// Changes of the set of revoked sessions that neither its size nor its version shows are found after so many ticks.
     static let ticksPerRevocationRead = 150
+    /// How often instances say that they live and look whether more is denied: twice a second, so that a revocation
+    /// whose message was missed is still known within one.
+    static let ticksPerWatch = 5
+    /// Denied tokens of one page: documents of 4 KiB each, as long as they may be, fit a reply.
+    static let denialsPerPage = 200
+    /// Denied tokens of one request.
+    static let denialsPerRequest = 32
+    /// Keys of budgets that are exchanged in a tick; the others wait for the next.
+    static let budgetsPerTick = 4096
 }

@@ -133,6 +133,17 @@ private let start = [
         }
     }
 
+    @Test("what that program shares through Redis it shares wherever it caches tokens")
+    func storesWithRedis() throws {
+        for kind in ["", "memory", "redis", "postgres"] {
+            let (settings, loaded) = try proxy(start.merging(["JWT_CACHE_STORE": kind, "REDIS_URL": "redis://r.test"]) { $1 })
+            #expect(settings.store.kind == "redis", "\(kind)")
+            #expect(loaded.warnings.contains { $0.contains("postgres") && $0.contains("REDIS_URL") } == (kind == "postgres"))
+            let plan = try #require(loaded.configuration.proxy.policy)
+            #expect(plan.draft.store.kind == "redis" && loaded.configuration.redis?.location.host == "r.test")
+        }
+    }
+
     @Test func theProcessIsThatProxyOnly() throws {
         let (_, loaded) = try proxy(start.merging(["PORT": "9000"]) { $1 })
         let configuration = loaded.configuration
@@ -357,6 +368,14 @@ private let start = [
             "jwt: { store: { kind: redis }, providers: [\(provider)], routes: [{ upstreams: [{ url: \"ws://h\" }] }] }",
             "jwt.store.kind: redis needs"
         ),
+        (
+            "jwt: { store: { kind: postgres }, providers: [\(provider)], routes: [{ upstreams: [{ url: \"ws://h\" }] }] }",
+            "jwt.store.kind: postgres is not available in this version; allowed: memory or redis"
+        ),
+        (
+            "jwt: { state_dir: /nonexistent/keys, providers: [\(provider)], routes: [{ upstreams: [{ url: \"ws://h\" }] }] }",
+            "jwt.state_dir: /nonexistent/keys: No such file or directory; create it"
+        ),
         ("jwt: {}\njwt_proxy: {}", "2:1: jwt_proxy: another name of section `jwt`"),
         (
             "jwt: { providers: [\(provider)], routes: [{ tls: { cert_file: /nonexistent/c }, upstreams: [{ url: \"ws://h\" }] }] }",
@@ -366,5 +385,14 @@ private let start = [
     func faultsNamePlaceAndKey(_ text: String, _ words: String) {
         let faults = load(file: text).faults
         #expect(faults.contains { $0.contains(words) }, "\(faults)")
+    }
+
+    @Test("a file that says memory shares nothing, one that says nothing shares through redis.url")
+    func storesOfFiles() throws {
+        let rest = "providers: [\(Self.provider)], routes: [{ upstreams: [{ url: \"ws://h\" }] }] }"
+        func kind(_ text: String) throws -> String { try proxy(file: text).settings.store.kind }
+        #expect(try kind("redis: { url: \"redis://r\" }\njwt: { \(rest)") == "redis")
+        #expect(try kind("redis: { url: \"redis://r\" }\njwt: { store: { kind: memory }, \(rest)") == "memory")
+        #expect(try kind("jwt: { \(rest)") == "memory")
     }
 }

@@ -8,7 +8,7 @@ import Testing
 @testable import SharedState
 
 /// A Redis of this machine on a free port, for as long as the value lives.
-private final class RedisProcess {
+final class RedisProcess {
     let port: UInt16
     private let process = Process()
 
@@ -46,34 +46,45 @@ private final class RedisProcess {
 }
 
 /// Instances in one thread, each with a shard on the machine's own ring, that share a real Redis.
-private final class RealInstances {
+final class RealInstances {
     var shards: [Shard] = []
     var limits: [SharedLimits] = []
     var stores: [SharedStore] = []
     let redis: RedisProcess
 
-    init?(_ count: Int) throws {
+    /// `denials`: the prefix of denied tokens; nil when none are shared.
+    init?(_ count: Int, denials: String? = nil) throws {
         guard let redis = try RedisProcess() else { return nil }
         self.redis = redis
-        var lost: [String] = []
-        for _ in 0..<count {
-            var sizes = ShardSizes()
-            (sizes.slots, sizes.smallBuffers, sizes.bulkBuffers) = (16, 256, 2)
-            let ring: Ring
-            do { ring = try Ring(entries: 64, completions: 512, lost: &lost) } catch {
-                print("skipped: \(error)")
-                return nil
-            }
-            let shard = try Shard(index: 0, ring: ring, sizes: sizes)
-            let limits = SharedLimits()
-            limits.directory.register(shard.inbox, shard: 0)
-            shards.append(shard)
-            self.limits.append(limits)
-            stores.append(SharedStore(shard: shard, owner: Owner(8), timer: 3, limits: limits, counters: StoreCounters()) { _ in })
-        }
-        let location = try #require(RedisLocation("redis://127.0.0.1:\(redis.port)"))
-        for store in stores { store.apply(RedisSettings(location: location)) }
+        for _ in 0..<count { guard try open(denials) else { return nil } }
         #expect(turn { limits.allSatisfy { $0.places.isShared } })
+    }
+
+    /// One more.
+    func add(denials: String?) throws {
+        try #require(try open(denials))
+        #expect(turn { limits.allSatisfy { $0.places.isShared } })
+    }
+
+    private func open(_ denials: String?) throws -> Bool {
+        var lost: [String] = []
+        var sizes = ShardSizes()
+        (sizes.slots, sizes.smallBuffers, sizes.bulkBuffers) = (16, 256, 2)
+        let ring: Ring
+        do { ring = try Ring(entries: 64, completions: 512, lost: &lost) } catch {
+            print("skipped: \(error)")
+            return false
+        }
+        let shard = try Shard(index: 0, ring: ring, sizes: sizes)
+        let limits = SharedLimits()
+        limits.directory.register(shard.inbox, shard: 0)
+        shards.append(shard)
+        self.limits.append(limits)
+        let store = SharedStore(shard: shard, owner: Owner(8), timer: 3, limits: limits, counters: StoreCounters()) { _ in }
+        stores.append(store)
+        let location = try #require(RedisLocation("redis://127.0.0.1:\(redis.port)"))
+        store.apply(RedisSettings(location: location), denials: denials)
+        return true
     }
 
     /// Turns every instance until the condition holds, ten seconds at most.

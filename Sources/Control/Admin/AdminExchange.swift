@@ -37,6 +37,7 @@ final class AdminExchange: Sendable {
         var found: [LiveConnection] = []
         var closed = false
         var closedCount = 0
+        var reach = DenialTable.Reach.local
         var response: Response?
     }
 
@@ -80,6 +81,9 @@ final class AdminExchange: Sendable {
     /// How many sessions of a shard ended.
     func add(closedCount: Int) { answer { $0.closedCount += closedCount } }
 
+    /// How far a denial reached.
+    func add(reach: DenialTable.Reach) { answer { $0.reach = reach } }
+
     /// The control thread's answer, or that of a party that could not be asked.
     func add(_ response: Response) { answer { $0.response = response } }
 
@@ -98,7 +102,7 @@ final class AdminExchange: Sendable {
 
     private func compose(_ state: State) -> Response {
         switch request {
-        case .deny: AdminInterface.json(.object([("closed", .number(state.closedCount)), ("entries", 1), ("scope", "local")]))
+        case .deny: AdminProxy.denied(state.closedCount, state.reach)
         case .closeSigned(let keys):
             AdminInterface.json(.object([("closed", .number(state.closedCount)), ("keys", .number(keys.count))]))
         case .close:

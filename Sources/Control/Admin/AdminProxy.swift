@@ -6,10 +6,13 @@ import Wire
 ///
 /// | request | answer |
 /// |---|---|
-/// | `POST /admin/revoke` | body `{sub, jti}`, `{jti}`, `{sub, before?}` or `{sid}`, each with `iss?` and `exp?`: `{"closed": n}` |
+/// | `POST /admin/revoke` | body `{sub, jti}`, `{jti}`, `{sub, before?}` or `{sid}`, each with `iss?` and `exp?`: `{"closed": n, "entries": 1}` |
 /// | `GET /admin/jwks` | providers with their keys' ids, ages and states |
 /// | `POST /admin/jwks/purge` | forgets fetched keys, or the one of `?kid=`, and fetches again |
 /// | `GET /admin/sessions` | its live connections, as `/connections` |
+///
+/// A revocation that nobody shares says `"scope": "local"`. One that other instances could not be told of is answered with 500; it holds
+/// here, and they are told when the store is back.
 enum AdminProxy {
     typealias Handler = (HTTPMethod) -> AdminInterface.Answer
 
@@ -42,10 +45,28 @@ enum AdminProxy {
         do throws(Revocation.Failure) {
             return .exchange(.deny(try Revocation(json: body, nowSeconds: now, lifetimeSeconds: plan.policy.draft.store.revocationSeconds)))
         } catch {
-            return .response(Response(
-                status: 400, fields: [(name: "Content-Type", value: "text/plain; charset=utf-8")], body: Array((error.text + "\n").utf8)))
+            return .response(line(400, error.text))
         }
     }
+
+    /// Answers in the words of go-ws-gateway-proxy.
+    private static func line(_ status: Int, _ text: String) -> Response {
+        Response(status: status, fields: [(name: "Content-Type", value: "text/plain; charset=utf-8")], body: Array((text + "\n").utf8))
+    }
+
+    /// What a denial came to.
+    static func denied(_ closed: Int, _ reach: DenialTable.Reach) -> Response {
+        let members: [(String, JSONDocument)] = [("closed", .number(closed)), ("entries", 1)]
+        switch reach {
+        case .shared: return AdminInterface.json(.object(members))
+        case .local: return AdminInterface.json(.object(members + [("scope", "local")]))
+        case .refused: return line(500, "cache eviction failed")
+        case .unreachable: return line(500, "failed to publish revocation")
+        }
+    }
+
+    /// No more tokens can be denied.
+    static var isFull: Response { AdminInterface.problem(503, "unavailable", "No more tokens can be denied; those that are stay so") }
 
     private static func keys(_ plan: ProxyPlan) -> JSONDocument {
         .object([("providers", .array(plan.common.keys.readings.map { reading in

@@ -25,8 +25,18 @@ final class ProxyCommon: Sendable {
 
     private struct Held {
         var sessions = 0
-        var cell: MessageRateCell?
+        /// By rate: routes may have rates of their own.
+        var cells: [MessageRate: MessageRateCell] = [:]
     }
+
+    /// Whose cells outlive their sessions for a while: who comes back has no new budget.
+    private enum Lingering {
+        case subject(Subject)
+        case address(IPAddress)
+    }
+    private static let lingerMilliseconds: Int64 = 60_000
+    /// Beyond it the first of them go; who makes so many subjects has budgets enough.
+    private static let lingeringMaximum = 65_536
 
     private struct Tables {
         var handshakes: BucketTable<IPAddress>?
@@ -37,8 +47,12 @@ final class ProxyCommon: Sendable {
         var breakers: [String: CircuitBreaker] = [:]
         var loads: [String: Int] = [:]
         var turn: UInt64 = 0
+        var lingering: [(whose: Lingering, untilMilliseconds: Int64)] = []
+        var firstLingering = 0
     }
 
+    /// Denials, budgets and counts that other instances may share.
+    let limits: SharedLimits
     let sessions = ProxyShared()
     let keys = KeyBoard()
     let places = ProxyPlaces()
@@ -48,6 +62,8 @@ final class ProxyCommon: Sendable {
     private let tables = Mutex(Tables())
     /// Keys digests of subjects in logs; another at every start.
     private let secret = Digest.random(32)
+
+    init(limits: SharedLimits) { self.limits = limits }
 
     /// A subject as a log tells it that must not name people.
     func subjectDigest(_ subject: String) -> String {
@@ -101,6 +117,7 @@ final class ProxyCommon: Sendable {
         let key = address.limitKey
         let perAddress = route.draft.sessionsPerAddress == ProxyAmount.unset ? limits.sessionsPerAddress : route.draft.sessionsPerAddress
         let result: Result<Lease, Full> = tables.withLock { tables in
+            sweep(&tables, nowMilliseconds: MonotonicClock.milliseconds)
             if let subject, limits.sessionsPerSubject > 0, tables.subjects[subject]?.sessions ?? 0 >= limits.sessionsPerSubject {
                 return .failure(.subject)
             }
@@ -110,9 +127,9 @@ final class ProxyCommon: Sendable {
                 if scope == "session" {
                     rate = (own, MessageRateCell())
                 } else if let subject, scope == "subject" {
-                    rate = (own, Self.cell(&tables.subjects[subject, default: Held()]))
+                    rate = (own, cell(&tables.subjects[subject, default: Held()], own, "s:" + subject.key))
                 } else {
-                    rate = (own, Self.cell(&tables.addresses[key, default: Held()]))
+                    rate = (own, cell(&tables.addresses[key, default: Held()], own, "a:\(key)"))
                 }
             }
             if let subject { tables.subjects[subject, default: Held()].sessions += 1 }
@@ -122,25 +139,63 @@ final class ProxyCommon: Sendable {
         return try result.get()
     }
 
-    /// The cell that all sessions of a key share, as long as there is one.
-    private static func cell(_ held: inout Held) -> MessageRateCell {
-        let cell = held.cell ?? MessageRateCell()
-        held.cell = cell
+    /// The cell that all sessions of a key share, on this instance and the others; in the store a digest names it.
+    private func cell(_ held: inout Held, _ rate: MessageRate, _ name: String) -> MessageRateCell {
+        if let cell = held.cells[rate] { return cell }
+        let digest = Digest.hexSHA256("\(name)\n\(rate.perSecond)/\(rate.burst)")
+        let cell = limits.budgets.makeCell("wsrl:" + digest, rate)
+        held.cells[rate] = cell
         return cell
     }
 
     /// Gives a session's place back.
     func release(_ lease: Lease) {
         tables.withLock { tables in
-            if let subject = lease.subject { Self.leave(&tables.subjects, subject) }
-            Self.leave(&tables.addresses, lease.address)
+            let now = MonotonicClock.milliseconds
+            sweep(&tables, nowMilliseconds: now)
+            if let subject = lease.subject, leave(&tables.subjects, subject) {
+                tables.lingering.append((.subject(subject), now + Self.lingerMilliseconds))
+            }
+            if leave(&tables.addresses, lease.address) {
+                tables.lingering.append((.address(lease.address), now + Self.lingerMilliseconds))
+            }
         }
     }
 
-    private static func leave<Key: Hashable>(_ table: inout [Key: Held], _ key: Key) {
-        guard var held = table[key] else { return }
+    /// True when the key has used something of its budget and stays for a while.
+    private func leave<Key: Hashable>(_ table: inout [Key: Held], _ key: Key) -> Bool {
+        guard var held = table[key] else { return false }
         held.sessions -= 1
-        table[key] = held.sessions > 0 ? held : nil
+        let now = UInt64(MonotonicClock.seconds * 1e9)
+        guard held.sessions > 0 || held.cells.values.contains(where: { !$0.isFull(nowNanoseconds: now) }) else {
+            forget(&table, key)
+            return false
+        }
+        table[key] = held
+        return held.sessions == 0
+    }
+
+    private func forget<Key: Hashable>(_ table: inout [Key: Held], _ key: Key) {
+        guard let held = table.removeValue(forKey: key) else { return }
+        for cell in held.cells.values { limits.budgets.remove(cell) }
+    }
+
+    /// Forgets those who did not come back.
+    private func sweep(_ tables: inout Tables, nowMilliseconds: Int64) {
+        while tables.firstLingering < tables.lingering.count {
+            let next = tables.lingering[tables.firstLingering]
+            let count = tables.lingering.count - tables.firstLingering
+            guard next.untilMilliseconds <= nowMilliseconds || count > Self.lingeringMaximum else { break }
+            tables.firstLingering += 1
+            switch next.whose {
+            case .subject(let subject): if tables.subjects[subject]?.sessions == 0 { forget(&tables.subjects, subject) }
+            case .address(let address): if tables.addresses[address]?.sessions == 0 { forget(&tables.addresses, address) }
+            }
+        }
+        if tables.firstLingering > Self.lingeringMaximum || tables.firstLingering == tables.lingering.count {
+            tables.lingering.removeFirst(tables.firstLingering)
+            tables.firstLingering = 0
+        }
     }
 
     // MARK: Endpoints

@@ -31,6 +31,15 @@ final class ProxyVisitor {
     var token: VerifiedToken?
     /// What it holds; given back when its session ends.
     var lease: ProxyCommon.Lease?
+    /// Places it holds over all instances, or waits for.
+    var places: Places?
+    var claim: PlaceClaim?
+    /// All places of its subject are taken.
+    var isPlaceRefused = false
+    /// The credential of its CONNECT was judged.
+    var isConnectJudged = false
+    /// Under which it waits.
+    var waitingNumber: UInt32?
     /// Endpoints that were given a pass, by number.
     var passes: [UInt32: CircuitBreaker.Pass] = [:]
     /// The endpoint that has it.

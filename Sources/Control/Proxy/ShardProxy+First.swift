@@ -15,6 +15,8 @@ extension ShardProxy {
     }
 
     func judgeFirst(_ visitor: ProxyVisitor, _ ticket: ProxyTicket, _ bytes: UnsafeRawBufferPointer, isText: Bool) -> ProxyVerdict {
+        // It may have been denied while the client waited.
+        if isDenied(visitor) { return .refuse(refusal(.tokenRevoked, visitor)) }
         let span = Span(_unsafeElements: bytes.assumingMemoryBound(to: UInt8.self))
         if visitor.spoken == .auto {
             switch isText ? .raw : MQTTDetection.judge(span) {
@@ -30,7 +32,7 @@ extension ShardProxy {
             common.metrics.add(.authFailures)
             return .refuse(refusal(.tokenMissing, visitor))
         }
-        return admit(visitor, replacement: nil)
+        return admit(visitor, ticket, span, replacement: nil)
     }
 
     private func judgeConnect(_ visitor: ProxyVisitor, _ ticket: ProxyTicket, _ bytes: Span<UInt8>) -> ProxyVerdict {
@@ -48,6 +50,7 @@ extension ShardProxy {
         case .complete(let read): connect = read
         }
         visitor.version = connect.version
+        if visitor.isConnectJudged { return rewrite(connect, bytes, visitor, ticket) }
         func field(_ range: Range<Int>?) -> [UInt8]? { range.map { range in range.map { bytes[$0] } } }
         let sources = visitor.policy.sources(visitor.route, .mqtt)
         let found = sources.find(
@@ -64,7 +67,8 @@ extension ShardProxy {
         case .both(_, let second):
             if let verdict = take(second, visitor, ticket, bytes, mustAgree: true) { return verdict }
         }
-        return rewrite(connect, bytes, visitor)
+        visitor.isConnectJudged = true
+        return rewrite(connect, bytes, visitor, ticket)
     }
 
     /// Judges a credential of CONNECT; nil when the client may go on.
@@ -90,22 +94,35 @@ extension ShardProxy {
         }
     }
 
-    private func rewrite(_ connect: MQTTConnect, _ bytes: Span<UInt8>, _ visitor: ProxyVisitor) -> ProxyVerdict {
+    private func rewrite(
+        _ connect: MQTTConnect, _ bytes: Span<UInt8>, _ visitor: ProxyVisitor, _ ticket: ProxyTicket
+    ) -> ProxyVerdict {
         let identity = visitor.proxyRoute.identity.mqtt
-        guard let token = visitor.token else { return admit(visitor, replacement: nil) }
+        guard let token = visitor.token else { return admit(visitor, ticket, bytes, replacement: nil) }
         do {
             let changes = try identity.rewrite(connect, from: bytes, token: visitor.finding?.token ?? "", claims: token.document)
-            if changes.isEmpty { return admit(visitor, replacement: nil) }
-            return admit(visitor, replacement: (of: connect.packet.count, by: try connect.rewritten(changes, from: bytes)))
+            if changes.isEmpty { return admit(visitor, ticket, bytes, replacement: nil) }
+            let replacement = (of: connect.packet.count, by: try connect.rewritten(changes, from: bytes))
+            return admit(visitor, ticket, bytes, replacement: replacement)
         } catch let fault as MQTTIdentity.Fault {
-            let message = visitor.detail.draft.mqtt.answersRefusal ? Self.connack(fault.refusal, connect.version) : []
-            return .refuse(ProxyRefusal(visitor.policy.close(.forbidden), message: message))
+            return .refuse(refusal(.forbidden, visitor, told: fault.refusal))
+        } catch MQTTConnectRewrite.Fault.passwordWithoutUsername {
+            // The route puts a password in and the client named nobody: 3.x has no CONNECT for that.
+            return .refuse(refusal(.forbidden, visitor, told: .badCredentials))
         } catch { return .refuse(refusal(.messageTooBig, visitor)) }
     }
 
     /// Lets a client in, with other bytes in the place of its first ones where they are given.
-    private func admit(_ visitor: ProxyVisitor, replacement: (of: Int, by: [UInt8])?) -> ProxyVerdict {
-        if visitor.lease == nil, let refused = takePlace(visitor) { return .refuse(refusal(refused, visitor)) }
+    private func admit(
+        _ visitor: ProxyVisitor, _ ticket: ProxyTicket, _ bytes: Span<UInt8>, replacement: (of: Int, by: [UInt8])?
+    ) -> ProxyVerdict {
+        switch takePlace(visitor) {
+        case .granted: break
+        case .refused(let refused): return .refuse(refusal(refused, visitor))
+        case .waiting:
+            waitForPlace(visitor, .first(ticket, bytes: (0..<bytes.count).map { bytes[$0] }))
+            return .later
+        }
         let choice = visitor.proxyRoute.subprotocols.choose(visitor.offer, visitor.spoken, dialsFirst: false)
         switch target(visitor, choice) {
         case .failure(let refused): return .refuse(refusal(refused, visitor))
@@ -130,10 +147,10 @@ extension ShardProxy {
 
     func refusal(_ refused: ProxyRefused, _ visitor: ProxyVisitor) -> ProxyRefusal { refusal(refused.end ?? .forbidden, visitor) }
 
-    /// A close frame, and in front of it what MQTT has for it.
-    func refusal(_ end: ProxyEnd, _ visitor: ProxyVisitor) -> ProxyRefusal {
+    /// A close frame, and in front of it what MQTT has for it, or what it is `told`.
+    func refusal(_ end: ProxyEnd, _ visitor: ProxyVisitor, told: MQTTConnectRefusal? = nil) -> ProxyRefusal {
         var message: [UInt8] = []
-        if let version = visitor.version, visitor.detail.draft.mqtt.answersRefusal, let refusal = end.connectRefusal {
+        if let version = visitor.version, visitor.detail.draft.mqtt.answersRefusal, let refusal = told ?? end.connectRefusal {
             message = Self.connack(refusal, version)
         }
         return ProxyRefusal(visitor.policy.close(end), message: message)

@@ -56,6 +56,7 @@ extension ShardProxy {
     /// Origin, rates, and where the credential is.
     private func judgeBefore(_ visitor: ProxyVisitor) -> ProxyRefused? {
         if isDraining { return ProxyRefused(status: 503, reason: "draining", retrySeconds: 1) }
+        if let refused = storeRefusal() { return refused }
         if let refused = beginHandshake(visitor) { return refused }
         switch visitor.policy.origins.judge(visitor.origins) {
         case .malformed: return ProxyRefused(status: 400, reason: "origin")
@@ -93,8 +94,7 @@ extension ShardProxy {
         switch judge(finding, visitor) {
         case .accepted(let token):
             visitor.token = token
-            if let refused = takePlace(visitor) { return refuse(visitor, slot, leftover, refused) }
-            open(visitor, slot, leftover)
+            settlePlace(visitor, slot, leftover)
         case .refused(let refused): refuse(visitor, slot, leftover, refused)
         case .wait(let milliseconds, let longest, let late):
             park(visitor, .handshake(slot, leftover: leftover), milliseconds, longest, late)
@@ -189,6 +189,7 @@ extension ShardProxy {
             return refuse(visitor, place, full)
         }
         nextParked &+= 1
+        visitor.waitingNumber = nextParked
         parked[nextParked] = ProxyParked(
             visitor: visitor, place: place, endsMilliseconds: shard.now + longest, againMilliseconds: shard.now + milliseconds, late: late)
         if case .handshake(let slot, _) = place {
@@ -226,29 +227,35 @@ extension ShardProxy {
     }
 
     func judgeAgain(_ number: UInt32) {
-        guard let waiting = parked[number] else { return }
+        // Whoever waits for a place is called when that is decided.
+        guard let waiting = parked[number], waiting.visitor.claim == nil else { return }
+        let visitor = waiting.visitor
         switch waiting.place {
         case .handshake(let slot, let leftover):
-            guard let finding = waiting.visitor.finding else { return }
-            switch judge(finding, waiting.visitor) {
+            guard let finding = visitor.finding else { return }
+            if visitor.token != nil {
+                parked[number] = nil
+                return settlePlace(visitor, slot, leftover)
+            }
+            switch judge(finding, visitor) {
             case .accepted(let token):
                 parked[number] = nil
-                waiting.visitor.token = token
-                if let refused = takePlace(waiting.visitor) { return refuse(waiting.visitor, slot, leftover, refused) }
-                open(waiting.visitor, slot, leftover)
+                visitor.token = token
+                settlePlace(visitor, slot, leftover)
             case .refused(let refused):
                 parked[number] = nil
-                refuse(waiting.visitor, slot, leftover, refused)
+                refuse(visitor, slot, leftover, refused)
             case .wait(let milliseconds, _, _): parked[number]?.againMilliseconds = shard.now + milliseconds
             }
         case .first(let ticket, let bytes):
             parked[number] = nil
-            let verdict = bytes.withUnsafeBytes { judgeFirst(waiting.visitor, ticket, $0, isText: false) }
-            settle(waiting.visitor, ticket, verdict)
+            let verdict = bytes.withUnsafeBytes { judgeFirst(visitor, ticket, $0, isText: false) }
+            settle(visitor, ticket, verdict)
         }
     }
 
     func giveUp(_ number: UInt32) {
+        if parked[number]?.visitor.claim != nil { return decideAlone(number) }
         guard let waiting = parked.removeValue(forKey: number) else { return }
         common.metrics.add(.authFailures)
         refuse(waiting.visitor, waiting.place, waiting.late)

@@ -12,7 +12,11 @@ extension ShardProxy {
             return listen(visitor, slot, leftover)
         }
         if visitor.spoken == .auto { visitor.spoken = .raw }
-        if visitor.lease == nil, let refused = takePlace(visitor) { return refuse(visitor, slot, leftover, refused) }
+        switch takePlace(visitor) {
+        case .granted: break
+        case .refused(let refused): return refuse(visitor, slot, leftover, refused)
+        case .waiting: return waitForPlace(visitor, .handshake(slot, leftover: leftover))
+        }
         let choice = visitor.proxyRoute.subprotocols.choose(visitor.offer, visitor.spoken, dialsFirst: true)
         if case .mismatch = choice { return refuse(visitor, slot, leftover, ProxyRefused(status: 400, reason: "subprotocol")) }
         switch target(visitor, choice) {

@@ -27,28 +27,22 @@ extension ShardProxy {
         common.places.endHandshake(visitor.address.limitKey)
     }
 
-    /// Takes the places a session needs. Where the oldest gives way, one more is let in and the oldest is told to go.
-    func takePlace(_ visitor: ProxyVisitor) -> ProxyRefused? {
-        let subject = visitor.token.flatMap { $0.subject.isEmpty ? nil : ProxyCommon.Subject(issuer: $0.issuer, subject: $0.subject) }
+    /// Takes the places a session needs on this instance. Where the oldest gives way, one more is let in and the oldest is told to go.
+    func lease(_ visitor: ProxyVisitor, _ subject: ProxyCommon.Subject?) throws(ProxyCommon.Full) {
         var limits = visitor.policy.limits
-        for _ in 0..<2 {
+        while true {
             do throws(ProxyCommon.Full) {
                 visitor.lease = try common.lease(
                     subject: subject, address: visitor.address, route: visitor.detail, limits: limits,
                     scope: visitor.plan.scope(visitor.route))
                 if let subject, limits.evictsOldest { visitor.placeNumber = common.places.enter(subject, shard: shard.index) }
-                return nil
+                return
             } catch {
-                if error == .subject, limits.evictsOldest, let subject, let place = common.places.evictOldest(subject) {
-                    wakeShard(place)
-                    limits.sessionsPerSubject = 0
-                    continue
-                }
-                common.metrics.add(.limits, "limit=\"\(error == .subject ? "sessions_per_subject" : "sessions_per_ip")\"")
-                break
+                guard error == .subject, limits.evictsOldest, let subject, let place = common.places.evictOldest(subject) else { throw error }
+                wakeShard(place)
+                limits.sessionsPerSubject = 0
             }
         }
-        return ProxyRefused(status: 429, reason: "session_limit", end: .sessionLimit, retrySeconds: 1)
     }
 
     /// Ends sessions that have to make room.

@@ -4,12 +4,43 @@ import WebSocketProxy
 
 /// Tokens that are taken back while sessions live.
 extension ShardProxy {
-    /// Denies tokens from now on and ends their sessions; how many.
-    func revoke(_ revocation: Revocation) -> Int {
-        guard let plan else { return 0 }
-        _ = gate?.denyList.insert(revocation, nowSeconds: Double(WallClock.nowMilliseconds) / 1000)
+    /// Denials that are looked for in every session; more of them are looked up for each.
+    private static let fewDenials = 8
+    /// Denials whose closed sessions are remembered for those who ask how many there were.
+    private static let closingsMaximum = 64
+
+    /// Takes denials that this shard has not seen, made here or on another instance: tokens are refused from now on, their sessions end.
+    func takeDenials() {
+        let table = common.limits.denials
+        guard table.latestNumber != deniedNumber, gate != nil, let plan else { return }
+        let (denials, number) = table.take(since: deniedNumber)
+        let first = number - UInt64(denials.count) + 1
+        let now = Double(WallClock.nowMilliseconds) / 1000
+        for denial in denials { _ = gate?.denyList.insert(denial, nowSeconds: now) }
+        let isExact = number - deniedNumber == UInt64(denials.count) && denials.count <= Self.fewDenials
+        deniedNumber = number
         let close = plan.policy.close(.tokenRevoked)
-        return sessions.close(.revoked, close) { revocation.denies($0) }
+        guard isExact else {
+            _ = sessions.close(.revoked, close) { identity in gate?.denyList.denies(identity.names, nowSeconds: now) ?? false }
+            return
+        }
+        for (offset, denial) in denials.enumerated() {
+            let closed = sessions.close(.revoked, close) { denial.denies($0) }
+            if closed > 0 { closings.append((first + UInt64(offset), closed)) }
+        }
+        if closings.count > Self.closingsMaximum { closings.removeFirst(closings.count - Self.closingsMaximum) }
+    }
+
+    /// How many sessions of this shard a denial ended.
+    func closed(by number: UInt64) -> Int {
+        takeDenials()
+        return closings.first { $0.number == number }?.closed ?? 0
+    }
+
+    /// How a client is told that the store cannot be asked, where that matters.
+    func storeRefusal() -> ProxyRefused? {
+        guard let plan, plan.refusesWithoutStore, common.limits.denials.sharing != .current else { return nil }
+        return ProxyRefused(status: 503, reason: "store_unavailable", end: .tryAgainLater, retrySeconds: 1)
     }
 
     /// Ends sessions whose token one of these keys signed; how many.
@@ -34,4 +65,21 @@ extension Revocation {
         case .session(let session): return same(identity.sessionID, session)
         }
     }
+}
+
+extension ProxyIdentity {
+    /// What the session's token can be denied by.
+    var names: DenyList.Names {
+        DenyList.Names(
+            issuer: issuer, subject: subject, tokenID: tokenID.isEmpty ? nil : tokenID, sessionID: sessionID.isEmpty ? nil : sessionID,
+            issuedSeconds: Double(issuedAt))
+    }
+}
+
+extension ProxyPlan {
+    /// Begins the keys of denials in the store; nil when nothing is shared.
+    var denialPrefix: String? { policy.draft.store.kind == "redis" ? policy.draft.store.prefix : nil }
+
+    /// Whether nobody is let in while it cannot be known what other instances deny.
+    var refusesWithoutStore: Bool { denialPrefix != nil && policy.draft.store.failure == "closed" }
 }

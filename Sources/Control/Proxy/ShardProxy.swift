@@ -35,6 +35,9 @@ final class ShardProxy {
     var parked: [UInt32: ProxyParked] = [:]
     var nextParked: UInt32 = 0
     private var keyEpoch: UInt64 = 0
+    /// The last denial this shard has taken, and sessions that the latest ones ended.
+    var deniedNumber: UInt64 = 0
+    var closings: [(number: UInt64, closed: Int)] = []
     var isDraining = false
     /// A drain is coming: clients are still let in, and load balancers told.
     var isLeaving = false
@@ -64,6 +67,7 @@ final class ShardProxy {
         plan = next
         guard let next else {
             gate = nil
+            deniedNumber = 0
             return
         }
         let providers = next.policy.providers.map(\.provider)
@@ -74,6 +78,7 @@ final class ShardProxy {
         } else if former?.generation != next.generation, gate?.providers != providers {
             gate?.replace(providers: providers)
         }
+        takeDenials()
         keyEpoch = 0
         takeKeys()
         if let former, next.policy.draft.onRouteRemoved == "close" { closeRemoved(former, next) }
@@ -209,10 +214,7 @@ final class ShardProxy {
         guard let visitor = visitors.removeValue(forKey: ObjectIdentifier(record)) else { return }
         endHandshake(visitor)
         if let key = visitor.connectionKey { common.places.disconnect(key) }
-        if let lease = visitor.lease {
-            if let number = visitor.placeNumber, let subject = lease.subject { common.places.leave(subject, number: number) }
-            common.release(lease)
-        }
+        givePlaceBack(visitor)
         if let endpoint = visitor.endpoint { common.load(endpoint, -1) }
         for (number, pass) in visitor.passes {
             _ = common.dialled(

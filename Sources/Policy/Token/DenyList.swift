@@ -69,8 +69,35 @@ public struct DenyList: Sendable {
         return .kept
     }
 
+    /// What a token can be denied by.
+    public struct Names {
+        public var issuer: String
+        public var subject: String
+        public var tokenID: String?
+        public var sessionID: String?
+        public var issuedSeconds: Double?
+
+        /// Collects the claims.
+        public init(issuer: String, subject: String, tokenID: String?, sessionID: String?, issuedSeconds: Double?) {
+            self.issuer = issuer
+            self.subject = subject
+            self.tokenID = tokenID
+            self.sessionID = sessionID
+            self.issuedSeconds = issuedSeconds
+        }
+    }
+
     /// Whether a token is denied.
     public func denies(_ token: VerifiedToken, nowSeconds: Double) -> Bool {
+        guard !denials.isEmpty else { return false }
+        let names = Names(
+            issuer: token.issuer, subject: token.subject, tokenID: token.tokenID, sessionID: token.sessionID,
+            issuedSeconds: token.issuedSeconds)
+        return denies(names, nowSeconds: nowSeconds)
+    }
+
+    /// Whether a token with these claims is denied.
+    public func denies(_ token: Names, nowSeconds: Double) -> Bool {
         guard !denials.isEmpty else { return false }
         for kind in Kind.allCases {
             for issuer in [nil, token.issuer] {
@@ -108,7 +135,10 @@ public struct DenyList: Sendable {
         }
     }
 
-    private static func name(_ token: VerifiedToken, _ kind: Kind) -> [String]? {
+    /// What a denial is known by: two of the same name are one.
+    fileprivate static func digest(of revocation: Revocation) -> TokenDigest { name(revocation).1 }
+
+    private static func name(_ token: Names, _ kind: Kind) -> [String]? {
         switch kind {
         case .token: token.tokenID.map { [token.subject, $0] }
         case .tokenID: token.tokenID.map { [$0] }
@@ -126,5 +156,27 @@ public struct DenyList: Sendable {
             bytes += Array(text.utf8)
         }
         return TokenDigest(of: bytes.span)
+    }
+}
+
+extension Revocation {
+    /// What tells denials apart: which tokens, of which issuer; not until when. Compared byte by byte, as claims are.
+    public var digest: TokenDigest { DenyList.digest(of: self) }
+
+    /// Two denials of one name as one: the later end, and of a subject's tokens the later moment. The same when the other says nothing new.
+    public func merged(with other: Revocation) -> Revocation {
+        let expiry = max(expirySeconds, other.expirySeconds)
+        guard case .subject(let subject, let before) = target, case .subject(_, let otherBefore) = other.target else {
+            return Revocation(target: target, issuer: issuer, expirySeconds: expiry)
+        }
+        let moment = max(before, otherBefore)
+        return Revocation(target: .subject(subject, beforeSeconds: moment), issuer: issuer, expirySeconds: expiry)
+    }
+
+    /// Whether this denies nothing that another of its name does not deny.
+    public func isCovered(by other: Revocation) -> Bool {
+        guard expirySeconds <= other.expirySeconds else { return false }
+        guard case .subject(_, let before) = target, case .subject(_, let otherBefore) = other.target else { return true }
+        return before <= otherBefore
     }
 }

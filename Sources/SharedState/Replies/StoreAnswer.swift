@@ -57,3 +57,47 @@ public enum StoreAnswer {
         text.utf8.count == 64 && text.utf8.allSatisfy { ($0 >= 0x30 && $0 <= 0x39) || ($0 >= 0x61 && $0 <= 0x66) }
     }
 }
+
+/// What the JWT proxies of several instances ask and hear.
+extension StoreAnswer {
+    /// The deny script: how many found no room.
+    public static func denied(_ reply: RedisReply) -> Int64? {
+        guard let full = reply.number, full >= 0, full <= countMaximum else { return nil }
+        return full
+    }
+
+    /// The watch script: instances that live, this one included, and the number of the last change.
+    public static func watch(_ reply: RedisReply) -> (instances: Int, version: Int64)? {
+        guard let elements = reply.elements, elements.count == 2, let instances = elements[0].number, instances >= 1,
+            instances <= countMaximum, let version = elements[1].number, version >= 0,
+            version <= Int64(numberMaximum)
+        else { return nil }
+        return (Int(instances), version)
+    }
+
+    /// A page of what is denied: documents, which are not looked into here, and the number of the last of them.
+    public static func denials(_ reply: RedisReply) -> (documents: [String], last: Int64)? {
+        guard let elements = reply.elements, elements.count.isMultiple(of: 2) else { return nil }
+        var documents: [String] = []
+        var last: Int64 = 0
+        for index in stride(from: 0, to: elements.count, by: 2) {
+            guard case .text(let document) = elements[index], case .text(let score) = elements[index + 1], let number = Double(score),
+                number >= 0, number <= numberMaximum
+            else { return nil }
+            documents.append(document)
+            last = max(last, Int64(number))
+        }
+        return (documents, last)
+    }
+
+    /// Numbers of changes are integers that a double holds.
+    private static let numberMaximum = 9_007_199_254_740_992.0
+
+    /// What was published on a channel of the subscription; nil when the reply is something else.
+    public static func message(_ reply: RedisReply) -> (channel: String, payload: String)? {
+        guard let elements = reply.elements, elements.count == 4, elements[0] == .text("pmessage"),
+            case .text(let channel) = elements[2], case .text(let payload) = elements[3]
+        else { return nil }
+        return (channel, payload)
+    }
+}

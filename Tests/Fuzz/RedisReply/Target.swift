@@ -31,6 +31,10 @@ private func judge(_ reply: RedisReply) {
     for count in 0..<4 {
         if let rates = StoreAnswer.rates(reply, count: count) { precondition(rates.count == count && rates.allSatisfy(\.isFinite)) }
     }
+    if let full = StoreAnswer.denied(reply) { precondition(full >= 0) }
+    if let watch = StoreAnswer.watch(reply) { precondition(watch.instances >= 1 && watch.version >= 0) }
+    if let denials = StoreAnswer.denials(reply) { precondition(denials.last >= 0 && denials.documents.count <= elements(reply)) }
+    if let message = StoreAnswer.message(reply) { precondition(message.payload.utf8.count + message.channel.utf8.count >= 0) }
     if let page = StoreAnswer.revocations(reply) {
         precondition(page.revoked.count <= page.members && page.revoked.keys.allSatisfy { $0.utf8.count == 64 })
     }

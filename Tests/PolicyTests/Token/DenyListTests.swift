@@ -85,6 +85,25 @@ private func read(_ json: String) -> Result<Revocation, Revocation.Failure> {
         }
     }
 
+    @Test("two denials of one name are one: the later end and the later moment")
+    func oneName() throws {
+        let early = Revocation(target: .subject("s", beforeSeconds: 1), expirySeconds: 20)
+        let late = Revocation(target: .subject("s", beforeSeconds: 2), expirySeconds: 10)
+        #expect(early.digest == late.digest && !early.isCovered(by: late) && !late.isCovered(by: early))
+        let both = early.merged(with: late)
+        #expect(both == Revocation(target: .subject("s", beforeSeconds: 2), expirySeconds: 20) && both == late.merged(with: early))
+        #expect(early.isCovered(by: both) && late.isCovered(by: both) && both.isCovered(by: both))
+        // Names that are written alike are not the same.
+        let names = [
+            Revocation(target: .token(subject: "a", tokenID: "bc"), expirySeconds: 1),
+            Revocation(target: .token(subject: "ab", tokenID: "c"), expirySeconds: 1), Revocation(target: .tokenID("a"), expirySeconds: 1),
+            Revocation(target: .session("a"), expirySeconds: 1), Revocation(target: .subject("a", beforeSeconds: 0), expirySeconds: 1),
+            Revocation(target: .tokenID("a"), issuer: "i", expirySeconds: 1),
+            Revocation(target: .tokenID("e\u{301}"), expirySeconds: 1), Revocation(target: .tokenID("\u{e9}"), expirySeconds: 1),
+        ]
+        #expect(Set(names.map(\.digest)).count == names.count)
+    }
+
     @Test("bounded: what has ended makes room, what holds is never forgotten")
     func capacity() throws {
         func denial(_ index: Int, _ expiry: Double) -> Revocation { Revocation(target: .tokenID("t-\(index)"), expirySeconds: expiry) }

@@ -81,6 +81,8 @@ extension ConfigurationFolding {
             finishProviders(&warnings)
             finishRoutes(&warnings)
             finishStore(&warnings)
+            let state = draft.proxy.stateDirectory
+            if !state.isEmpty, let problem = KeyFiles.problem(state) { fault("jwt.state_dir", problem) }
             checkProxyOrigins()
             warnings += unknownVariables()
             var problems: [ProxyProblem] = []
@@ -237,8 +239,10 @@ extension ConfigurationFolding {
 
     private mutating func finishStore(_ warnings: inout [String]) {
         let isCompat = draft.proxy.profile == "compat"
+        let isWritten = draft.sources["jwt.store.kind"] != nil
+        let hasRedis = !Quantity.trimmed(draft.redisURL).isEmpty
         switch draft.proxy.store.kind {
-        case "redis" where Quantity.trimmed(draft.redisURL).isEmpty:
+        case "redis" where !hasRedis:
             if isCompat {
                 warnings.append("JWT_CACHE_STORE is redis and REDIS_URL is not set: revocations hold for this instance alone")
                 draft.proxy.store.kind = "memory"
@@ -247,11 +251,14 @@ extension ConfigurationFolding {
             }
         case "postgres":
             if isCompat {
-                warnings.append("JWT_CACHE_STORE is postgres, which this version does not have: revocations hold for this instance alone")
-                draft.proxy.store.kind = "memory"
+                warnings.append("JWT_CACHE_STORE is postgres, which this version does not have: revocations "
+                    + (hasRedis ? "are shared through REDIS_URL" : "hold for this instance alone; set REDIS_URL to share them"))
+                draft.proxy.store.kind = hasRedis ? "redis" : "memory"
             } else {
                 fault("jwt.store.kind", "postgres is not available in this version; allowed: memory or redis")
             }
+        // That program publishes revocations and counts messages in Redis wherever it caches tokens.
+        case "memory" where hasRedis && (isCompat || !isWritten): draft.proxy.store.kind = "redis"
         default: break
         }
     }

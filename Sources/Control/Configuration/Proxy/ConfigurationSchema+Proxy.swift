@@ -165,13 +165,14 @@ extension ConfigurationSchema {
         [
             .text(
                 "jwt.store.kind", .choice(["memory", "redis", "postgres"]), "JWT_CACHE_STORE", at: \.proxy.store.kind,
-                "Where revocations and budgets are shared. Verified tokens are remembered in memory whatever it says."),
+                "Where revocations and budgets are shared; verified tokens are remembered in memory whatever it says. Unset it is redis "
+                    + "when a Redis URL is set; in the profile compat it always is then."),
             .text(
                 "jwt.store.url", .secret, at: \.proxy.store.url, check: checkRedisURL,
                 "The Redis server; what redis.url is when that is not set."),
             .text(
                 "jwt.store.postgres_url", .secret, "POSTGRES_DSN", at: \.proxy.store.postgresURL,
-                "Checked, and not used by this version: revocations are kept in memory or Redis."),
+                "Read, and not used by this version: revocations are kept in memory or Redis."),
             .text(
                 "jwt.store.prefix", .text, "JWT_CACHE_PREFIX", at: \.proxy.store.prefix, check: checkStorePrefix,
                 "Begins the keys of revocations in the store."),
