@@ -125,7 +125,8 @@ static void topUp(void) {
     while (offeredCount < options->ringBuffers && freeCount) {
         uint32_t identifier = freeBuffers[--freeCount];
         io_uring_buf_ring_add(offered, memory + (size_t)identifier * options->bufferBytes,
-                              options->bufferBytes - (options->certificate ? secureRoom : 0), (uint16_t)identifier, (int)mask, (int)added++);
+                              options->bufferBytes - (options->certificate ? secureRoom : 0),
+                              (uint16_t)identifier, (int)mask, (int)added++);
         offeredCount++;
     }
     if (added) io_uring_buf_ring_advance(offered, (int)added);

@@ -65,8 +65,9 @@ public enum EngineLimits {
     /// Packet buffers one socket may have filled and not back before it is no longer read; its own buffer in the kernel then
     /// fills, and what comes beyond is dropped there. A turn adds a look of the kernel (32) to it. 1/16 of a shard's.
     public static let packetCredit: UInt32 = 256
-    /// Train buffers likewise: 1/8 of a shard's, 2 MiB.
-    public static let trainCredit: UInt32 = 32
+    /// Train buffers likewise: 1/4 of a shard's, 4 MiB. Half of it, at which reading begins again, is what one send of a stream may
+    /// hold: a socket whose datagrams wait for a client that takes nothing goes on being read.
+    public static let trainCredit: UInt32 = 64
     /// Datagrams of one turn after which a socket reads trains.
     public static let burstToGrow: UInt8 = 8
     /// Segments of one train that is sent (the kernel's bound before Linux 6.9).

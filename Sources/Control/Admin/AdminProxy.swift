@@ -6,7 +6,7 @@ import Wire
 ///
 /// | request | answer |
 /// |---|---|
-/// | `POST /admin/revoke` | body `{sub, jti}`, `{jti}`, `{sub, before?}` or `{sid}`, each with `iss?` and `exp?`: `{"closed": n, "entries": 1}` |
+/// | `POST /admin/revoke` | `{sub, jti}`, `{jti}`, `{sub, before?}` or `{sid}`, with `iss?`, `exp?`: `{"closed": n, "entries": 1}` |
 /// | `GET /admin/jwks` | providers with their keys' ids, ages and states |
 /// | `POST /admin/jwks/purge` | forgets fetched keys, or the one of `?kid=`, and fetches again |
 /// | `GET /admin/sessions` | its live connections, as `/connections` |

@@ -38,7 +38,8 @@ extension ShardProxy {
                 if let subject, limits.evictsOldest { visitor.placeNumber = common.places.enter(subject, shard: shard.index) }
                 return
             } catch {
-                guard error == .subject, limits.evictsOldest, let subject, let place = common.places.evictOldest(subject) else { throw error }
+                guard error == .subject, limits.evictsOldest, let subject, let place = common.places.evictOldest(subject)
+                else { throw error }
                 wakeShard(place)
                 limits.sessionsPerSubject = 0
             }

@@ -62,6 +62,34 @@ import UDPRelay
         bench.finish()
     }
 
+    /// The socket goes on being read while its client takes nothing: what does not fit is dropped by the relay, which counts it, and
+    /// not by the kernel.
+    @Test(arguments: [1, 5, 20, 31, 60]) func aSocketIsReadThoughItsClientStopsReading(burst: Int) throws {
+        var settings = RelaySettings()
+        settings.sendQueueBytes = 65_536
+        let bench = try RelayBench(settings, outgoing: 4096, trains: 256)
+        bench.write(RelayBench.frame(7, 30_000, [1]))
+        bench.turns(10)
+        _ = bench.hear()
+        let from = try #require(bench.left.first)
+        // Many in one turn: from now on it reads trains.
+        bench.kernel.deliver((0..<20).map { _ in [9] }, from: from.port, to: from.socket)
+        bench.turns(10)
+        _ = bench.hear()
+        let before = bench.counters.read(.datagramsOut)
+        var delivered = 0
+        for _ in 0..<(300 / burst) {
+            // Each longer than the one before, so that none is joined to it.
+            bench.kernel.deliver((0..<burst).map { [UInt8](repeating: 9, count: 1000 + $0) }, from: from.port, to: from.socket)
+            delivered += burst
+            bench.turns(4)
+        }
+        #expect(bench.shard.statistics.read(.datagramSocketsGrown) == 1)
+        let (passed, dropped) = (Int(bench.counters.read(.datagramsOut) - before), Int(bench.counters.read(.droppedBackpressure)))
+        #expect(passed + dropped == delivered && passed > 50 && dropped > 100, "\(passed) queued, \(dropped) dropped of \(delivered)")
+        bench.finish()
+    }
+
     /// A message in pieces is put together in a buffer that receives need too: some are left for them.
     @Test func messagesInPiecesLeaveBuffersToReceives() throws {
         var settings = RelaySettings()
