@@ -14,7 +14,8 @@ struct FileIdentity: Equatable, Sendable {
     /// The file's present identity; nil when there is none that can be looked at.
     static func of(_ path: String) -> FileIdentity? {
         var status = stat()
-        guard stat(path, &status) == 0 else { return nil }
+        // A string passed as it is would be copied into an array.
+        guard path.withCString({ stat($0, &status) }) == 0 else { return nil }
         return FileIdentity(
             device: UInt64(status.st_dev), inode: UInt64(status.st_ino), modifiedNanoseconds: nanoseconds(status.st_mtim),
             changedNanoseconds: nanoseconds(status.st_ctim), bytes: Int64(status.st_size))
@@ -73,10 +74,16 @@ struct FileWatch {
     mutating func look(nowMilliseconds: Int64 = Int64(MonotonicClock.seconds * 1000)) -> Bool {
         guard !paths.isEmpty, nowMilliseconds - lookedMilliseconds >= Self.intervalMilliseconds else { return false }
         lookedMilliseconds = nowMilliseconds
-        let now = paths.map(identity)
-        defer { seen = now }
-        guard now == seen, now != reported else { return false }
-        reported = now
+        // In place: a gateway that only carries messages allocates nothing, and is held to it.
+        var isSettled = true
+        for index in paths.indices {
+            let now = identity(paths[index])
+            guard now != seen[index] else { continue }
+            isSettled = false
+            seen[index] = now
+        }
+        guard isSettled, seen != reported else { return false }
+        reported = seen
         return true
     }
 }
