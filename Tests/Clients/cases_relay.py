@@ -310,8 +310,7 @@ def relay_shutdown(context):
     stuck.sendall(b"GET /healthz HTTP/1.1\r\n")
     time.sleep(0.2)
     server.signal(signal.SIGTERM)
+    # Within half a second it is taken for the same, sent to the process and to its group.
+    time.sleep(0.7)
     server.signal(signal.SIGTERM)
-    time.sleep(0.05)
-    if server.process.poll() is None:
-        server.signal(signal.SIGTERM)
     server.process.wait(2)
