@@ -236,7 +236,7 @@ VARIABLES = [
     ("JWT_EXPECTED_ISSUER", "allow_any_issuer: true", "https://id.test", 'issuer: "https://id.test"', None),
     ("JWT_EXPECTED_AUDIENCE", "allow_any_audience: true", "one, two", "audiences: [one, two]", None),
     ("JWT_VALID_ALGORITHMS", "algorithms: [RS256]", "RS256, ES256", "algorithms: [RS256, ES256]", "none"),
-    ("JWT_CACHE_STORE", "kind: memory", "memory", "kind: memory", "etcd"),
+    ("JWT_CACHE_STORE", "kind: memory", "redis", "kind: redis", "etcd"),
     ("JWT_CACHE_PREFIX", "prefix: jwt_cached_token_", "p_", "prefix: p_", "x" * 65),
     ("REDIS_URL", "  url: ~", "redis://r.test:6379/1", None, "http://r"),
     ("POSTGRES_DSN", "postgres_url: ~", "host=pg password=hunter2", None, None),

@@ -218,7 +218,9 @@ def redis_killed(context):
     eventually(lambda: int(redis.command("ZCARD", "jwt_cached_token_denied")) == 2, "the list is told again", 5)
     for instance in instances:
         transitions = [record["msg"] for record in instance.server.records() if "redis" in record]
-        equal(len(transitions), 3, f"one line for each change {transitions}")
+        # On a busy machine an answer may come too late once more, which is a change there and back.
+        check(len(transitions) >= 3 and all(one != next for one, next in zip(transitions, transitions[1:])), "one line for each change",
+              transitions)
 
 
 @case("jwt-shared-redis-silent")
@@ -296,33 +298,33 @@ def flood(instance, token, seconds, counts, name, pause=0.0, size=0):
 
 
 def flooded(instances, issuer, upstream, seconds, counts, **claims):
-    """Messages that reached the upstream in so many seconds while every instance was flooded with a subject's."""
-    before = len(upstream.messages)
-    threads = [threading.Thread(target=flood, args=(instance, issuer.token(**claims), seconds, counts, f"i{number}", 0.0, 16_000))
+    """Messages that reached the upstream in about so many seconds while every instance was flooded with a subject's, what its budget
+    of 50 a second and 20 at once was, and who floods."""
+    before, began = len(upstream.messages), time.monotonic()
+    threads = [threading.Thread(target=flood, args=(instance, issuer.token(**claims), seconds, counts, f"i{number}", 0.0, 60_000))
                for number, instance in enumerate(instances)]
     for thread in threads:
         thread.start()
     time.sleep(seconds)
     arrived = len(upstream.messages) - before
-    return arrived, threads
+    return arrived, 20 + round(50 * (time.monotonic() - began)), threads
 
 
 @case("jwt-shared-rate")
 def shared_rate(context):
     """T23 over two instances: a subject that floods both has one budget, within a tenth; alone each has its part of it."""
     redis = Redis(context)
-    rate = QUIET % "" + "  rate: { messages_per_second: 100, burst: 20, action: throttle }\n"
+    rate = QUIET % "" + "  rate: { messages_per_second: 50, burst: 20, action: throttle }\n"
     issuer, upstream, instances = pair(context, redis, jwt=rate)
     counts, seconds = collections.Counter(), 6
-    arrived, threads = flooded(instances, issuer, upstream, seconds, counts, sub="flood")
-    budget = 20 + 100 * seconds
+    arrived, budget, threads = flooded(instances, issuer, upstream, seconds, counts, sub="flood")
     context.note(f"budget {budget}, arrived {arrived} of two instances")
     check(abs(arrived - budget) <= budget / 10, "messages of one subject on two instances", arrived, budget)
     for thread in threads:
         thread.join(30)
     check(len(redis.command("KEYS", "wsrl:*")) >= 1, "the budget is in Redis")
     # One instance alone has the whole budget, though there are two.
-    arrived, threads = flooded(instances[:1], issuer, upstream, seconds, counts, sub="single")
+    arrived, budget, threads = flooded(instances[:1], issuer, upstream, seconds, counts, sub="single")
     context.note(f"budget {budget}, arrived {arrived} of one instance of two")
     check(abs(arrived - budget) <= budget / 10, "messages of one subject on one of two instances", arrived, budget)
     for thread in threads:
@@ -331,7 +333,7 @@ def shared_rate(context):
     redis.kill()
     for instance in instances:
         instance.await_store(0)
-    arrived, threads = flooded(instances, issuer, upstream, seconds, counts, sub="apart")
+    arrived, budget, threads = flooded(instances, issuer, upstream, seconds, counts, sub="apart")
     context.note(f"budget {budget}, arrived {arrived} of two instances without Redis")
     check(abs(arrived - budget) <= budget / 10, "each has its part of the budget without Redis", arrived, budget)
     for thread in threads:
