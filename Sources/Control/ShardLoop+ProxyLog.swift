@@ -24,6 +24,11 @@ extension ShardLoop {
             guard beginProxy("websocket opened", record, visitor) else { return }
             log.field("status", 101)
         case .dialled: return
+        case .denied(let record, let denial):
+            guard let suppressed = admitLine("topic"), beginProxy("topic refused", record, visitor) else { return }
+            log.field("action", denial.action.label)
+            log.field("topic", Self.cut(denial.topic))
+            if suppressed > 0 { log.field("suppressed", suppressed) }
         case .ended(let record, let summary):
             var suppressed = 0
             if summary.cause == .refused || summary.cause == .firstDataLate || summary.cause == .firstDataTooBig {

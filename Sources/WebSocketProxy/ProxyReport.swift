@@ -1,4 +1,5 @@
 import HTTP
+import Policy
 import Wire
 
 /// What the proxy tells of its sessions. Called on the shard's thread, never for a message.
@@ -9,6 +10,8 @@ public enum ProxyReport {
     case opened(ConnectionRecord)
     /// An end of a dial.
     case dialled(ConnectionRecord, ProxyDial)
+    /// An MQTT client did something it may not: the first time for this topic in its session.
+    case denied(ConnectionRecord, MQTTDenial)
     /// Over: nothing will be carried any more but what is queued.
     case ended(ConnectionRecord, ProxySummary)
 }
@@ -43,7 +46,7 @@ public enum ProxyCause: UInt8, Sendable, CaseIterable {
     case clientClosed, upstreamClosed, clientVanished, upstreamVanished, upstreamUnavailable
     case clientViolation, upstreamViolation, messageTooBig, unsupportedData
     case clientDead, upstreamDead, clientSlow, upstreamSlow, idle
-    case expired, revoked, closedByAdministrator, evicted, drained, rate, firstDataLate, firstDataTooBig, refused, exhausted
+    case expired, revoked, closedByAdministrator, evicted, drained, rate, denied, firstDataLate, firstDataTooBig, refused, exhausted
 
     /// As in logs.
     public var label: StaticString {
@@ -68,10 +71,30 @@ public enum ProxyCause: UInt8, Sendable, CaseIterable {
         case .evicted: "evicted"
         case .drained: "drained"
         case .rate: "rate_limit"
+        case .denied: "denied"
         case .firstDataLate: "first_data_late"
         case .firstDataTooBig: "first_data_too_big"
         case .refused: "refused"
         case .exhausted: "exhausted"
+        }
+    }
+}
+
+extension ProxyCause {
+    /// What an MQTT 5 client is told by a packet.
+    var disconnectReason: MQTTDisconnectReason? {
+        switch self {
+        case .clientViolation: .protocolError
+        case .unsupportedData: ProxyEnd.textFrame.disconnectReason
+        case .messageTooBig: ProxyEnd.messageTooBig.disconnectReason
+        case .expired: ProxyEnd.tokenExpired.disconnectReason
+        case .revoked: ProxyEnd.tokenRevoked.disconnectReason
+        case .closedByAdministrator: .administrativeAction
+        case .drained: ProxyEnd.draining.disconnectReason
+        case .rate: ProxyEnd.messageRate.disconnectReason
+        case .denied: ProxyEnd.forbidden.disconnectReason
+        case .idle: ProxyEnd.idle.disconnectReason
+        default: nil
         }
     }
 }

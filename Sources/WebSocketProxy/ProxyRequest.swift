@@ -76,6 +76,9 @@ public struct ProxyTarget: Sendable {
     /// is offered and none accepted.
     public var extensions: String?
     public var mode = ProxyMode.opaque
+    /// Of a session that speaks MQTT and is `.inspected`: what is demanded of it, and how many bytes of what is sent first are its
+    /// CONNECT, which was judged. Only after `.firstData`. Without, nothing is judged.
+    public var inspection: (demands: MQTTInspection, connectBytes: Int)?
     public var timeouts = ClientTimeouts()
     /// When the session ends at the latest, in milliseconds from now; nil for never.
     public var endsInMilliseconds: UInt64?

@@ -148,6 +148,8 @@ struct ProxySession {
     var throttledAt: UInt64 = 0
     var dataAt: UInt64
     var details: Unmanaged<ProxyDetails>
+    /// Judges the packets of an inspected session.
+    var inspector: UnsafeMutablePointer<MQTTInspector>?
     var nextFree: UInt32
     /// Sessions this place has had: with the place it names one for ever.
     var life: UInt32
@@ -179,8 +181,8 @@ final class ProxyDetails {
     var closeFrom = ProxyOrigin.proxy
     var closePayload: ControlPayload?
     var cause = ProxyCause.clientVanished
-    /// What ends the session when the frame towards the client is whole.
-    var lastWord: ProxyClose?
+    /// Tells an MQTT 5 client in front of its Close why its session ends.
+    var disconnectReason: MQTTDisconnectReason?
     var wasPutOff = false
     /// How long a frame on its way to the upstream may put off being told to go.
     var drainPutOffEnds: UInt64 = 0

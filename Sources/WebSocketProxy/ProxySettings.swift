@@ -1,3 +1,4 @@
+import Engine
 import Policy
 import Wire
 
@@ -66,6 +67,11 @@ enum ProxyBounds {
     static let expirySpreadMilliseconds: UInt64 = 5000
     /// Between two looks whether a client's frame has ended while its session is to be told to go.
     static let drainRetryMilliseconds: UInt64 = 50
+    /// Bytes of our own answers that may wait for the end of a broker's packet before the client is no longer read. What one read asks
+    /// for may exceed it; answers are never longer than what they answer.
+    static let answerBytes = 4096
+    /// The lowest byte of a buffer that inspected payload may move to: in front of it a header must fit into the headroom.
+    static let inspectedFloor = FrameHeader.maximumClientBytes - EngineLimits.headroomBytes
     /// Routes with counters of their own.
     static let routes = 64
     /// Longest pause between two tries.

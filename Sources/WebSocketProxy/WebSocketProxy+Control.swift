@@ -12,6 +12,12 @@ enum ProxyEnding: Equatable {
     case closed
     /// The client sends more messages than it may.
     case aboveRate
+    /// A packet of the payload breaks its protocol.
+    case packet(MQTTFault)
+    /// The client did something it may not, and the route ends its session for that.
+    case denied
+    /// There was no buffer for what has to be said.
+    case exhausted
 }
 
 /// Control frames.
@@ -75,7 +81,7 @@ extension WebSocketProxy {
     }
 
     /// A side that sends Pings and does not read the Pongs is not read either.
-    private func stopFlood(_ index: UInt32, _ party: ProxyParty) {
+    func stopFlood(_ index: UInt32, _ party: ProxyParty) {
         let source = side(session(index), party)
         guard state.pointee.shard.isCongested(source.pointee.slot), !source.pointee.flags.contains(.pausedReplies) else { return }
         pause(source, .pausedReplies)
@@ -109,6 +115,7 @@ extension WebSocketProxy {
             queue.pointee.ping = nil
         }
         if var close = queue.pointee.close {
+            if party == .client, !sayDisconnect(index) { return }
             guard write(index, party, .close, &close) else { return }
             side.pointee.flags.insert(.closeSent)
         }

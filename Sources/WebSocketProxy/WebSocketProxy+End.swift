@@ -12,6 +12,13 @@ extension WebSocketProxy {
         case .none: return
         case .closed: closeCame(index, party)
         case .aboveRate: end(index, .rate, client: settings.close(.messageRate), upstream: ProxyClose(.policyViolation))
+        case .denied: end(index, .denied, client: settings.close(.forbidden), upstream: ProxyClose(.policyViolation))
+        case .exhausted: end(index, .exhausted, client: settings.close(.tryAgainLater), upstream: ProxyClose(.tryAgainLater))
+        case .packet(.tooLarge) where party == .client:
+            end(index, .messageTooBig, client: settings.close(.messageTooBig), upstream: ProxyClose(.messageTooBig))
+        case .packet(let fault):
+            details(index).disconnectReason = party == .client ? fault.disconnectReason : nil
+            finish(index, party, .violation(.protocolError))
         case .violation(.messageTooBig):
             end(index, .messageTooBig, client: ProxyClose(.messageTooBig), upstream: ProxyClose(.messageTooBig))
         case .violation(.unsupportedData):
@@ -107,9 +114,10 @@ extension WebSocketProxy {
             details.closeFrom = cause == .upstreamVanished ? .upstream : .proxy
             details.closePayload = ControlPayload(client)
         }
+        if details.disconnectReason == nil { details.disconnectReason = cause.disconnectReason }
         say(index, .upstream, upstream)
         side(session, .client).pointee.flags.insert(.deaf)
-        guard let client, !mayInterject(session, .client), !session.pointee.client.flags.contains(.gone),
+        guard let client, !mayInterject(session, .client) || awaitsPacketEnd(session), !session.pointee.client.flags.contains(.gone),
             side(session, .upstream).pointee.flags.isDisjoint(with: [.gone, .deaf]), cause != .upstreamVanished
         else {
             say(index, .client, client)
@@ -191,6 +199,12 @@ extension WebSocketProxy {
             forgetWaiting(side)
             side.pointee.partial?.deallocate()
             side.pointee.partial = nil
+        }
+        if let inspector = session.pointee.inspector {
+            inspector.pointee.release()
+            inspector.deinitialize(count: 1)
+            inspector.deallocate()
+            session.pointee.inspector = nil
         }
         session.pointee.rateCell?.release()
         session.pointee.rateCell = nil

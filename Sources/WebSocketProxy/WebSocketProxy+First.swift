@@ -34,9 +34,9 @@ extension WebSocketProxy {
         for piece in early { read(index, .client, piece.buffer, piece.start, piece.start + piece.count) }
     }
 
-    /// Bytes that cannot simply be passed on: before the session is open, from a side that is not listened to, or to be inspected.
+    /// Bytes that cannot simply be passed on: before the session is open, or from a side that is not listened to.
     @inline(never)
-    func readOtherwise(_ index: UInt32, _ party: ProxyParty, _ buffer: BufferIndex, _ start: Int, _ end: Int) {
+    func readOtherwise(_ index: UInt32, _ buffer: BufferIndex, _ start: Int, _ end: Int) {
         let session = session(index)
         let shard = state.pointee.shard
         switch session.pointee.phase {
@@ -49,10 +49,7 @@ extension WebSocketProxy {
                 return reject(index, .firstDataTooBig, ProxyRefusal(ProxyClose(.messageTooBig)))
             }
             details.early.append((buffer, start, end - start))
-        case .open, .closing, .finishing:
-            if side(session, party).pointee.flags.contains(.deaf) { return shard.release(buffer) }
-            inspect(index, party, buffer, start, end)
-        case .free, .ending: shard.release(buffer)
+        case .open, .closing, .finishing, .free, .ending: shard.release(buffer)
         }
     }
 

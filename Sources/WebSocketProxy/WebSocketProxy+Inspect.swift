@@ -11,9 +11,11 @@ import Wire
 extension WebSocketProxy {
     /// Reads frames of an inspected session; takes the buffer over.
     @inline(never)
-    func inspect(_ index: UInt32, _ party: ProxyParty, _ buffer: BufferIndex, _ start: Int, _ end: Int) {
-        let session = session(index)
+    func inspect(
+        _ index: UInt32, _ session: UnsafeMutablePointer<ProxySession>, _ party: ProxyParty, _ buffer: BufferIndex, _ start: Int, _ end: Int
+    ) {
         let shard = state.pointee.shard
+        guard session.pointee.phase != .ending else { return shard.release(buffer) }
         let base = shard.bytes(buffer)
         let source = side(session, party)
         var cursor = start
@@ -45,9 +47,15 @@ extension WebSocketProxy {
         }
         if ending == .none, runEnd > runStart, party == .client, !chargeInspected(session) { ending = .aboveRate }
         if ending == .aboveRate { runEnd = runStart }
-        leaveInspected(index, party, buffer, runStart, runEnd - runStart)
+        var leaving = Departure(start: runStart, end: runEnd)
+        if let inspector = session.pointee.inspector, runEnd > runStart {
+            let found = judge(index, session, inspector, party, base, &leaving)
+            if found != .none { ending = found }
+        }
+        leaveInspected(index, session, party, buffer, leaving.start, leaving.count)
+        if session.pointee.inspector != nil { settle(index, session, party) }
         if ending != .none { return finish(index, party, ending) }
-        sendWaiting(index, party.other)
+        if side(session, party.other).pointee.flags.contains(.waiting) { sendWaiting(index, party.other) }
     }
 
     private func chargeInspected(_ session: UnsafeMutablePointer<ProxySession>) -> Bool {
@@ -61,10 +69,59 @@ extension WebSocketProxy {
         return true
     }
 
+    /// Shows the payload `leaving` to the inspector, which leaves of it what goes on.
+    @inline(__always)
+    private func judge(
+        _ index: UInt32, _ session: UnsafeMutablePointer<ProxySession>, _ inspector: UnsafeMutablePointer<MQTTInspector>,
+        _ party: ProxyParty, _ base: UnsafeMutableRawPointer, _ leaving: inout Departure
+    ) -> ProxyEnding {
+        var cursor = leaving.start
+        var run = MQTTRun(start: leaving.start, floor: ProxyBounds.inspectedFloor)
+        defer { leaving = Departure(start: run.start, end: run.end) }
+        while true {
+            let stop =
+                party == .client
+                ? inspector.pointee.client(base, &cursor, leaving.end, &run)
+                : inspector.pointee.broker(
+                    base, &cursor, leaving.end, &run, stopsAtBoundary: session.pointee.phase == .finishing)
+            switch stop {
+            case .end, .boundary: return .none
+            case .insert(let bytes): if !sendFrame(index, party.other, bytes) { return .exhausted }
+            case .fault(let fault): return .packet(fault)
+            case .denied: return .denied
+            }
+        }
+    }
+
+    /// Counts packets and refusals, and gives the client its answers.
+    @inline(__always)
+    private func settle(_ index: UInt32, _ session: UnsafeMutablePointer<ProxySession>, _ party: ProxyParty) {
+        guard let inspector = session.pointee.inspector else { return }
+        countPackets(inspector, up: party == .client)
+        if inspector.pointee.hasDenials { tellDenials(index) }
+        if inspector.pointee.hasAnswers || session.pointee.client.flags.contains(.pausedReplies) { giveAnswers(index) }
+    }
+
+    @inline(__always)
+    func countPackets(_ inspector: UnsafeMutablePointer<MQTTInspector>, up: Bool) {
+        if inspector.pointee.tally.isEmpty { return }
+        let counters = state.pointee.counters
+        var number: UInt8 = 1
+        while let type = MQTTType(rawValue: number) {
+            let count = inspector.pointee.takePackets(type)
+            if count > 0 { counters.addPackets(type, up: up, count) }
+            number &+= 1
+        }
+    }
+
     /// Sends inspected bytes of a buffer as one frame.
-    private func leaveInspected(_ index: UInt32, _ party: ProxyParty, _ buffer: BufferIndex, _ start: Int, _ count: Int) {
+    @inline(__always)
+    private func leaveInspected(
+        _ index: UInt32, _ session: UnsafeMutablePointer<ProxySession>, _ party: ProxyParty, _ buffer: BufferIndex, _ start: Int,
+        _ count: Int
+    ) {
         let shard = state.pointee.shard
-        guard count > 0 else { return send(index, session(index), party, buffer, Departure(start: 0, end: 0)) }
+        guard count > 0 else { return send(index, session, party, buffer, Departure(start: 0, end: 0)) }
         let payload = shard.bytes(buffer) + start
         var header = 0
         if party == .client {
@@ -74,20 +131,6 @@ extension WebSocketProxy {
         } else {
             header = FrameHeader.encode(.binary, payloadBytes: count, endingAt: payload)
         }
-        send(index, session(index), party, buffer, Departure(start: start - header, end: start + count))
-    }
-
-    /// What was collected before the session was inspected goes upstream as one message. False without buffers.
-    func inspectFirst(_ index: UInt32, _ bytes: inout [UInt8]) -> Bool {
-        let key = state.pointee.masks.next()
-        var frame = [UInt8](repeating: 0, count: FrameHeader.maximumClientBytes) + bytes
-        bytes = []
-        return frame.withUnsafeMutableBytes { area in
-            let payload = area.baseAddress! + FrameHeader.maximumClientBytes
-            let count = area.count - FrameHeader.maximumClientBytes
-            ByteKernel.unmask(payload, payload, count, key: key)
-            let header = FrameHeader.encodeMasked(.binary, payloadBytes: count, key: key, endingAt: payload)
-            return state.pointee.shard.append(session(index).pointee.upstream.slot, payload - header, header + count)
-        }
+        send(index, session, party, buffer, Departure(start: start - header, end: start + count))
     }
 }

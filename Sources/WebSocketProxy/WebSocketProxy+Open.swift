@@ -26,7 +26,8 @@ extension WebSocketProxy {
         session(index).pointee = ProxySession(
             client: client, upstream: ProxySide(expectsMask: false, slot: .none, now: shard.now),
             maximumMessageBytes: request.settings.maximumMessageBytes, bufferBytes: request.settings.bufferBytes, dataAt: shard.now,
-            details: Unmanaged.passRetained(details), nextFree: .max, life: life, route: min(request.route, UInt16(ProxyBounds.routes - 1)),
+            details: Unmanaged.passRetained(details), inspector: nil, nextFree: .max, life: life,
+            route: min(request.route, UInt16(ProxyBounds.routes - 1)),
             phase: .dialling, mode: .opaque)
         shard.transfer(request.client, to: state.pointee.owners.client, context: index)
         shard.keepAlive(request.client)
@@ -71,6 +72,11 @@ extension WebSocketProxy {
         details.dialEnds = now + details.settings.dialMilliseconds
         session.pointee.phaseEnds = details.dialEnds
         session.pointee.mode = target.mode
+        if target.mode == .inspected, let inspection = target.inspection {
+            let inspector = UnsafeMutablePointer<MQTTInspector>.allocate(capacity: 1)
+            inspector.initialize(to: MQTTInspector(inspection.demands))
+            session.pointee.inspector = inspector
+        }
         if let milliseconds = target.endsInMilliseconds { session.pointee.endsAt = now &+ milliseconds }
         if let (rate, cell) = target.rate {
             session.pointee.rate = rate
@@ -207,6 +213,11 @@ extension WebSocketProxy {
         if isAnswered, !sendFirst(index) {
             if stream.leftover.buffer != .none { shard.release(stream.leftover.buffer) }
             return end(index, .exhausted, client: details.settings.close(.tryAgainLater), upstream: nil)
+        }
+        // What was sent first may have ended it.
+        guard session.pointee.phase == .open else {
+            if stream.leftover.buffer != .none { shard.release(stream.leftover.buffer) }
+            return
         }
         if stream.leftover.buffer != .none {
             read(index, .upstream, stream.leftover.buffer, stream.leftover.start, stream.leftover.start + stream.leftover.count)

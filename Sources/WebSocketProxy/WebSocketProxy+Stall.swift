@@ -47,7 +47,7 @@ extension WebSocketProxy {
             state.pointee.counters.add(party == .upstream ? .stallUpMilliseconds : .stallDownMilliseconds, session.pointee.route, stalled)
             sink.pointee.stalledAt = 0
         }
-        if sink.pointee.flags.contains(.pausedReplies) { resume(sink, .pausedReplies) }
+        if sink.pointee.flags.contains(.pausedReplies), !owesAnswers(session) { resume(sink, .pausedReplies) }
         let source = side(session, party.other)
         if source.pointee.flags.contains(.pausedBehind) { resume(source, .pausedBehind) }
     }

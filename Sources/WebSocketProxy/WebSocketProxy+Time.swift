@@ -53,7 +53,7 @@ extension WebSocketProxy {
             guard now >= session.pointee.phaseEnds else { return schedule(index) }
             reject(index, .firstDataLate, ProxyRefusal(details(index).settings.close(.connectTimeout)))
         case .closing: if now >= session.pointee.phaseEnds { echo(index) } else { sessionTimePassed(index) }
-        case .finishing: if now >= session.pointee.phaseEnds { conclude(index) } else { sessionTimePassed(index) }
+        case .finishing: if now >= session.pointee.phaseEnds { giveUpWaiting(index) } else { sessionTimePassed(index) }
         case .open: sessionTimePassed(index)
         }
     }

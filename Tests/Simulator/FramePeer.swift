@@ -60,6 +60,10 @@ public final class FramePeer: RemotePeer {
     public let manners: Manners
     let sends: BytePattern
     let expects: BytePattern
+    /// Sent instead of a pattern; what comes then is kept instead of compared.
+    let script: [UInt8]?
+    /// Payload that came to an end with a script.
+    public private(set) var recorded: [UInt8] = []
     /// Frames whose header was read, in order.
     public private(set) var received: [Frame] = []
     /// Payload bytes of data frames.
@@ -102,7 +106,8 @@ public final class FramePeer: RemotePeer {
     private let scratch = UnsafeMutablePointer<UInt8>.allocate(capacity: 65536)
 
     /// Builds one end.
-    public init(_ role: Role, _ manners: Manners, sends: BytePattern, expects: BytePattern) {
+    public init(_ role: Role, _ manners: Manners, sends: BytePattern, expects: BytePattern, script: [UInt8]? = nil) {
+        self.script = script
         self.role = role
         self.manners = manners
         self.sends = sends
@@ -169,7 +174,11 @@ public final class FramePeer: RemotePeer {
         let frame = manners.frames[framesSent]
         if payloadMade == 0 { begin(frame.first, frame.count, &random) }
         let count = min(frame.count - payloadMade, BytePattern.longestRun)
-        append(UnsafeBufferPointer(start: sends.bytes(at: sentBytes), count: count), from: payloadMade)
+        if let script {
+            script[sentBytes..<sentBytes + count].withUnsafeBufferPointer { append($0, from: payloadMade) }
+        } else {
+            append(UnsafeBufferPointer(start: sends.bytes(at: sentBytes), count: count), from: payloadMade)
+        }
         sentBytes += count
         payloadMade += count
         if payloadMade == frame.count {
@@ -319,7 +328,9 @@ public final class FramePeer: RemotePeer {
         if opcode >= 8 {
             control += UnsafeBufferPointer(start: base, count: count)
         } else {
-            if let at = expects.mismatch(at: receivedBytes, base, count) { complain("a wrong byte at \(receivedBytes + at)") }
+            if script != nil {
+                recorded += UnsafeBufferPointer(start: base, count: count)
+            } else if let at = expects.mismatch(at: receivedBytes, base, count) { complain("a wrong byte at \(receivedBytes + at)") }
             receivedBytes += count
         }
         cursor += count

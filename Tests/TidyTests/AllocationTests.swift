@@ -24,6 +24,9 @@ struct AllocationTests {
     static let canRunEcho = ReleaseBuild.isUsable && Tool.exists("cc")
         && FileManager.default.isExecutableFile(atPath: ReleaseBuild.executable("sluice-echo").path)
 
+    static let canRunProxy = ReleaseBuild.isUsable && Tool.exists("cc")
+        && FileManager.default.isExecutableFile(atPath: ReleaseBuild.executable("sluice-proxy").path)
+
     /// Ends a test that hangs. A million round trips take seconds; on a machine that is busy with much else, minutes.
     static let hang = TimeLimitTrait.Duration.minutes(20)
 
@@ -165,6 +168,36 @@ struct AllocationTests {
         // The counter was listening all the time: another session does allocate.
         _ = try WebSocketClient(port: gateway.port, path: "/ws")
         #expect(try counter.read()[0] > before[0], "a session allocates and is counted")
+    }
+
+    @Test("a million MQTT messages that are judged by 20 rules allocate nothing",
+          .enabled(if: canRunProxy, "needs a current release build with sluice-proxy, and cc"), .timeLimit(AllocationTests.hang))
+    func inspected() throws {
+        let (library, counter, directory) = try Self.counter()
+        defer { try? FileManager.default.removeItem(at: directory) }
+        let broker = try RunningProxy(["broker"])
+        defer { broker.stop() }
+        let proxy = try RunningProxy(["ws://127.0.0.1:\(broker.port)/", "rules=20"], environment: [
+            "LD_PRELOAD": library.path, "SLUICE_ALLOCATION_COUNTER": counter.url.path,
+        ])
+        defer { proxy.stop() }
+        #expect(try counter.read()[0] > 0, "starting allocates")
+        let client = try WebSocketClient(port: proxy.port, path: "/", subprotocol: "mqtt")
+        let connect: [UInt8] = [0x10, 13, 0, 4] + Array("MQTT".utf8) + [4, 2, 0, 60, 0, 1, 99]
+        try client.send([connect])
+        #expect(try client.readBytes(6) == [0x82, 4, 0x20, 2, 0, 0], "CONNACK")
+        let publishes = (0..<Self.inFlight).map { number in
+            [0x30, 65, 0, 8] + Array("bench/\(10 + number)".utf8) + [UInt8](repeating: UInt8(number), count: 55)
+        }
+        try client.echo(payloads: publishes, messages: Self.warmUpMessages, inRounds: true)
+        let before = try counter.read()
+        try client.echo(payloads: publishes, messages: Self.measuredMessages, inRounds: true)
+        #expect(try counter.read() == before, "calls of malloc, calloc, realloc, aligned, mmap, free")
+
+        // The counter was listening all the time: a message that is refused does allocate.
+        try client.send([[0x32, 7, 0, 1, 120, 0, 1, 9, 9]])
+        #expect(try client.readBytes(6) == [0x82, 4, 0x40, 2, 0, 1], "PUBACK of a message that went nowhere")
+        #expect(try counter.read() != before, "a refusal allocates and is counted")
     }
 
     /// The compiled counter, the file it counts into, and the directory of both.

@@ -260,6 +260,17 @@ final class WebSocketClient {
         return String(decoding: bytes.dropFirst(2), as: UTF8.self)
     }
 
+    /// The next bytes from the server.
+    func readBytes(_ count: Int) throws -> [UInt8] {
+        var bytes: [UInt8] = []
+        while bytes.count < count {
+            var byte: UInt8 = 0
+            guard try withUnsafeMutableBytes(of: &byte, { try connection.read(into: $0) }) == 1 else { break }
+            bytes.append(byte)
+        }
+        return bytes
+    }
+
     /// Sends messages that are not answered.
     func send(_ payloads: [[UInt8]]) throws {
         try payloads.flatMap(frame).withUnsafeBytes { try connection.write($0) }

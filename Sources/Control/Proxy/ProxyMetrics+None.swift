@@ -26,8 +26,6 @@ extension ProxyMetrics {
         case .closes: labels = routes.map { $0 + ",from=\"client\",code=\"1000\"" }
         case .dials: labels = upstreams(plan).map { $0 + ",result=\"ok\"" }
         case .limits: labels = limits.map { "limit=\"\($0)\"" }
-        case .denied: labels = routes.flatMap { route in ["publish", "subscribe"].map { route + ",action=\"\($0)\"" } }
-        case .packets: labels = ["up", "down"].map { "direction=\"\($0)\",type=\"publish\"" }
         }
         return Dictionary(labels.map { ($0, 0) }) { first, _ in first }
     }

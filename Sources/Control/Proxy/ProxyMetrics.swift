@@ -1,6 +1,7 @@
 import Policy
 import Synchronization
 import WebSocketProxy
+import Wire
 
 /// What the JWT proxies of all shards count when sessions are set up and end. Labels are made from configuration and closed sets
 /// only; messages and bytes are counted by the shards (`ProxyCounters`).
@@ -25,9 +26,7 @@ final class ProxyMetrics: Sendable {
         case closes = "ws_closes_total"
         case dials = "ws_upstream_dials_total"
         case limits = "ws_limit_rejections_total"
-        case denied = "ws_authz_denied_total"
         case expired = "ws_expired_sessions_total"
-        case packets = "ws_mqtt_packets_total"
 
         var help: String {
             switch self {
@@ -49,9 +48,7 @@ final class ProxyMetrics: Sendable {
             case .closes: "Ends of sessions by who ended them and the close code"
             case .dials: "Dials of upstreams by what they came to"
             case .limits: "Clients refused because of a limit"
-            case .denied: "Topics that were refused"
             case .expired: "Sessions that outlived their token"
-            case .packets: "MQTT packets where they are looked into"
             }
         }
     }
@@ -146,6 +143,7 @@ final class ProxyMetrics: Sendable {
             }
         }
         live(&page, shards, plan)
+        inspected(&page, shards, plan)
         keys(&page, plan)
         upstreams(&page, plan)
     }
@@ -184,6 +182,30 @@ final class ProxyMetrics: Sendable {
         for (index, name) in routes {
             page.sample("ws_stall_seconds_total", "route=\"\(name)\",direction=\"up\"", Double(sum(.stallUpMilliseconds, index)) / 1000)
             page.sample("ws_stall_seconds_total", "route=\"\(name)\",direction=\"down\"", Double(sum(.stallDownMilliseconds, index)) / 1000)
+        }
+    }
+
+    /// What inspected sessions count.
+    private func inspected(_ page: inout MetricsPage, _ shards: [ProxyCounters], _ plan: ProxyPlan) {
+        let name = "ws_authz_denied_total"
+        page.family(name, "counter", "Topics and filters that were refused")
+        let actions: [(String, ProxyCounters.RouteCounter)] = [
+            ("publish", .deniedPublishes), ("subscribe", .deniedSubscriptions), ("will", .deniedWills),
+        ]
+        for (index, route) in plan.policy.routes.routes.prefix(64).enumerated() {
+            for (action, counter) in actions {
+                page.sample(
+                    name, "route=\"\(Self.label(route.name))\",action=\"\(action)\"",
+                    shards.reduce(0) { $0 &+ $1.read(counter, route: UInt16(index)) })
+            }
+        }
+        page.family("ws_mqtt_packets_total", "counter", "MQTT packets where they are looked into")
+        for (direction, up) in [("up", true), ("down", false)] {
+            for type in MQTTType.allCases {
+                let count = shards.reduce(0) { $0 &+ $1.readPackets(type, up: up) }
+                guard count > 0 || type == .publish else { continue }
+                page.sample("ws_mqtt_packets_total", "direction=\"\(direction)\",type=\"\(type)\"", count)
+            }
         }
     }
 

@@ -32,7 +32,7 @@ extension ShardProxy {
             common.metrics.add(.authFailures)
             return .refuse(refusal(.tokenMissing, visitor))
         }
-        return admit(visitor, ticket, span, replacement: nil)
+        return admit(visitor, ticket, span)
     }
 
     private func judgeConnect(_ visitor: ProxyVisitor, _ ticket: ProxyTicket, _ bytes: Span<UInt8>) -> ProxyVerdict {
@@ -98,12 +98,11 @@ extension ShardProxy {
         _ connect: MQTTConnect, _ bytes: Span<UInt8>, _ visitor: ProxyVisitor, _ ticket: ProxyTicket
     ) -> ProxyVerdict {
         let identity = visitor.proxyRoute.identity.mqtt
-        guard let token = visitor.token else { return admit(visitor, ticket, bytes, replacement: nil) }
+        guard let token = visitor.token else { return admit(visitor, ticket, connect, bytes, replacement: nil) }
         do {
             let changes = try identity.rewrite(connect, from: bytes, token: visitor.finding?.token ?? "", claims: token.document)
-            if changes.isEmpty { return admit(visitor, ticket, bytes, replacement: nil) }
-            let replacement = (of: connect.packet.count, by: try connect.rewritten(changes, from: bytes))
-            return admit(visitor, ticket, bytes, replacement: replacement)
+            if changes.isEmpty { return admit(visitor, ticket, connect, bytes, replacement: nil) }
+            return admit(visitor, ticket, connect, bytes, replacement: try connect.rewritten(changes, from: bytes))
         } catch let fault as MQTTIdentity.Fault {
             return .refuse(refusal(.forbidden, visitor, told: fault.refusal))
         } catch MQTTConnectRewrite.Fault.passwordWithoutUsername {
@@ -112,9 +111,36 @@ extension ShardProxy {
         } catch { return .refuse(refusal(.messageTooBig, visitor)) }
     }
 
+    /// Lets a client in, with another CONNECT where one is given, unless its will may not be published.
+    private func admit(
+        _ visitor: ProxyVisitor, _ ticket: ProxyTicket, _ connect: MQTTConnect, _ bytes: Span<UInt8>, replacement: [UInt8]?
+    ) -> ProxyVerdict {
+        var inspection: (demands: MQTTInspection, connectBytes: Int)?
+        if visitor.proxyRoute.inspects {
+            // What the broker sees is what placeholders stand for.
+            let judgement: ConnectJudgement
+            if let replacement {
+                judgement = ConnectJudgement(replacement.span, visitor)
+            } else {
+                judgement = ConnectJudgement(bytes, visitor)
+            }
+            switch judgement {
+            case .malformed: return .refuse(refusal(.badConnect, visitor))
+            case .deniedWill(let topic):
+                sessions.counters.addDeniedWill(route: UInt16(min(visitor.route, 63)))
+                tell(.denied(visitor.record, MQTTDenial(action: .will, topic: topic)), visitor)
+                return .refuse(refusal(.forbidden, visitor))
+            case .accepted(let accepted): inspection = accepted
+            }
+        }
+        return admit(
+            visitor, ticket, bytes, replacement: replacement.map { (of: connect.packet.count, by: $0) }, inspection: inspection)
+    }
+
     /// Lets a client in, with other bytes in the place of its first ones where they are given.
     private func admit(
-        _ visitor: ProxyVisitor, _ ticket: ProxyTicket, _ bytes: Span<UInt8>, replacement: (of: Int, by: [UInt8])?
+        _ visitor: ProxyVisitor, _ ticket: ProxyTicket, _ bytes: Span<UInt8>, replacement: (of: Int, by: [UInt8])? = nil,
+        inspection: (demands: MQTTInspection, connectBytes: Int)? = nil
     ) -> ProxyVerdict {
         switch takePlace(visitor) {
         case .granted: break
@@ -127,6 +153,11 @@ extension ShardProxy {
         switch target(visitor, choice) {
         case .failure(let refused): return .refuse(refusal(refused, visitor))
         case .success(let target):
+            var target = target
+            if let inspection {
+                target.mode = .inspected
+                target.inspection = inspection
+            }
             var admitted = ProxyAdmit(target, identity: Self.identity(visitor.token))
             admitted.replacement = replacement
             return .admit(admitted)

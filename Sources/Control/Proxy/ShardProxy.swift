@@ -145,7 +145,7 @@ final class ShardProxy {
     private func report(_ report: ProxyReport) {
         let record: ConnectionRecord
         switch report {
-        case .refused(let own, _, _), .opened(let own), .dialled(let own, _), .ended(let own, _): record = own
+        case .refused(let own, _, _), .opened(let own), .dialled(let own, _), .denied(let own, _), .ended(let own, _): record = own
         }
         let visitor = visitors[ObjectIdentifier(record)]
         if let visitor { count(report, visitor) }
@@ -168,6 +168,7 @@ final class ShardProxy {
             metrics.add(.handshakes, "route=\"\(visitor.label)\",code=\"101\"")
             if visitor.spoken != .auto { metrics.add(.protocols, "protocol=\"\(visitor.spokenLabel)\"") }
         case .dialled(_, let dial): count(dial, visitor)
+        case .denied: break
         case .ended(_, let summary): count(summary, visitor)
         }
     }

@@ -39,7 +39,7 @@ public struct TopicPublishRights: Sendable, Hashable {
     public func contains(qos: UInt8, isRetained: Bool) -> Bool { bits & Self.bit(qos, isRetained) != 0 }
 }
 
-/// One compiled entry. 16 bytes.
+/// One compiled entry. 32 bytes.
 struct TopicEntry {
     enum Form: UInt8 {
         /// A filter of MQTT.
@@ -68,6 +68,35 @@ struct TopicEntry {
     var retainMask: UInt8 = 3
     var start: UInt32 = 0
     var count: UInt32 = 0
+    /// What every topic that fits begins with, at most eight bytes, and the bits of it that count: most entries fit nothing that
+    /// comes, and are passed over by one comparison.
+    var prefix: UInt64 = 0
+    var prefixMask: UInt64 = 0
+
+    /// Fills in what topics must begin with.
+    mutating func setPrefix(_ pattern: Span<UInt8>) {
+        var bytes = 0
+        while bytes < min(pattern.count, 8), isFixed(pattern[bytes]) {
+            prefix |= UInt64(pattern[bytes]) << UInt64(8 * bytes)
+            prefixMask |= 0xFF << UInt64(8 * bytes)
+            bytes += 1
+        }
+        // `a/#` fits `a`, too.
+        if form == .filter, bytes > 0, bytes < pattern.count, pattern[bytes] == UInt8(ascii: "#") {
+            prefix &= ~(0xFF << UInt64(8 * (bytes - 1)))
+            prefixMask &= ~(0xFF << UInt64(8 * (bytes - 1)))
+        }
+    }
+
+    /// Whether a byte of the pattern stands for itself in a topic.
+    private func isFixed(_ byte: UInt8) -> Bool {
+        switch form {
+        case .everything: false
+        case .literal: true
+        case .filter: byte != UInt8(ascii: "+") && byte != UInt8(ascii: "#")
+        case .routingKey: byte != WildcardPattern.anyRun && byte != UInt8(ascii: ".")
+        }
+    }
 }
 
 /// The rights of one session. It owns the memory that `table` points into.
@@ -114,7 +143,11 @@ public final class TopicRights: Sendable {
     init(_ settings: TopicSettings, _ entries: [TopicEntry], _ text: [UInt8], _ ends: [Int]) {
         unsafe self.entries = .allocate(capacity: max(entries.count, 1))
         unsafe self.text = .allocate(capacity: max(text.count, 1))
-        for (index, entry) in entries.enumerated() { unsafe (self.entries + index).initialize(to: entry) }
+        for (index, entry) in entries.enumerated() {
+            var entry = entry
+            entry.setPrefix(text.span.extracting(Int(entry.start)..<Int(entry.start + entry.count)))
+            unsafe (self.entries + index).initialize(to: entry)
+        }
         for (index, byte) in text.enumerated() { unsafe (self.text + index).initialize(to: byte) }
         textCount = text.count
         scopesEnd = ends[0]
@@ -187,15 +220,29 @@ public final class TopicRights: Sendable {
     ) -> Bool {
         let patterns = unsafe UnsafeBufferPointer(start: text, count: textCount)
         let texts = unsafe patterns.span
+        let head = Self.head(subject)
+        // What is subscribed to is a filter, whose first bytes may be wildcards.
+        let counts: UInt64 = action == .publish ? .max : 0
         var index = start
         while index < end {
-            let entry = unsafe entries[index]
+            let place = unsafe entries + index
             index &+= 1
+            if unsafe (head ^ place.pointee.prefix) & place.pointee.prefixMask & counts != 0 { continue }
+            let entry = unsafe place.pointee
             guard entry.actions.contains(action), entry.qosMask & qosBit != 0, entry.retainMask & retainBit != 0 else { continue }
             let pattern = texts.extracting(Int(entry.start)..<Int(entry.start &+ entry.count))
             if Self.fits(entry, pattern, subject, action) { return entry.allows }
         }
         return false
+    }
+
+    /// The first eight bytes of a text, as many as there are.
+    @inline(__always)
+    private static func head(_ text: Span<UInt8>) -> UInt64 {
+        if text.count >= 8 { return unsafe text.withUnsafeBytes { unsafe UInt64(littleEndian: $0.loadUnaligned(as: UInt64.self)) } }
+        var head: UInt64 = 0
+        for index in 0..<text.count { head |= UInt64(text[index]) &<< UInt64(8 &* index) }
+        return head
     }
 
     @inline(__always)
@@ -207,10 +254,14 @@ public final class TopicRights: Sendable {
             return entry.allows ? TopicFilter.includes(pattern, subject) : TopicFilter.overlap(pattern, subject)
         case .literal: return isEqual(pattern, subject)
         case .routingKey:
+            guard subject.count <= maximumRoutingKeyBytes else { return false }
             guard subject[0] != UInt8(ascii: "$") || namesFirstLevel(pattern, subject) else { return false }
             return WildcardPattern.matches(pattern, subject, translates: action == .publish ? .topic : .filter)
         }
     }
+
+    /// Longest routing key (AMQP 0-9-1 section 4.2.5.3): a longer topic is none, and is not compared at a cost beyond all reason.
+    private static let maximumRoutingKeyBytes = 255
 
     @inline(__always)
     private static func isEqual(_ left: Span<UInt8>, _ right: Span<UInt8>) -> Bool {

@@ -90,11 +90,12 @@ public struct MQTTFilterList: Sendable, Equatable {
         }
     }
 
-    /// The SUBSCRIBE with the filters left out for which `isDenied` is true (one value for each filter); nil when none is left.
-    public func packet(without isDenied: [Bool], from packet: Span<UInt8>) -> [UInt8]? {
-        precondition(isDenied.count == count && isSubscribe)
+    /// The SUBSCRIBE with the filters left out that have a code in `refusals` (one value for each filter; 0: it stays); nil when none
+    /// is left.
+    public func packet(without refusals: [UInt8], from packet: Span<UInt8>) -> [UInt8]? {
+        precondition(refusals.count == count && isSubscribe)
         var remaining = variableHeader.count
-        forEach(packet) { number, entry in remaining += isDenied[number] ? 0 : entry.whole.count }
+        forEach(packet) { number, entry in remaining += refusals[number] != 0 ? 0 : entry.whole.count }
         guard remaining > variableHeader.count else { return nil }
         return [UInt8](capacity: MQTTLimits.fixedHeaderBytes + remaining) { writer in
             writer.byte(packet[0])
@@ -103,7 +104,7 @@ public struct MQTTFilterList: Sendable, Equatable {
             var fields = fields
             var number = 0
             while !fields.isAtEnd, let entry = Self.entry(&fields, packet, isSubscribe) {
-                if !isDenied[number] { writer.bytes(packet.extracting(entry.whole)) }
+                if refusals[number] == 0 { writer.bytes(packet.extracting(entry.whole)) }
                 number += 1
             }
             return !writer.failed
@@ -117,7 +118,7 @@ public struct MQTTSubscribeRepairs: Sendable {
     /// refused whole packets instead.
     public static let maximumPending = 32
 
-    private var pending: [(packetID: UInt16, isDenied: [Bool])] = []
+    private var pending: [(packetID: UInt16, refusals: [UInt8])] = []
 
     /// No SUBACK is owed anything.
     public init() {}
@@ -127,10 +128,11 @@ public struct MQTTSubscribeRepairs: Sendable {
         pending.count < Self.maximumPending && !pending.contains { $0.packetID == packetID }
     }
 
-    /// Remembers which filters of a SUBSCRIBE were taken out. False when there is no room, or the id is in use already.
-    public mutating func note(_ packetID: UInt16, isDenied: [Bool]) -> Bool {
+    /// Remembers which filters of a SUBSCRIBE were taken out, and the codes their places get. False when there is no room, or the id
+    /// is in use already.
+    public mutating func note(_ packetID: UInt16, refusals: [UInt8]) -> Bool {
         guard hasRoom(packetID) else { return false }
-        pending.append((packetID, isDenied))
+        pending.append((packetID, refusals))
         return true
     }
 
@@ -155,22 +157,22 @@ public struct MQTTSubscribeRepairs: Sendable {
         let start = fields.index
         guard let id = fields.short(suback) else { return .malformed }
         guard let index = pending.firstIndex(where: { $0.packetID == id }) else { return .unchanged }
-        let isDenied = pending.remove(at: index).isDenied
+        let refusals = pending.remove(at: index).refusals
         if version == .v5 {
             guard let count = fields.length(suback), fields.take(count) != nil else { return .malformed }
         }
         let codes = fields.index..<suback.count
-        guard codes.count == isDenied.count(where: { !$0 }) else { return .malformed }
+        guard codes.count == refusals.count(where: { $0 == 0 }) else { return .malformed }
         let header = start..<codes.lowerBound
-        let remaining = header.count + isDenied.count
+        let remaining = header.count + refusals.count
         let packet = [UInt8](capacity: MQTTLimits.fixedHeaderBytes + remaining) { writer in
             writer.byte(suback[0])
             writer.mqttLength(remaining)
             writer.bytes(suback.extracting(header))
             var code = codes.lowerBound
-            for denied in isDenied {
-                if denied {
-                    writer.byte(version == .v5 ? MQTTReply.notAuthorised : MQTTReply.subscribeFailure)
+            for refusal in refusals {
+                if refusal != 0 {
+                    writer.byte(refusal)
                 } else {
                     writer.byte(suback[code])
                     code += 1

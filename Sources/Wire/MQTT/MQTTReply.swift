@@ -46,7 +46,11 @@ public enum MQTTReply {
     public static let maximumBytes = 6
     /// Reason of an acknowledgement for what was refused (MQTT 5 tables 3-4 and 3-5).
     public static let notAuthorised: UInt8 = 0x87
-    /// The same in a SUBACK of MQTT 3.x, which knows one failure.
+    /// Reason of a code in a SUBACK for what goes beyond a limit (MQTT 5 table 3-8).
+    public static let quotaExceeded: UInt8 = 0x97
+    /// Reason of a PUBCOMP for an id that means nothing (MQTT 5 table 3-7).
+    public static let packetIDNotFound: UInt8 = 0x92
+    /// Any failure in a SUBACK of MQTT 3.x.
     public static let subscribeFailure: UInt8 = 0x80
 
     /// CONNACK without session and without properties.
@@ -78,18 +82,18 @@ public enum MQTTReply {
         if hasReason { writer.byte(reason) }
     }
 
-    /// Bytes of a SUBACK that refuses `filters` filters.
+    /// Bytes of a SUBACK for so many filters.
     public static func subackBytes(filters: Int, _ version: MQTTVersion) -> Int {
         let remaining = 2 + (version == .v5 ? 1 : 0) + filters
         return 1 + MQTTSize.length(remaining) + remaining
     }
 
-    /// SUBACK that refuses each of `filters` filters.
-    public static func subackRefusal(packetID: UInt16, filters: Int, _ version: MQTTVersion, to writer: inout ByteWriter) {
+    /// SUBACK with one code for each filter, without properties.
+    public static func suback(packetID: UInt16, codes: [UInt8], _ version: MQTTVersion, to writer: inout ByteWriter) {
         writer.byte(MQTTType.suback.rawValue << 4)
-        writer.mqttLength(2 + (version == .v5 ? 1 : 0) + filters)
+        writer.mqttLength(2 + (version == .v5 ? 1 : 0) + codes.count)
         writer.mqttShort(Int(packetID))
         if version == .v5 { writer.byte(0) }
-        for _ in 0..<filters { writer.byte(version == .v5 ? notAuthorised : subscribeFailure) }
+        writer.bytes(codes.span)
     }
 }

@@ -14,8 +14,9 @@
 //
 // What follows a head is body: bytes that pass, or are dropped, as the head was judged, and that nobody looks at. A head
 // that lies in one piece is judged in place. One that is cut is kept, up to `MQTTLimits.maximumPublishHeadBytes` or
-// `maximumCollectedBytes`, in memory that exists only meanwhile. A forwarder lets whole pieces go as they are while no
-// verdict differs from "forward", and sends `head.bytes` in front of the rest when `head.start` is nil.
+// `maximumCollectedBytes`, in memory that exists only meanwhile; a small one stays for the next that is cut. A forwarder lets
+// whole pieces go as they are while no verdict differs from "forward", and sends `head.bytes` in front of the rest when `head.start`
+// is nil.
 //
 // State: what remains of the present packet, and the kept bytes. A value, to be kept in one place; `release()` when done.
 
@@ -33,7 +34,7 @@ public enum MQTTFault: Sendable, Equatable {
     case unexpectedPacket
     /// A packet, or the part of it that must be judged, is longer than its limit.
     case tooLarge
-    /// Topic alias 0.
+    /// Topic alias 0, one the broker does not admit, or one that stands for nothing.
     case topicAlias
 
     /// How an MQTT 5 client is told (MQTT 5 table 3-10).
@@ -149,7 +150,7 @@ public enum MQTTItem {
     @inline(__always)
     public mutating func next(_ base: UnsafeRawPointer, _ cursor: inout Int, _ end: Int) -> MQTTItem {
         if let fault { return .failed(fault) }
-        if keptIsJudged { freeKept() }
+        if keptIsJudged { forgetKept() }
         if cursor >= end { return .needMore }
         if remaining > 0 {
             let count = min(remaining, end &- cursor)
@@ -208,6 +209,16 @@ public enum MQTTItem {
         }
         return unsafe kept.unsafelyUnwrapped + keptCount
     }
+
+    /// The head was judged. Streams that are cut once are cut again: a small piece of memory serves them all.
+    private mutating func forgetKept() {
+        if keptCapacity > Self.capacityKept { return freeKept() }
+        keptCount = 0
+        keptIsJudged = false
+    }
+
+    /// Memory for a head of a hundred bytes of topic, and twice that.
+    private static let capacityKept = 256
 
     private mutating func freeKept() {
         if let kept = unsafe kept { unsafe kept.deallocate() }

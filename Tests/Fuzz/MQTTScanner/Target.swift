@@ -72,8 +72,8 @@ private func takeOut(_ packet: [UInt8], _ version: MQTTVersion, salt: UInt8) {
     guard let list = MQTTFilterList(packet.span, version) else { return }
     let all = filters(list, packet)
     precondition(all.count == list.count && list.isSubscribe)
-    let denied = (0..<list.count).map { UInt8($0 % 8) & salt & 7 == salt & 7 }
-    let kept = zip(all, denied).filter { !$0.1 }.map(\.0)
+    let denied = (0..<list.count).map { UInt8($0 % 8) & salt & 7 == salt & 7 ? UInt8(0x87) : 0 }
+    let kept = zip(all, denied).filter { $0.1 == 0 }.map(\.0)
     guard let written = list.packet(without: denied, from: packet.span) else { return precondition(kept.isEmpty) }
     guard let again = MQTTFilterList(written.span, version) else { fatalError("a rewritten SUBSCRIBE is not read") }
     precondition(again.packetID == list.packetID && filters(again, written) == kept)
@@ -83,7 +83,7 @@ private func repair(_ packet: [UInt8], _ version: MQTTVersion, salt: UInt8) {
     for filters in 1..<6 {
         var repairs = MQTTSubscribeRepairs()
         let id = packet.count > 3 ? UInt16(packet[2]) << 8 | UInt16(packet[3]) : 1
-        let noted = repairs.note(id, isDenied: (0..<filters).map { salt >> UInt8($0) & 1 == 1 })
+        let noted = repairs.note(id, refusals: (0..<filters).map { salt >> UInt8($0) & 1 == 1 ? 0x80 : 0 })
         precondition(noted)
         if case .repaired(let written) = repairs.repair(packet.span, version) { precondition(written.count >= packet.count) }
     }

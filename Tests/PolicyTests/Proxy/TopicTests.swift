@@ -52,6 +52,37 @@ struct TopicFilterTests {
         for other in apart { #expect(!overlap(filter, other) && !overlap(other, filter), "\(other)") }
     }
 
+    @Test("a rule says what its filter says, however long the part is that they share")
+    func prefixes() throws {
+        let words = ["a", "a/b", "abcdef", "abcdefg", "abcdefgh", "abcdefghi", "abcd/fgh", "abcdefg/", "/", "$SYS", "ü", "abcdefü"]
+        let topics = words + words.flatMap { head in words.map { head + "/" + $0 } }
+        let filters = topics + topics.flatMap { [$0 + "/#", $0 + "/+", "+/" + $0] } + ["#", "+", "+/#", "/#", "/+"]
+        for filter in filters where isFilter(filter) {
+            var settings = TopicSettings(modes: .rules)
+            settings.rules = [TopicRule(publish: [try TopicTemplate(filter)])]
+            let rights = TopicRights(settings, TopicIdentity(claims: .null, username: "", clientID: ""))
+            for topic in topics {
+                let says = rights.table.publish(Array(topic.utf8).span, qos: 0, isRetained: false)
+                if (says == .allowed) != matches(filter, topic) { Issue.record("\(filter) and \(topic): \(says)") }
+            }
+        }
+    }
+
+    @Test("every byte at every place of a name")
+    func names() {
+        for count in 1...17 {
+            for place in 0..<count {
+                for byte in UInt8.min...UInt8.max {
+                    var name = [UInt8](repeating: UInt8(ascii: "x"), count: count)
+                    name[place] = byte
+                    let isOne = byte != 0 && byte < 0x80 && byte != UInt8(ascii: "+") && byte != UInt8(ascii: "#")
+                    if TopicFilter.isName(name.span) != isOne { Issue.record("\(name)") }
+                }
+            }
+        }
+        #expect(isName("äöü/äöü/äöü") && !isName("äöü/+/äöü"))
+    }
+
     @Test("form")
     func form() {
         for text in ["a", "/", "a/+/b", "#", "a/#", "+/+/#", "$SYS/#", "ü/+"] { #expect(isFilter(text), "\(text)") }

@@ -19,6 +19,8 @@ struct ProxyWorld {
         case late
         /// Admitted by its first data, then inspected.
         case inspected
+        /// Admitted by its CONNECT, then judged packet by packet.
+        case mqtt
     }
 
     let seed: UInt64
@@ -26,6 +28,8 @@ struct ProxyWorld {
     var plays: [Play] = []
     var clients: [FramePeer] = []
     var upstreams: [FramePeer?] = []
+    /// Of those that speak MQTT.
+    var scripts: [Int: PacketScript] = [:]
     var sizes = ShardSizes()
     var settings = ProxySettings()
     let calm: Bool
@@ -56,7 +60,7 @@ struct ProxyWorld {
     }
 
     private mutating func makePair(_ number: Int, _ random: inout SimulatedRandom) {
-        let calmPlays: [Play] = [.clientCloses, .upstreamCloses, .bothClose, .late, .inspected]
+        let calmPlays: [Play] = [.clientCloses, .upstreamCloses, .bothClose, .late, .inspected, .mqtt]
         let plays = calm ? calmPlays : calmPlays + calmPlays + [
             .clientFinishes, .upstreamFinishes, .rough, .rough, .clientViolates, .upstreamViolates, .refused, .unreachable,
         ]
@@ -69,6 +73,12 @@ struct ProxyWorld {
             client.frames.insert(FramePeer.Frame(first: 0x82, count: admitsAfter), at: 0)
             client.frames.indices.forEach { client.frames[$0].first = 0x82 }
             if play == .inspected { upstream.frames.indices.forEach { upstream.frames[$0].first = 0x82 } }
+        }
+        if play == .mqtt {
+            let script = PacketScript(number: number, most: min(most, 100_000), &random)
+            scripts[number] = script
+            client.frames = PacketScript.frames(script.up.count, &random)
+            upstream.frames = PacketScript.frames(script.down.count, &random)
         }
         setEndings(play, &client, &upstream, &random)
         let up = BytePattern(stream: 2 * number)
@@ -84,9 +94,10 @@ struct ProxyWorld {
 
             """
         self.plays.append(play)
-        clients.append(FramePeer(.client(request: request), client, sends: up, expects: down))
+        clients.append(FramePeer(.client(request: request), client, sends: up, expects: down, script: scripts[number]?.up))
         let status = play == .refused ? [403, 500, 0][random.below(3)] : 101
-        upstreams.append(play == .unreachable ? nil : FramePeer(.server(status: status), upstream, sends: down, expects: up))
+        upstreams.append(play == .unreachable ? nil : FramePeer(
+            .server(status: status), upstream, sends: down, expects: up, script: scripts[number]?.down))
     }
 
     private func setEndings(_ play: Play, _ client: inout FramePeer.Manners, _ upstream: inout FramePeer.Manners,
@@ -102,7 +113,7 @@ struct ProxyWorld {
         case .upstreamCloses: upstream.ending = upstreamCloses
         case .late where random.chance(500_000): upstream.ending = .close(code: code, reason: reason, afterReading: 1)
         case .late: client.ending = clientCloses
-        case .inspected: client.ending = .close(code: code, reason: reason, afterReading: 0)
+        case .inspected, .mqtt: client.ending = .close(code: code, reason: reason, afterReading: 0)
         case .bothClose: (client.ending, upstream.ending) = (clientCloses, upstreamCloses)
         case .clientFinishes: client.ending = .finish
         case .upstreamFinishes: upstream.ending = .finish
@@ -182,7 +193,7 @@ struct ProxyWorld {
             let number = Int(path.dropFirst()) ?? 0
             request.settings = settings
             request.route = UInt16(number)
-            guard plays[number] == .late || plays[number] == .inspected else {
+            guard [.late, .inspected, .mqtt].contains(plays[number]) else {
                 request.admission = .dial(ProxyLoop.target(port: Self.upstreamPort + number))
                 return
             }
@@ -192,6 +203,7 @@ struct ProxyWorld {
         }
         let isInspected = plays.map { $0 == .inspected }
         loop.proxy.onFirstData { data in
+            if let verdict = PacketScript.judge(data, plays) { return verdict }
             guard data.bytes.count >= admitsAfter else { return .more }
             // Who it is shows in the bytes: they are the pattern of one stream.
             let number = plays.indices.first { number in
@@ -250,7 +262,7 @@ struct ProxyWorld {
     /// What one end read is what the other sent, frame by frame, as far as it came.
     private func compare(_ reader: FramePeer, _ writer: FramePeer, _ play: Play, _ name: String) -> [String] {
         if let fault = reader.fault { return ["\(name) got \(fault)"] }
-        guard play != .late && play != .inspected || (play == .late && name == "the client") else { return [] }
+        guard ![.late, .inspected, .mqtt].contains(play) || (play == .late && name == "the client") else { return [] }
         let sent = writer.manners.frames
         for (index, frame) in reader.received.enumerated() where index >= sent.count || frame != sent[index] {
             return ["\(name) got frame \(index) as \(frame)"]
@@ -267,6 +279,7 @@ struct ProxyWorld {
         }
         var failures = compare(client, upstream, play, "the client") + compare(upstream, client, play, "the upstream")
         func fail(_ text: String) { failures.append(text) }
+        if let script = scripts[number], !script.begins(upstream.recorded) { fail("the broker got what it should not") }
         let isClean = sizes.smallBuffers >= 600 && !kernel.clockJumped && client.socket?.disturbed == false
             && upstream.socket?.disturbed == false && drainsAtTurn == .max
         if isClean {
@@ -275,6 +288,7 @@ struct ProxyWorld {
             } else {
                 if client.status != 101, play != .rough { fail("the upgrade was answered with \(client.status ?? 0)") }
                 checkEnd(client, upstream, play, fail)
+                if let script = scripts[number] { script.check(client, upstream, fail) }
             }
         }
         return failures.map { "pair \(number), \(play): \($0)" }
@@ -288,6 +302,7 @@ struct ProxyWorld {
             return nil
         }
         switch play {
+        case .mqtt: break
         case .clientCloses, .late, .inspected, .upstreamCloses:
             let (closer, other) = closing(client) != nil ? (client, upstream) : (upstream, client)
             guard let ending = closing(closer) else { return }

@@ -20,12 +20,12 @@ struct MQTTSubscribeTests {
         #expect(read.packetID == 300 && read.count == 40 && read.isSubscribe)
         #expect(filters(read, packet).elementsEqual(all, by: ==))
         for pattern in [1, 2, 3, 7] {
-            let denied = (0..<40).map { $0 % pattern == 0 }
-            let kept = zip(all, denied).filter { !$0.1 }.map(\.0)
+            let denied = (0..<40).map { UInt8($0 % pattern == 0 ? 0x87 : 0) }
+            let kept = zip(all, denied).filter { $0.1 == 0 }.map(\.0)
             let wanted = kept.isEmpty ? nil : Packet.subscribe(kept, id: 300, properties: list)
             #expect(read.packet(without: denied, from: packet.span) == wanted)
         }
-        #expect(read.packet(without: [Bool](repeating: false, count: 40), from: packet.span) == packet)
+        #expect(read.packet(without: [UInt8](repeating: 0, count: 40), from: packet.span) == packet)
     }
 
     @Test("UNSUBSCRIBE")
@@ -53,31 +53,31 @@ struct MQTTSubscribeTests {
         func outcome(_ packet: [UInt8], _ version: MQTTVersion = .v311) -> MQTTSubscribeRepairs.Outcome {
             repairs.repair(packet.span, version)
         }
-        func note(_ id: UInt16, _ denied: [Bool]) -> Bool { repairs.note(id, isDenied: denied) }
+        func note(_ id: UInt16, _ refusals: [UInt8]) -> Bool { repairs.note(id, refusals: refusals) }
         #expect(repairs.isEmpty && outcome([0x90, 3, 0, 1, 0]) == .unchanged)
-        #expect(note(1, [true, false, true, false, true]))
-        #expect(!note(1, [true]), "the id is in use")
-        #expect(note(2, [false, true]))
+        #expect(note(1, [0x80, 0, 0x80, 0, 0x80]))
+        #expect(!note(1, [0x80]), "the id is in use")
+        #expect(note(2, [0, 0x80]))
         #expect(outcome([0x90, 3, 0, 9, 0]) == .unchanged)
         #expect(outcome([0x90, 4, 0, 1, 1, 2]) == .repaired([0x90, 7, 0, 1, 0x80, 1, 0x80, 2, 0x80]))
         #expect(outcome([0x90, 4, 0, 2, 1, 2]) == .malformed)
         #expect(repairs.isEmpty)
-        #expect(note(3, [true, false]))
+        #expect(note(3, [0x97, 0]))
         let properties = Packet.properties([0x1F] + Packet.field("ok"))
-        let wanted = Packet.packet(0x90, [0, 3] + properties + [0x87, 2])
+        let wanted = Packet.packet(0x90, [0, 3] + properties + [0x97, 2])
         #expect(outcome(Packet.packet(0x90, [0, 3] + properties + [2]), .v5) == .repaired(wanted))
-        for id in 1...MQTTSubscribeRepairs.maximumPending { #expect(note(UInt16(id), [true, false])) }
-        #expect(!note(1000, [true, false]))
+        for id in 1...MQTTSubscribeRepairs.maximumPending { #expect(note(UInt16(id), [0x87, 0])) }
+        #expect(!note(1000, [0x87, 0]))
     }
 
     @Test("a SUBACK that grows beyond 127 bytes has a longer length")
     func longRepair() {
         var repairs = MQTTSubscribeRepairs()
-        let denied = (0..<200).map { $0 % 2 == 0 }
-        let noted = repairs.note(7, isDenied: denied)
+        let denied = (0..<200).map { UInt8($0 % 2 == 0 ? 0x80 : 0) }
+        let noted = repairs.note(7, refusals: denied)
         let suback = Packet.packet(0x90, [0, 7] + [UInt8](repeating: 1, count: 100))
         let outcome = repairs.repair(suback.span, .v311)
-        #expect(noted && outcome == .repaired(Packet.packet(0x90, [0, 7] + denied.map { $0 ? 0x80 : 1 })))
+        #expect(noted && outcome == .repaired(Packet.packet(0x90, [0, 7] + denied.map { $0 == 0 ? 1 : $0 })))
     }
 }
 
@@ -102,10 +102,10 @@ struct MQTTReplyTests {
         #expect(mqttWritten { MQTTReply.acknowledge(.pubrec, packetID: 3, reason: 0x87, .v311, to: &$0) } == [0x50, 2, 0, 3])
         #expect(mqttWritten { MQTTReply.acknowledge(.pubcomp, packetID: 3, .v5, to: &$0) } == [0x70, 2, 0, 3])
         #expect(mqttWritten { MQTTReply.disconnect(.serverShuttingDown, to: &$0) } == [0xE0, 1, 0x8B])
-        #expect(mqttWritten { MQTTReply.subackRefusal(packetID: 9, filters: 2, .v311, to: &$0) } == [0x90, 4, 0, 9, 0x80, 0x80])
-        #expect(mqttWritten { MQTTReply.subackRefusal(packetID: 9, filters: 2, .v5, to: &$0) } == [0x90, 5, 0, 9, 0, 0x87, 0x87])
+        #expect(mqttWritten { MQTTReply.suback(packetID: 9, codes: [0x80, 0x80], .v311, to: &$0) } == [0x90, 4, 0, 9, 0x80, 0x80])
+        #expect(mqttWritten { MQTTReply.suback(packetID: 9, codes: [0x87, 0x97], .v5, to: &$0) } == [0x90, 5, 0, 9, 0, 0x87, 0x97])
         for filters in [1, 125, 126, 1000] {
-            let packet = mqttWritten { MQTTReply.subackRefusal(packetID: 9, filters: filters, .v5, to: &$0) }
+            let packet = mqttWritten { MQTTReply.suback(packetID: 9, codes: [UInt8](repeating: 0x87, count: filters), .v5, to: &$0) }
             #expect(packet.count == MQTTReply.subackBytes(filters: filters, .v5))
         }
     }

@@ -99,7 +99,7 @@ extension ConfigurationSchema {
                 "Whether client and upstream may agree on permessage-deflate; not where packets are looked into."),
             .text(
                 "inspect", .choice(["auto", "on", "off"]), at: \.inspect,
-                "Whether MQTT packets are looked into; auto: when authorisation needs it."),
+                "Whether MQTT packets are looked into and counted; auto: when authz needs it."),
             .text("mask", .choice(["preserve", "fresh"]), at: \.mask, "Keys of frames to the upstream: the client's, or new ones."),
             .text("ping", .choice(["hop", "forward"]), at: \.ping, "Whether pings are answered here, or passed."),
             .text("health", at: \.health, check: checkHealth, "How endpoints are probed: tcp, http:/PATH, ws or off."),
@@ -173,7 +173,7 @@ extension ConfigurationSchema {
     private static var routeAuthorization: [RouteKey] {
         [
             .oneOrList("authz.mode", of: "off, or of scopes, acl and rules", at: \.authorization.modes, check: checkAuthorizationMode,
-                "What says which topics a client may use."),
+                "What says which topics a client may use: scopes as RabbitMQ reads them, a claim acl as EMQX does, authz.rules."),
             .text("authz.combine", .choice(["all", "any"]), at: \.authorization.combine, "Whether all of several have to allow, or any."),
             .text("authz.claim", at: \.authorization.claim, check: checkPointer, "Claim with the scopes.").otherwise("scope, then scp"),
             .text("authz.resource_server_id", at: \.authorization.resourceServer, "Begins scopes, with a point behind it."),
@@ -182,7 +182,8 @@ extension ConfigurationSchema {
             .text("authz.exchange", at: \.authorization.exchange, "Exchange that scopes name."),
             .pairs("authz.scope_aliases", of: "names of roles to lists of scopes", at: \.authorization.aliases, check: { _ in nil },
                 "Scopes a role stands for."),
-            .text("authz.deny", .choice(["drop", "disconnect"]), at: \.authorization.deny, "What a refusal does."),
+            .text("authz.deny", .choice(["drop", "disconnect"]), at: \.authorization.deny,
+                "What a refusal does: the packet is dropped and answered, or the session ends."),
             .flag("authz.allow_slash", .zeroOrOne, at: \.authorization.allowsSlash, "Lets claims with / stand in filters."),
         ]
     }
