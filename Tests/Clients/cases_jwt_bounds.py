@@ -172,7 +172,7 @@ def probes(context):
 """ + admin_section(admin))
     eventually(lambda: samples(metrics(admin), "ws_upstream_health_failure_total")[None] >= 2, "failures", 8)
     text = metrics(admin)
-    check(samples(text, "ws_upstream_health_success_total")[None] >= 2, "successes")
+    eventually(lambda: samples(metrics(admin), "ws_upstream_health_success_total")[None] >= 2, "successes", 8)
     up = samples(text, "ws_upstream_up")
     equal(up[f'{{upstream="ws://127.0.0.1:{dead}/"}}'], 0, "the dead one")
     equal(up[f'{{upstream="ws://127.0.0.1:{dead}/off"}}'], 1, "one that is not probed")
