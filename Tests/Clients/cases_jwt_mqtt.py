@@ -6,7 +6,7 @@ from brokers import mosquitto, publish_and_receive, rabbit
 from cases_browser import browser
 from cases_jwt import bearer, native, need, refused
 from handshakes import Opened, Peer, RawUpstream
-from harness import Skip, case, check, equal
+from harness import Skip, case, check, equal, eventually
 from rawsocket import BINARY, TEXT, frame
 
 try:
@@ -178,6 +178,7 @@ def subprotocols(context):
     equal(asks("/strict", "z")[0], 400, "a strict list, nothing fits")
     # The upstream chooses.
     equal(asks("/copy", "first, second", "third"), (101, "second"), "the upstream's choice")
+    eventually(lambda: chooses.requests, "the request above")
     equal([str(value) for value in chooses.requests[-1].headers.get_all("Sec-WebSocket-Protocol")], ["first, second, third"], "in order")
     equal(asks("/lies", "first, second")[0], 502, "a choice that was not offered")
     # Lists that are none.
