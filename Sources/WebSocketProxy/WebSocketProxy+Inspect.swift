@@ -87,6 +87,11 @@ extension WebSocketProxy {
             switch stop {
             case .end, .boundary: return .none
             case .insert(let bytes): if !sendFrame(index, party.other, bytes) { return .exhausted }
+            case .answers:
+                guard sendAnswers(index, behind: UnsafeRawBufferPointer(start: base + run.start, count: run.count)) else {
+                    return .exhausted
+                }
+                run = MQTTRun(start: cursor, floor: ProxyBounds.inspectedFloor)
             case .fault(let fault): return .packet(fault)
             case .denied: return .denied
             }

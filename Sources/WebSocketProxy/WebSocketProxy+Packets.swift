@@ -42,7 +42,7 @@ extension WebSocketProxy {
             switch inspector.pointee.client(base, &cursor, area.count, &run) {
             case .fault(let fault): ending = .packet(fault)
             case .denied: ending = .denied
-            case .end, .boundary, .insert: break
+            case .end, .boundary, .insert, .answers: break
             }
             // What was refused in front leaves a gap behind the CONNECT.
             memmove(base + inspection.connectBytes, base + run.start, run.count)
@@ -76,10 +76,9 @@ extension WebSocketProxy {
         let session = session(index)
         guard let inspector = session.pointee.inspector else { return }
         if inspector.pointee.hasAnswers, inspector.pointee.mayAnswer {
-            guard inspector.pointee.answers.withUnsafeBytes({ sendFrame(index, .client, $0) }) else {
+            guard sendAnswers(index, behind: UnsafeRawBufferPointer(start: nil, count: 0)) else {
                 return finish(index, .client, .exhausted)
             }
-            inspector.pointee.clearAnswers()
             // A client that asks and does not read the answers is not read either.
             stopFlood(index, .client)
         }
@@ -88,6 +87,16 @@ extension WebSocketProxy {
         } else if session.pointee.client.flags.contains(.pausedReplies), !state.pointee.shard.isCongested(session.pointee.client.slot) {
             resume(side(session, .client), .pausedReplies)
         }
+    }
+
+    /// Sends the client what is to go in front, then the answers. False without buffers.
+    @inline(never)
+    func sendAnswers(_ index: UInt32, behind bytes: UnsafeRawBufferPointer) -> Bool {
+        guard let inspector = session(index).pointee.inspector, sendFrame(index, .client, bytes),
+            inspector.pointee.answers.withUnsafeBytes({ sendFrame(index, .client, $0) })
+        else { return false }
+        inspector.pointee.clearAnswers()
+        return true
     }
 
     /// Whether so many answers wait that the client must not be read.

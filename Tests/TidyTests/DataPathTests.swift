@@ -52,6 +52,7 @@ enum DataPath {
         ("WebSocketProxy.WebSocketProxy.(shutBytes in ", "a client sends more bytes than it may"),
         ("WebSocketProxy.WebSocketProxy.finish(", "the end of a session"),
         ("WebSocketProxy.WebSocketProxy.tellDenials(", "an MQTT packet was refused"),
+        ("WebSocketProxy.WebSocketProxy.sendAnswers(", "an MQTT packet was refused, or a SUBACK lacks codes"),
         ("WebSocketProxy.WebSocketProxy.giveAnswers(", "an MQTT packet was refused, or a SUBACK lacks codes"),
         ("Policy.MQTTInspector.refuse(", "a PUBLISH that is refused"),
         ("Policy.MQTTInspector.(complete in ", "the PUBREL of a PUBLISH that was refused"),

@@ -86,6 +86,9 @@ public struct MQTTDenial: Sendable, Equatable {
     /// These bytes are to be sent first, in front of everything that goes on from now on. Nothing of the piece went on so far. Valid
     /// until the next call.
     case insert(UnsafeRawBufferPointer)
+    /// Between two packets of the broker, where what waits in `answers` is longer than the room in the piece: what went on so far is to
+    /// be sent, then the answers.
+    case answers
     /// Between two packets, as was asked.
     case boundary
     /// The sender broke the protocol. What went on so far is to be sent.
@@ -162,12 +165,13 @@ public struct MQTTDenial: Sendable, Equatable {
         unsafe releases = nil
     }
 
-    /// Whether a packet of ours may stand towards the client now.
+    /// Whether a packet of ours may stand towards the client now, behind all that it was sent.
     @inline(__always)
-    public var mayAnswer: Bool { hasConnack && !isRefused && brokerScanner.isAtBoundary }
+    public var mayAnswer: Bool { hasConnack && !isRefused && isBetweenPackets }
 
-    /// Whether what the client was sent ends between two packets.
-    public var isBetweenPackets: Bool { brokerScanner.isAtBoundary }
+    /// Whether what the client was sent ends between two packets: a head that is cut was not sent.
+    @inline(__always)
+    public var isBetweenPackets: Bool { brokerScanner.bodyBytesMissing == 0 }
 
     /// Whether a client of this version is told by a packet that its session ends. Only behind CONNACK.
     public var saysDisconnect: Bool { version == .v5 && hasConnack && !isRefused }
@@ -271,7 +275,7 @@ public struct MQTTDenial: Sendable, Equatable {
     public mutating func broker(
         _ base: UnsafeMutableRawPointer, _ cursor: inout Int, _ end: Int, _ run: inout MQTTRun, stopsAtBoundary: Bool
     ) -> MQTTStop {
-        if hasAnswers, mayAnswer { unsafe answer(base, cursor, &run) }
+        if hasAnswers, mayAnswer, brokerScanner.isAtBoundary, unsafe !answer(base, cursor, &run) { return .answers }
         while true {
             switch unsafe brokerScanner.next(base, &cursor, end) {
             case .needMore: return .end
@@ -295,16 +299,17 @@ public struct MQTTDenial: Sendable, Equatable {
                     }
                 }
             }
-            if hasAnswers, mayAnswer { unsafe answer(base, cursor, &run) }
+            if hasAnswers, mayAnswer, brokerScanner.isAtBoundary, unsafe !answer(base, cursor, &run) { return .answers }
             if stopsAtBoundary, brokerScanner.isAtBoundary { return .boundary }
         }
     }
 
-    /// The client's stream stands between two packets of the broker: what waits goes on there, where it fits.
+    /// The client's stream stands between two packets of the broker: what waits goes on there. False when it does not fit.
     @inline(never)
-    private mutating func answer(_ base: UnsafeMutableRawPointer, _ cursor: Int, _ run: inout MQTTRun) {
+    private mutating func answer(_ base: UnsafeMutableRawPointer, _ cursor: Int, _ run: inout MQTTRun) -> Bool {
         let fits = unsafe answers.withUnsafeBytes { unsafe run.insert(base, $0, before: cursor) }
         if fits { clearAnswers() }
+        return fits
     }
 }
 

@@ -15,8 +15,8 @@ public func fuzzMQTTInspector(_ start: UnsafePointer<UInt8>, _ count: Int) -> CI
     for cut in [1, Int(start[1]) % 61 + 1] {
         let other = run(shape, client, broker, cut: cut)
         precondition(other.toBroker == whole.toBroker && other.fault == whole.fault && other.denied == whole.denied)
-        // Where answers stand depends on what had come by then; how many there are does not.
-        precondition(whole.fault != nil || other.toClient.count == whole.toClient.count)
+        // Where answers stand depends on what had come by then; how many there are does not. The last may wait.
+        precondition(whole.fault != nil || other.toClient.count + other.waiting == whole.toClient.count + whole.waiting)
     }
     check(whole.toBroker, shape)
     return 0
@@ -31,6 +31,8 @@ private struct Shape {
 private struct Outcome {
     var toBroker: [UInt8] = []
     var toClient: [UInt8] = []
+    /// Bytes that wait for the end of a packet of the broker.
+    var waiting = 0
     var fault: MQTTFault?
     var denied: [UInt64] = []
 }
@@ -71,7 +73,14 @@ private func run(_ shape: Shape, _ client: [UInt8], _ broker: [UInt8], cut: Int)
                         : inspector.broker(base, &cursor, piece.count, &run, stopsAtBoundary: false)
                     switch stop {
                     case .end, .boundary: break walking
-                    case .insert(let bytes): output += bytes
+                    case .insert(let bytes):
+                        precondition(run.count == 0)
+                        output += bytes
+                    case .answers:
+                        output += UnsafeRawBufferPointer(start: base + run.start, count: run.count)
+                        output += inspector.answers
+                        inspector.clearAnswers()
+                        run = MQTTRun(start: cursor, floor: -shape.room)
                     case .fault(let fault):
                         outcome.fault = fault
                         break walking
@@ -95,6 +104,7 @@ private func run(_ shape: Shape, _ client: [UInt8], _ broker: [UInt8], cut: Int)
     feed(client, fromClient: true)
     outcome.denied = [inspector.deniedPublishes, inspector.deniedSubscriptions]
     feed(broker, fromClient: false)
+    outcome.waiting = inspector.answers.count
     return outcome
 }
 

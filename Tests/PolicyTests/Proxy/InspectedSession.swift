@@ -98,6 +98,11 @@ final class InspectedSession {
                 walking: while true {
                     switch walk(&inspector, base, &cursor, piece.count, &run) {
                     case .end, .boundary: break walking
+                    case .answers:
+                        output += UnsafeRawBufferPointer(start: base + run.start, count: run.count)
+                        output += inspector.answers
+                        inspector.clearAnswers()
+                        run = MQTTRun(start: cursor, floor: -room)
                     case .insert(let bytes):
                         precondition(run.count == 0)
                         inserts += 1

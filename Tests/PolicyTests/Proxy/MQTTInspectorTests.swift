@@ -101,6 +101,28 @@ struct MQTTInspectorTests {
         #expect(session.toClient == Built.connack(.v311) + answer + long + answer + next)
     }
 
+    @Test("a head that is cut was not sent: answers may go in front of it")
+    func answerBeforeCutHead() throws {
+        let session = try session(.v311)
+        let next = Built.publish("down/x", payload: [UInt8](repeating: 1, count: 200))
+        session.broker(Array(next.prefix(1)))
+        session.client(Built.publish("no", qos: 1))
+        session.takeAnswers()
+        session.broker(Array(next.dropFirst()))
+        #expect(session.toClient == Built.connack(.v311) + [0x40, 2, 0, 7] + next)
+    }
+
+    @Test("more answers than there is room for go between two packets of a broker that never pauses")
+    func manyAnswers() throws {
+        let session = try session(.v311)
+        let packet = Built.publish("down/x", payload: [UInt8](repeating: 1, count: 90))
+        session.broker(Array(packet.prefix(50)))
+        session.client((1...100).flatMap { Built.publish("no", qos: 1, id: $0) })
+        session.broker(packet.dropFirst(50) + packet + packet.prefix(50))
+        let answers: [UInt8] = (1...100).flatMap { [0x40, 2, 0, UInt8($0)] }
+        #expect(session.toClient == Built.connack(.v311) + packet + answers + packet + packet.prefix(50))
+    }
+
     @Test("without a CONNACK that accepts nothing is answered")
     func refusedConnect() throws {
         let session = InspectedSession(.v311, try InspectedSession.rules())
