@@ -41,14 +41,16 @@ final class KeyBoard: Sendable {
 
     private static var now: Int64 { MonotonicClock.milliseconds }
 
-    /// Takes providers over. Those that are as they were keep their keys.
+    /// Takes providers over. Those whose keys come from where they came from keep them, whatever else changed.
     func apply(_ plan: ProxyPlan, former: ProxyPlan?) {
         state.withLock { state in
             let kept = state.providers
             state.generation = plan.generation
             state.providers = plan.policy.providers.enumerated().map { index, provider in
-                if let place = former?.policy.providers.firstIndex(where: { $0.isSame(provider) }), kept.indices.contains(place) {
-                    return kept[place]
+                if let place = former?.policy.providers.firstIndex(where: { $0.sharesKeys(with: provider) }), kept.indices.contains(place) {
+                    var keys = kept[place]
+                    keys.provider = provider.provider
+                    return keys
                 }
                 var generator = SystemRandomNumberGenerator()
                 return ProviderKeys(
@@ -172,10 +174,10 @@ final class KeyBoard: Sendable {
 }
 
 extension ProxyPolicy.Provider {
-    /// Whether keys fetched for one serve the other.
-    func isSame(_ other: Self) -> Bool {
-        provider == other.provider && sources == other.sources && authoritiesPath == other.authoritiesPath
-            && requestFields == other.requestFields
+    /// Whether keys fetched for one serve the other. Audiences and the other demands on tokens do not matter to keys.
+    func sharesKeys(with other: Self) -> Bool {
+        provider.name == other.provider.name && provider.algorithms == other.provider.algorithms && sources == other.sources
+            && authoritiesPath == other.authoritiesPath && requestFields == other.requestFields
             && staticKeys.map(\.key.thumbprint) == other.staticKeys.map(\.key.thumbprint)
     }
 }

@@ -24,8 +24,8 @@ public struct ProviderKeys: Sendable {
         case known
     }
 
-    /// The configured provider, and its place in the list.
-    public let provider: TokenProvider
+    /// The configured provider. A reload may put another in its place that has its name, its algorithms and its sources.
+    public var provider: TokenProvider
     private let statics: [KeySetEntry]
     /// The sources, in their order.
     public private(set) var lives: [KeySetLife]
