@@ -29,6 +29,8 @@ enum DNSLimits {
     static let responseHeadBytes = 8192
     /// How long the addresses of an upstream's name are believed.
     static let addressMilliseconds: UInt64 = 60_000
+    /// Addresses of an upstream's name that are tried: a name for IPv4 and IPv6 has two, and an attempt has one time for all.
+    static let addressesOfUpstream = 4
     /// How often waiting for a name or a connection is looked at.
     static let tickMilliseconds: UInt64 = 20
     /// Longest `tracestate` that is passed on: what everybody has to (W3C Trace Context section 3.3.1.5).

@@ -123,6 +123,8 @@ extension DNSService {
         let plan = plans[exchange.pointee.plan]
         guard exchange.pointee.step < plan.count, shard.now < exchange.pointee.endMilliseconds else { return finish(index, answer: 0..<0) }
         exchange.pointee.upstream = plan[exchange.pointee.step]
+        exchange.pointee.place = upstreams[exchange.pointee.upstream].preferred
+        exchange.pointee.trials = 0
         exchange.pointee.attemptNanoseconds = monotonicNanoseconds()
         exchange.pointee.deadlineMilliseconds = min(
             shard.now + UInt64(shared.settings.upstreamTimeoutMilliseconds), exchange.pointee.endMilliseconds)
@@ -134,7 +136,7 @@ extension DNSService {
         let exchange = exchanges + Int(index)
         let number = exchange.pointee.upstream
         if case .unusable = upstreams[number].kind { return attemptFailed(index) }
-        guard let address = upstreams[number].address(nowMilliseconds: shard.now) else { return name(index) }
+        guard let address = upstreams[number].address(at: exchange.pointee.place, nowMilliseconds: shard.now) else { return name(index) }
         switch upstreams[number].kind {
         case .datagram: sendDatagram(index, address)
         case .https: sendRequest(index, address)
@@ -162,7 +164,7 @@ extension DNSService {
             return
         }
         upstreams[number].learn(shard.takeAddresses(event.detail), nowMilliseconds: shard.now)
-        let isKnown = upstreams[number].address(nowMilliseconds: shard.now) != nil
+        let isKnown = upstreams[number].addressCount > 0
         var waiting = naming
         naming = IndexQueue()
         while let index = waiting.removeFirst(exchanges) {
@@ -176,9 +178,17 @@ extension DNSService {
         }
     }
 
-    /// The present upstream has no answer: it is counted, and the next is asked.
+    /// The present upstream has no answer: while there is time it is asked at its next address; then it is counted, and the next is
+    /// asked.
     func attemptFailed(_ index: UInt32) {
         let exchange = exchanges + Int(index)
+        exchange.pointee.trials += 1
+        if exchange.pointee.trials < upstreams[exchange.pointee.upstream].addressCount, shard.now < exchange.pointee.deadlineMilliseconds {
+            leave(index)
+            exchange.pointee.dropInput()
+            exchange.pointee.place += 1
+            return proceed(index)
+        }
         attemptEnded(index, failed: true)
         upstreams[exchange.pointee.upstream].doubt()
         exchange.pointee.dropInput()
@@ -186,10 +196,16 @@ extension DNSService {
         ask(index)
     }
 
-    private func attemptEnded(_ index: UInt32, failed: Bool) {
+    /// Closes what the present try has open.
+    private func leave(_ index: UInt32) {
         let exchange = exchanges + Int(index)
         if exchange.pointee.slot != .none { shard.close(exchange.pointee.slot) }
         exchange.pointee.slot = .none
+    }
+
+    private func attemptEnded(_ index: UInt32, failed: Bool) {
+        let exchange = exchanges + Int(index)
+        leave(index)
         let elapsed = monotonicNanoseconds() &- exchange.pointee.attemptNanoseconds
         metrics.attempted(exchange.pointee.upstream, nanoseconds: elapsed, failed: failed)
     }
@@ -213,6 +229,7 @@ extension DNSService {
     func answered(_ index: UInt32, _ bytes: UnsafeRawBufferPointer, _ response: DNSResponse) {
         let exchange = exchanges + Int(index)
         attemptEnded(index, failed: false)
+        upstreams[exchange.pointee.upstream].prefer(exchange.pointee.place)
         keep(exchange, bytes, response)
         let copy = UnsafeMutableRawPointer.allocate(byteCount: bytes.count, alignment: 1)
         copy.copyMemory(from: bytes.baseAddress!, byteCount: bytes.count)

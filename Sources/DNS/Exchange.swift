@@ -25,6 +25,9 @@ struct Exchange {
     var plan = 0
     var step = 0
     var upstream = 0
+    /// Which of the present upstream's addresses is asked, and how many were before in the present attempt.
+    var place = 0
+    var trials = 0
     var slot = SlotIndex.none
     /// Identifier of the present attempt.
     var identifier: UInt16 = 0

@@ -17,7 +17,10 @@ struct Upstream {
     let port: UInt16
     /// Known from the start when the host is an address.
     private let literal: SocketAddress?
-    private var resolved: SocketAddress?
+    /// What the last look-up found.
+    private var resolved: [SocketAddress] = []
+    /// Which of them answered last: attempts begin there.
+    private(set) var preferred = 0
     private var believedUntilMilliseconds: UInt64 = 0
     /// The look-up under way.
     var lookup: UInt32?
@@ -47,17 +50,31 @@ struct Upstream {
         literal = SocketAddress(host, port: port)
     }
 
-    /// Where it is, as far as known.
-    func address(nowMilliseconds: UInt64) -> SocketAddress? {
-        literal ?? (nowMilliseconds < believedUntilMilliseconds ? resolved : nil)
+    /// Addresses that may be tried.
+    var addressCount: Int { literal == nil ? resolved.count : 1 }
+
+    /// Where it is, as far as known; behind the last place comes the first.
+    func address(at place: Int, nowMilliseconds: UInt64) -> SocketAddress? {
+        if let literal { return literal }
+        guard nowMilliseconds < believedUntilMilliseconds else { return nil }
+        return resolved[place % resolved.count]
     }
 
-    /// Takes the first address of a look-up; none forgets what was known.
+    /// Takes what a look-up found; nothing forgets what was known.
     mutating func learn(_ addresses: [SocketAddress], nowMilliseconds: UInt64) {
         lookup = nil
-        resolved = addresses.first
-        resolved?.port = port
-        believedUntilMilliseconds = resolved == nil ? 0 : nowMilliseconds + DNSLimits.addressMilliseconds
+        resolved = addresses.prefix(DNSLimits.addressesOfUpstream).map { address in
+            var address = address
+            address.port = port
+            return address
+        }
+        preferred = 0
+        believedUntilMilliseconds = resolved.isEmpty ? 0 : nowMilliseconds + DNSLimits.addressMilliseconds
+    }
+
+    /// The address at a place has answered.
+    mutating func prefer(_ place: Int) {
+        if !resolved.isEmpty { preferred = place % resolved.count }
     }
 
     /// After a failure: the name is looked up again.

@@ -38,21 +38,37 @@ import Testing
 @Suite struct UpstreamAddressTests {
     @Test func anAddressIsKnownAtOnce() {
         let upstream = Upstream(.datagram(host: "192.0.2.1", port: 5353))
-        #expect(upstream.address(nowMilliseconds: 0).map { "\($0.host):\($0.port)" } == "192.0.2.1:5353")
+        #expect(upstream.address(at: 0, nowMilliseconds: 0).map { "\($0.host):\($0.port)" } == "192.0.2.1:5353")
     }
 
     @Test func aNameIsBelievedForAWhileAndDoubtedAfterAFailure() {
         var upstream = Upstream(.https(url: "https://dns.test:8443/q"))
-        #expect(upstream.address(nowMilliseconds: 0) == nil)
+        #expect(upstream.address(at: 0, nowMilliseconds: 0) == nil)
         upstream.learn([SocketAddress("192.0.2.7", port: 0)!, SocketAddress("192.0.2.8", port: 0)!], nowMilliseconds: 1000)
-        #expect(upstream.address(nowMilliseconds: 1000).map { "\($0.host):\($0.port)" } == "192.0.2.7:8443")
-        #expect(upstream.address(nowMilliseconds: 999 + DNSLimits.addressMilliseconds) != nil)
-        #expect(upstream.address(nowMilliseconds: 1000 + DNSLimits.addressMilliseconds) == nil)
+        #expect(upstream.address(at: 0, nowMilliseconds: 1000).map { "\($0.host):\($0.port)" } == "192.0.2.7:8443")
+        #expect(upstream.address(at: 0, nowMilliseconds: 999 + DNSLimits.addressMilliseconds) != nil)
+        #expect(upstream.address(at: 0, nowMilliseconds: 1000 + DNSLimits.addressMilliseconds) == nil)
         upstream.learn([SocketAddress("192.0.2.7", port: 0)!], nowMilliseconds: 2000)
         upstream.doubt()
-        #expect(upstream.address(nowMilliseconds: 2000) == nil)
+        #expect(upstream.address(at: 0, nowMilliseconds: 2000) == nil)
         upstream.learn([], nowMilliseconds: 2000)
-        #expect(upstream.address(nowMilliseconds: 2000) == nil && upstream.lookup == nil)
+        #expect(upstream.address(at: 0, nowMilliseconds: 2000) == nil && upstream.lookup == nil)
+    }
+
+    @Test func attemptsBeginWithWhatAnsweredLast() {
+        var upstream = Upstream(.datagram(host: "dns.test", port: 5353))
+        upstream.prefer(1)
+        #expect(upstream.preferred == 0 && upstream.addressCount == 0)
+        upstream.learn((1...9).map { SocketAddress("192.0.2.\($0)", port: 0)! }, nowMilliseconds: 0)
+        #expect(upstream.addressCount == DNSLimits.addressesOfUpstream)
+        upstream.prefer(1)
+        #expect(upstream.preferred == 1)
+        #expect(upstream.address(at: 1, nowMilliseconds: 0).map { "\($0.host):\($0.port)" } == "192.0.2.2:5353")
+        upstream.prefer(1)
+        #expect(upstream.preferred == 1, "two that were asked at once say the same")
+        #expect(upstream.address(at: 1 + DNSLimits.addressesOfUpstream, nowMilliseconds: 0)?.host == "192.0.2.2")
+        upstream.learn([SocketAddress("192.0.2.7", port: 0)!], nowMilliseconds: 0)
+        #expect(upstream.preferred == 0 && upstream.address(at: 3, nowMilliseconds: 0)?.host == "192.0.2.7")
     }
 
     @Test func aURLThatCannotBeAskedIsUnusable() {
