@@ -41,7 +41,7 @@ struct AllocationTests {
         let (library, counter, directory) = try Self.counter()
         defer { try? FileManager.default.removeItem(at: directory) }
 
-        let target = try RunningTarget()
+        let target = try RunningFixture.target()
         defer { target.stop() }
         let gateway = try RunningGateway(environment: [
             "LD_PRELOAD": library.path, "SLUICE_ALLOCATION_COUNTER": counter.url.path,
@@ -69,7 +69,7 @@ struct AllocationTests {
     func datagrams() throws {
         let (library, counter, directory) = try Self.counter()
         defer { try? FileManager.default.removeItem(at: directory) }
-        let echo = try RunningEcho(environment: ["LD_PRELOAD": library.path, "SLUICE_ALLOCATION_COUNTER": counter.url.path])
+        let echo = try RunningFixture.echo(environment: ["LD_PRELOAD": library.path, "SLUICE_ALLOCATION_COUNTER": counter.url.path])
         defer { echo.stop() }
         #expect(try counter.read()[0] > 0, "starting allocates")
         let client = try DatagramClient(port: echo.port)
@@ -94,7 +94,7 @@ struct AllocationTests {
     func relayedDatagrams(limits: [String: String]) throws {
         let (library, counter, directory) = try Self.counter()
         defer { try? FileManager.default.removeItem(at: directory) }
-        let echo = try RunningEcho(environment: [:])
+        let echo = try RunningFixture.echo(environment: [:])
         defer { echo.stop() }
         // No Ping of the server may come between the frames.
         let settings = [
@@ -150,7 +150,7 @@ struct AllocationTests {
     func proxied(rate: String) throws {
         let (library, counter, directory) = try Self.counter()
         defer { try? FileManager.default.removeItem(at: directory) }
-        let target = try RunningTarget(service: "wsecho")
+        let target = try RunningFixture.target("wsecho")
         defer { target.stop() }
         // Probes of the upstream are off: each is a connection, and those allocate.
         let configuration = try Self.proxyConfiguration(directory, upstream: target.port, rate: rate)
@@ -175,9 +175,9 @@ struct AllocationTests {
     func inspected() throws {
         let (library, counter, directory) = try Self.counter()
         defer { try? FileManager.default.removeItem(at: directory) }
-        let broker = try RunningProxy(["broker"])
+        let broker = try RunningFixture.proxy(["broker"])
         defer { broker.stop() }
-        let proxy = try RunningProxy(["ws://127.0.0.1:\(broker.port)/", "rules=20"], environment: [
+        let proxy = try RunningFixture.proxy(["ws://127.0.0.1:\(broker.port)/", "rules=20"], environment: [
             "LD_PRELOAD": library.path, "SLUICE_ALLOCATION_COUNTER": counter.url.path,
         ])
         defer { proxy.stop() }
@@ -214,7 +214,7 @@ struct AllocationTests {
     }
 
     /// The same over `/tcp-mux`, on several streams whose frames share buffers.
-    private func expectSilence(_ gateway: RunningGateway, _ target: RunningTarget, _ cookie: String, _ counter: AllocationCounter) throws {
+    private func expectSilence(_ gateway: RunningGateway, _ target: RunningFixture, _ cookie: String, _ counter: AllocationCounter) throws {
         let client = try WebSocketClient(port: gateway.port, path: "/tcp-mux", cookie: cookie, subprotocol: "aero-tcp-mux-v1")
         let frames = MuxFrames(streams: Self.inFlight, payloadBytes: Self.messageBytes)
         try client.send(frames.opens(port: target.port))

@@ -123,39 +123,6 @@ final class RunningGateway {
     }
 }
 
-/// `sluice-echo`: a service on the bare engine that sends datagrams back.
-final class RunningEcho {
-    let port: UInt16
-    private let child: Process
-
-    init(environment: [String: String]) throws {
-        child = Process()
-        child.executableURL = ReleaseBuild.executable("sluice-echo")
-        child.arguments = ["0"]
-        child.environment = environment
-        let output = Pipe()
-        child.standardOutput = output
-        child.standardInput = FileHandle.nullDevice
-        try child.run()
-        var text = ""
-        while !text.contains("\n") {
-            let data = output.fileHandleForReading.availableData
-            guard !data.isEmpty else { throw Tool.Failure(description: "sluice-echo ended: \(text)") }
-            text += String(decoding: data, as: UTF8.self)
-        }
-        guard let word = text.split(separator: ":").last, let number = UInt16(word.trimmingCharacters(in: .whitespacesAndNewlines)) else {
-            throw Tool.Failure(description: "sluice-echo printed \(text)")
-        }
-        port = number
-    }
-
-    func stop() {
-        guard child.isRunning else { return }
-        kill(child.processIdentifier, SIGKILL)
-        child.waitUntilExit()
-    }
-}
-
 /// A datagram socket whose peer echoes.
 final class DatagramClient {
     private let descriptor: Int32
@@ -190,39 +157,6 @@ final class DatagramClient {
                 }
             }
         }
-    }
-}
-
-/// `sluice-target echo`: a TCP service that sends everything back.
-final class RunningTarget {
-    let port: UInt16
-    private let child: Process
-
-    init(service: String = "echo") throws {
-        child = Process()
-        child.executableURL = ReleaseBuild.executable("sluice-target")
-        child.arguments = ["\(service):0"]
-        let output = Pipe()
-        child.standardOutput = output
-        child.standardInput = FileHandle.nullDevice
-        try child.run()
-        // It prints "SERVICE PORT" and "ready" in one or two writes.
-        var text = ""
-        while !text.contains("ready") {
-            let data = output.fileHandleForReading.availableData
-            guard !data.isEmpty else { throw Tool.Failure(description: "sluice-target ended: \(text)") }
-            text += String(decoding: data, as: UTF8.self)
-        }
-        guard let word = text.split(whereSeparator: \.isWhitespace).dropFirst().first, let number = UInt16(word) else {
-            throw Tool.Failure(description: "sluice-target printed \(text)")
-        }
-        port = number
-    }
-
-    func stop() {
-        guard child.isRunning else { return }
-        kill(child.processIdentifier, SIGKILL)
-        child.waitUntilExit()
     }
 }
 
