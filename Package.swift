@@ -24,6 +24,7 @@ let package = Package(
         .target(name: "CYAML", path: "CSupport/CYAML", linkerSettings: [.linkedLibrary("yaml")]),
         .target(name: "CTLS", path: "CSupport/CTLS", linkerSettings: [.linkedLibrary("ssl"), .linkedLibrary("crypto")]),
         .target(name: "CRedis", path: "CSupport/CRedis", linkerSettings: [.linkedLibrary("hiredis")]),
+        .target(name: "CPostgres", path: "CSupport/CPostgres", linkerSettings: [.linkedLibrary("pq")]),
         .target(name: "CResolve", path: "CSupport/CResolve", linkerSettings: [.linkedLibrary("cares")]),
 
         // Layers, lowest first. An import may only point upwards in this list; Tests/TidyTests checks it.
@@ -39,7 +40,7 @@ let package = Package(
         .target(name: "UDPRelay", dependencies: ["HTTP", "Engine", "Wire", "Policy"], swiftSettings: dataPath),
         .target(name: "WebSocketProxy", dependencies: ["HTTP", "Engine", "Wire", "Policy"], swiftSettings: dataPath),
         .target(name: "DNS", dependencies: ["HTTP", "Engine", "Wire", "Policy"], swiftSettings: dataPath),
-        .target(name: "SharedState", dependencies: ["HTTP", "Engine", "Wire", "Policy", "CRedis"], swiftSettings: dataPath),
+        .target(name: "SharedState", dependencies: ["HTTP", "Engine", "Wire", "Policy", "CRedis", "CPostgres"], swiftSettings: dataPath),
         .target(name: "Demo", dependencies: ["HTTP", "Engine", "Wire", "Policy"], swiftSettings: dataPath),
         .target(name: "Control",
                 dependencies: ["SessionGateway", "TCPBridge", "TCPMux", "UDPRelay", "WebSocketProxy", "DNS", "SharedState", "Demo", "HTTP", "Engine", "Ring", "Policy",
@@ -73,7 +74,7 @@ let package = Package(
                                                          "Ring", "Wire", "Policy"]),
         .testTarget(name: "SharedStateTests",
                     dependencies: ["SharedState", "Simulator", "HTTP", "Engine", "Ring", "Wire", "Policy"]),
-        .testTarget(name: "ControlTests", dependencies: ["Control", "UDPRelay", "HTTP", "Policy", "Wire"]),
+        .testTarget(name: "ControlTests", dependencies: ["Control", "SharedState", "UDPRelay", "HTTP", "Policy", "Wire"]),
         .testTarget(name: "DemoTests", dependencies: ["Demo", "Wire"]),
         .testTarget(name: "LoadTests", dependencies: ["sluice-load"]),
         .testTarget(name: "TidyTests"),

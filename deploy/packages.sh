@@ -3,7 +3,7 @@
 # A C toolchain's headers and linker, which Swift on Linux relies on, and the C libraries Sluice links.
 build_packages=(
     binutils libc6-dev libgcc-12-dev libstdc++-12-dev zlib1g-dev pkg-config
-    liburing-dev libssl-dev libyaml-dev libc-ares-dev libhiredis-dev
+    liburing-dev libssl-dev libyaml-dev libc-ares-dev libhiredis-dev libpq-dev
 )
 
 say() { printf '%s\n' "$*"; }

@@ -2,6 +2,7 @@ import DNS
 import Engine
 import Glibc
 import SessionGateway
+import SharedState
 import Synchronization
 import TCPBridge
 import TCPMux
@@ -22,6 +23,8 @@ struct ShardMetrics: Sendable {
     let poolBytes: Int
     /// On the shard that talks to the store of several instances.
     var store: StoreMetrics?
+    /// On the same shard: the store of revocations.
+    var postgres: StoreCounters?
 
     init(index: Int, shard: Shard, bridge: BridgeCounters, mux: MuxCounters, relay: RelayCounters, proxy: ProxyCounters,
          gateway: SessionGateway, dns: DNSMetrics) {
@@ -107,7 +110,10 @@ final class MetricsRegistry: Sendable {
         }
         if let shared = dns.withLock({ $0 }) { page.dns(shards.map(\.dns), shared) }
         engine(&page, shards)
-        for shard in shards { shard.store?.write(to: &page) }
+        for shard in shards {
+            shard.store?.write(to: &page)
+            shard.postgres?.writePostgres(to: &page)
+        }
         reloads.reading.write(to: &page)
         page.gauge("sluice_draining", "Whether the process drains", isDraining ? 1 : 0)
         logs(&page)

@@ -85,6 +85,8 @@ final class ShardLoop {
     let limits: SharedLimits
     /// What is shared with other instances; the first shard talks to the store.
     private(set) var store: SharedStore?
+    /// On the first shard: the other store, which a thread of its own asks.
+    private(set) var postgres: PostgresStore?
     private var revocationEpoch: UInt64 = 0
     /// While draining: nobody needs the store any more.
     var isStoreLeaving = false
@@ -152,6 +154,7 @@ final class ShardLoop {
         prober = UpstreamProber(shard: shard, owner: StreamOwner.proxyProbes, common: snapshot.proxies)
         store = SharedStore(shard: shard, owner: StreamOwner.sharedState, timer: Self.storeTimer, limits: snapshot.limits,
                             counters: StoreCounters()) { [unowned self] in note($0) }
+        postgres = PostgresStore(limits: snapshot.limits)
     }
 
     /// Number of the shard timer of `store`.
@@ -175,7 +178,7 @@ final class ShardLoop {
         applyProxy(snapshot.proxy)
         gateway.apply(snapshot.gateway)
         dns.apply(snapshot.dns)
-        store?.apply(configuration.redis, denials: snapshot.proxy?.denialPrefix)
+        applyStores(configuration.redis, snapshot.proxy)
         admin = snapshot.admin
         log.threshold = configuration.log.level
         log.format = configuration.log.format
@@ -220,7 +223,10 @@ final class ShardLoop {
             mux.endTurn()
             relay.endTurn()
             if unacknowledged != 0 { acknowledge() }
-            if stopping, finished() { return }
+            if stopping, finished() {
+                postgres?.finish()
+                return
+            }
         }
     }
 
@@ -483,6 +489,7 @@ final class ShardLoop {
         proxy.takeDenials()
         if proxy.plan != nil { proxyTimePassed() }
         store?.pump()
+        pumpPostgres()
     }
 
     private func drain(graceMilliseconds: UInt64) {

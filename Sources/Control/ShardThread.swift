@@ -83,6 +83,7 @@ final class ShardThread: @unchecked Sendable {
                 proxy: loop.proxy.sessions.counters, gateway: loop.gateway,
                 dns: loop.dns.metrics)
             metrics.store = loop.store.map { StoreMetrics(counters: $0.counters, limits: snapshot.limits) }
+            metrics.postgres = loop.postgres?.counters
             outcome.withLock { $0 = .success(Started(metrics: metrics, inbox: shard.inbox, lostFlags: lost)) }
             ready.signal()
             go.wait()

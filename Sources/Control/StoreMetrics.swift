@@ -38,3 +38,15 @@ struct StoreMetrics: Sendable {
         page.plain(name + "_count", Double(cumulated))
     }
 }
+
+extension StoreCounters {
+    /// The store of revocations, where one is configured.
+    func writePostgres(to page: inout MetricsPage) {
+        guard read(.configured) == 1 else { return }
+        page.gauge("sluice_postgres_connected", "Whether the store of revocations answers", read(.connected))
+        page.counter("sluice_postgres_connections_total", "Connections begun to it", read(.connections))
+        page.counter("sluice_postgres_requests_total", "Statements sent to it", read(.requests))
+        page.counter("sluice_postgres_errors_total", "Errors it answered, and rows that make no sense", read(.errors))
+        page.counter("sluice_postgres_timeouts_total", "Statements given up because it was late", read(.timeouts))
+    }
+}

@@ -195,11 +195,12 @@ public final class DenialTable: Sendable {
         for item in waiting { item.completion?(.unreachable) }
     }
 
-    /// All that hold are to be written again: the store may have lost them.
-    public func sendAll(nowSeconds: Double) {
+    /// All that hold are to be written again, but for what the store is known to have: it may have lost them.
+    public func sendAll(nowSeconds: Double, except known: [TokenDigest: Revocation] = [:]) {
         content.withLock { content in
             content.unsent = content.unsent.filter(\.isNews)
-            content.unsent += content.denials.values.filter { $0.expirySeconds > nowSeconds }
+            content.unsent += content.denials
+                .filter { item in item.value.expirySeconds > nowSeconds && known[item.key].map(item.value.isCovered(by:)) != true }.values
                 .map { Unsent(denial: $0, isNews: false, completion: nil) }
         }
     }

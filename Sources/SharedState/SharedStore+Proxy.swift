@@ -22,6 +22,8 @@ extension SharedStore {
     struct ProxyState {
         /// Begins the keys of denials; nil when nothing is shared.
         var prefix: String?
+        /// Whether denials are kept here; if not, only budgets are, and what that other program publishes is heard.
+        var keepsDenials = true
         /// Number of the last change that was read; below zero: none.
         var version: Int64 = -1
         var isReading = false
@@ -39,7 +41,7 @@ extension SharedStore {
     func beginProxies() {
         guard proxies.prefix != nil else { return }
         (proxies.version, proxies.isReading, proxies.hasWatch, proxies.budgetsUnderWay) = (-1, false, false, 0)
-        limits.denials.sendAll(nowSeconds: Self.nowSeconds)
+        if proxies.keepsDenials { limits.denials.sendAll(nowSeconds: Self.nowSeconds) }
         limits.budgets.divide(into: 1)
         watch()
         if proxies.subscriber == nil { subscribe() }
@@ -47,10 +49,13 @@ extension SharedStore {
 
     /// The main connection is gone. `isOver`: nothing is shared any more.
     func endProxies(isOver: Bool) {
-        limits.denials.sharing = isOver || proxies.prefix == nil ? .off : .cutOff
-        limits.denials.abandon()
+        guard proxies.prefix != nil else { return }
+        if proxies.keepsDenials {
+            limits.denials.sharing = isOver ? .off : .cutOff
+            limits.denials.abandon()
+        }
         // Alone, this instance has the budgets to itself.
-        limits.budgets.divide(into: isOver || proxies.prefix == nil ? 1 : limits.budgets.knownInstances)
+        limits.budgets.divide(into: isOver ? 1 : limits.budgets.knownInstances)
         proxies.budgetsUnderWay = 0
         guard isOver else { return }
         proxies.subscriber?.finish()
@@ -137,7 +142,7 @@ extension SharedStore {
     /// Writes what was denied here.
     func tellDenials() {
         // What is already there need not be written again: it is read first.
-        guard let prefix = proxies.prefix, let connection, limits.denials.sharing == .current else { return }
+        guard proxies.keepsDenials, let prefix = proxies.prefix, let connection, limits.denials.sharing == .current else { return }
         while connection.isReady, connection.underWay < StoreLimits.pipelineMaximum {
             let unsent = limits.denials.takeUnsent(maximum: StoreLimits.denialsPerRequest)
             if unsent.isEmpty { return }
@@ -182,6 +187,7 @@ extension SharedStore {
             guard let answer = StoreAnswer.watch(reply) else { return false }
             proxies.hasWatch = false
             limits.budgets.knownInstances = answer.instances
+            guard proxies.keepsDenials else { break }
             if answer.version < proxies.version {
                 // Numbers never go back: the list was lost while the connection stayed, and is told again.
                 limits.denials.sendAll(nowSeconds: Self.nowSeconds)

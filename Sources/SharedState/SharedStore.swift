@@ -80,17 +80,21 @@ public final class SharedStore {
 
     /// Takes settings over: connects, connects elsewhere, or stops sharing. Unchanged ones change nothing.
     ///
-    /// - Parameter denials: begins the keys of tokens that JWT proxies deny; nil when they share nothing.
-    public func apply(_ next: RedisSettings?, denials: String? = nil) {
-        guard next != settings || denials != proxies.prefix else { return }
+    /// - Parameters:
+    ///   - denials: begins the keys of tokens that JWT proxies deny; nil when they share nothing.
+    ///   - keepsDenials: whether those are kept here. Another store may have them; budgets are shared here all the same.
+    public func apply(_ next: RedisSettings?, denials: String? = nil, keepsDenials: Bool = true) {
+        let denials = next == nil ? nil : denials
+        guard next != settings || denials != proxies.prefix || keepsDenials != proxies.keepsDenials else { return }
         let former = settings
         end()
         settings = next
         reconnectMilliseconds = nil
         endProxies(isOver: true)
         proxies = ProxyState()
-        proxies.prefix = next == nil ? nil : denials
-        if proxies.prefix != nil { limits.denials.sharing = .cutOff }
+        proxies.prefix = denials
+        proxies.keepsDenials = keepsDenials
+        if denials != nil, keepsDenials { limits.denials.sharing = .cutOff }
         counters.set(.configured, next == nil ? 0 : 1)
         saidConnected = nil
         formerInstance = ""

@@ -33,7 +33,7 @@ ws_connection_duration_seconds ws_proxy_errors_total ws_proxy_retries_total ws_c
 ws_upstream_health_failure_total ws_rate_limit_violations_total ws_revocations_total ws_handshakes_total ws_auth_total ws_auth_seconds
 ws_token_alg_total ws_token_cache_total ws_jwks_keys ws_jwks_age_seconds ws_jwks_refresh_total ws_session_seconds ws_closes_total
 ws_messages_total ws_bytes_total ws_stall_seconds_total ws_upstream_dials_total ws_upstream_dial_seconds ws_upstream_up ws_circuit_state
-ws_limit_rejections_total ws_throttled_total ws_authz_denied_total ws_expired_sessions_total ws_draining
+ws_limit_rejections_total ws_throttled_total ws_authz_denied_total ws_expired_sessions_total ws_draining ws_store_up
 ws_mqtt_packets_total""".split()
 
 
@@ -238,7 +238,7 @@ VARIABLES = [
     ("JWT_VALID_ALGORITHMS", "algorithms: [RS256]", "RS256, ES256", "algorithms: [RS256, ES256]", "none"),
     ("JWT_CACHE_STORE", "kind: memory", "redis", "kind: redis", "etcd"),
     ("JWT_CACHE_PREFIX", "prefix: jwt_cached_token_", "p_", "prefix: p_", "x" * 65),
-    ("REDIS_URL", "  url: ~", "redis://r.test:6379/1", None, "http://r"),
+    ("REDIS_URL", "  url: ~", "redis://r.test:6379/1", None, None),
     ("POSTGRES_DSN", "postgres_url: ~", "host=pg password=hunter2", None, None),
     ("WS_IDLE_TIMEOUT_SECONDS", "dead_peer: 1m", "90", "dead_peer: 90s", "4"),
     ("WS_WRITE_TIMEOUT_SECONDS", "write: 10s", "600", "write: 10m", "601"),
@@ -286,9 +286,12 @@ def variables(context):
     for name, _, _, _, wrong in VARIABLES:
         if wrong:
             status, text = ask(**{name: wrong})
-            # A store's address may hold a password; what is too long is not repeated.
-            check(status == 2 and name in text and (wrong in text or name in ("JWT_CACHE_PREFIX", "REDIS_URL")), f"{name}={wrong}", status,
-                  text[-600:])
+            # What is too long is not repeated.
+            check(status == 2 and name in text and (wrong in text or name == "JWT_CACHE_PREFIX"), f"{name}={wrong}", status, text[-600:])
+    # A store that cannot be understood is none; its address may hold a password.
+    for store, name, wrong in (("redis", "REDIS_URL", "http://hunter2@r"), ("postgres", "POSTGRES_DSN", "hunter2")):
+        status, text = ask(JWT_CACHE_STORE=store, **{name: wrong})
+        check(status == 0 and "kind: memory" in text and name in text and "hunter2" not in text, f"{name}={wrong}", status, text[-600:])
 
 
 # What go-ws-gateway-proxy ships: two routes, and the variables of its base and its overlays.

@@ -53,6 +53,7 @@ jwt:
   routes:
     - {RAW % (upstream.url, route)}
 {jwt}
+{'' if 'drain:' in jwt else '  drain: { delay: 0s }'}
 """)
         self.server = context.server(["--config", str(self.path)], private=False, SESSION_SECRET=None, DNS_UPSTREAMS=None, HOST=None,
                                      PORT=None, **environment)
@@ -272,6 +273,43 @@ def store_closed(context):
         for one in (instance, cold):
             one.await_store(1)
             equal(one.status(token), "open", "after it came back")
+
+
+@case("jwt-shared-redis-absent")
+def redis_absent(context):
+    """T29: Redis is not there at the start, or does not take the password: what is known holds, and it is used as soon as it is there. An address
+    that cannot be understood counts as none in the profile compat, and stops the start elsewhere."""
+    need()
+    redis = Redis(context)
+    redis.kill()
+    issuer, upstream = Issuer(context), Upstream(context)
+    absent = Instance(context, issuer, upstream, QUIET % "", redis=redis.url, wait=False)
+    eventually(lambda: absent.server.request("GET", "/readyz")[0].status == 200, "ready", 8)
+    equal(absent.sample('ws_store_up{store="redis"}'), 0, "ws_store_up")
+    equal(absent.status(issuer.token()), "open", "a session")
+    began = time.monotonic()
+    equal(absent.revoke(sub="x", jti="y")[0], 500, "a revocation")
+    check(time.monotonic() - began < 1, "the call waited for Redis")
+    redis.start()
+    absent.await_store(1)
+    redis.command("CONFIG", "SET", "requirepass", "right")
+    wrong = Instance(context, issuer, upstream, QUIET % "", redis=redis.url.replace("//", "//:guess@"), wait=False)
+    eventually(lambda: wrong.server.request("GET", "/readyz")[0].status == 200, "ready", 8)
+    eventually(lambda: any("reason" in record for record in wrong.server.records() if "redis" in record), "it says why", 5)
+    equal((wrong.sample('ws_store_up{store="redis"}'), wrong.status(issuer.token(sub="x", jti="y"))), (0, "open"), "with a wrong password")
+    check("guess" not in wrong.server.log_path.read_text(), "the wrong password is in the log")
+    right = Instance(context, issuer, upstream, QUIET % "", redis=redis.url.replace("//", "//:right@"))
+    equal(right.status(issuer.token(sub="x", jti="y")), 401, "what was denied without the store")
+    server = compatible(context, issuer, upstream.url, REDIS_URL="redis://u:hunter2@:no/", JWT_CACHE_STORE="redis")
+    log = server.log_path.read_text()
+    check("REDIS_URL is taken as if it were not set" in log and "hunter2" not in log, "a warning", log[:600])
+    equal(server.metrics()[0].get('ws_store_up{store="memory"}'), 1, "memory")
+    refusal = ""
+    try:
+        Instance(context, issuer, upstream, QUIET % "", redis="redis://u:hunter2@:no/", wait=False)
+    except Failure as failure:
+        refusal = str(failure)
+    check("redis.url: not a Redis URL" in refusal and "hunter2" not in refusal, "a start error", refusal)
 
 
 def flood(instance, token, seconds, counts, name, pause=0.0, size=0):

@@ -1,4 +1,5 @@
 import Foundation
+import SharedState
 import Testing
 
 @testable import Control
@@ -84,7 +85,7 @@ private let start = [
         ("JWKS_TTL_MINUTES", "ten", "from 1 to 1440"), ("JWT_VALID_ALGORITHMS", "none", "no algorithm"),
         ("JWT_VALID_ALGORITHMS", "rs256", "did you mean `RS256`"), ("JWT_VALID_ALGORITHMS", "HS256", "HS256, HS384 and HS512 belong"),
         ("JWT_CACHE_STORE", "etcd", "memory, redis or postgres"), ("JWT_CACHE_PREFIX", "a b", "1 to 64"),
-        ("REDIS_URL", "http://r", "not a Redis URL"), ("WS_IDLE_TIMEOUT_SECONDS", "4", "from 5 to 86400"),
+        ("WS_IDLE_TIMEOUT_SECONDS", "4", "from 5 to 86400"),
         ("WS_IDLE_TIMEOUT_SECONDS", "60s", "from 5 to 86400"), ("WS_WRITE_TIMEOUT_SECONDS", "0", "from 1 to 600"),
         ("WS_WRITE_TIMEOUT_SECONDS", "601", "from 1 to 600"), ("WS_CONTROL_TIMEOUT_SECONDS", "61", "from 1 to 60"),
         ("GRACEFUL_DRAIN_TIMEOUT_SECONDS", "-1", "from 0 to 86400"), ("SHUTDOWN_HARD_LIMIT", "601", "from 0 to 600"),
@@ -133,8 +134,35 @@ private let start = [
         }
     }
 
+    @Test("an address that cannot be understood counts as none, is warned of, and is not repeated", arguments: [
+        ("redis", "REDIS_URL", "http://u:hunter2@r"), ("", "REDIS_URL", "hunter2"), ("postgres", "POSTGRES_DSN", "hunter2"),
+        ("postgres", "POSTGRES_DSN", "postgres://u:hunter2/x@h/db"), ("postgres", "POSTGRES_DSN", "host=h hunter2=x"),
+    ])
+    func storesThatCannotBeUnderstoodBecomeMemory(_ kind: String, _ name: String, _ value: String) throws {
+        let (settings, loaded) = try proxy(start.merging(["JWT_CACHE_STORE": kind, name: value]) { $1 })
+        #expect(settings.store.kind == "memory" && loaded.configuration.redis == nil)
+        #expect(loaded.warnings.contains { $0.contains(name) } && !loaded.warnings.contains { $0.contains("hunter2") })
+        #expect(!loaded.effectiveText.contains("hunter2"))
+    }
+
+    @Test("Postgres keeps revocations, whether Redis shares budgets or not")
+    func postgres() throws {
+        let places = ["postgres://u:hunter2@pg.test:5433/gw": "pg.test:5433/gw", "host=pg dbname=gw password=hunter2": "pg/gw"]
+        for (source, place) in places {
+            for redis in ["", "redis://r.test"] {
+                let variables = ["JWT_CACHE_STORE": "postgres", "POSTGRES_DSN": source, "REDIS_URL": redis]
+                let (settings, loaded) = try proxy(start.merging(variables) { $1 })
+                #expect(settings.store.kind == "postgres" && (loaded.configuration.redis == nil) == redis.isEmpty)
+                #expect(loaded.warnings.contains { $0.contains("shared through Postgres") } == redis.isEmpty)
+                #expect(PostgresSettings(settings.store.postgresSource)?.description == place)
+                #expect(!loaded.effectiveText.contains("hunter2") && !"\(loaded.warnings)".contains("hunter2"))
+            }
+        }
+    }
+
     @Test("what that program shares through Redis it shares wherever it caches tokens")
     func storesWithRedis() throws {
+        // Without a database the last is Redis, too.
         for kind in ["", "memory", "redis", "postgres"] {
             let (settings, loaded) = try proxy(start.merging(["JWT_CACHE_STORE": kind, "REDIS_URL": "redis://r.test"]) { $1 })
             #expect(settings.store.kind == "redis", "\(kind)")
@@ -370,7 +398,11 @@ private let start = [
         ),
         (
             "jwt: { store: { kind: postgres }, providers: [\(provider)], routes: [{ upstreams: [{ url: \"ws://h\" }] }] }",
-            "jwt.store.kind: postgres is not available in this version; allowed: memory or redis"
+            "jwt.store.kind: postgres needs jwt.store.url_file or POSTGRES_DSN"
+        ),
+        (
+            "jwt: { store: { kind: redis, url: \"http://h\" }, providers: [\(provider)], routes: [{ upstreams: [{ url: \"ws://h\" }] }] }",
+            "jwt.store.url: not a Redis URL"
         ),
         (
             "jwt: { state_dir: /nonexistent/keys, providers: [\(provider)], routes: [{ upstreams: [{ url: \"ws://h\" }] }] }",
@@ -394,5 +426,9 @@ private let start = [
         #expect(try kind("redis: { url: \"redis://r\" }\njwt: { \(rest)") == "redis")
         #expect(try kind("redis: { url: \"redis://r\" }\njwt: { store: { kind: memory }, \(rest)") == "memory")
         #expect(try kind("jwt: { \(rest)") == "memory")
+        let file = try proxy(file: "jwt: { store: { kind: postgres, url: \"postgres://h/name\" }, \(rest)")
+        #expect(file.settings.store.kind == "postgres" && file.settings.store.postgresSource == "postgres://h/name")
+        let faults = load(file: "jwt: { store: { kind: postgres, url: \"postgres://u:hunter2/x@h\" }, \(rest)").faults
+        #expect(faults.contains { $0.contains("jwt.store.url: not a PostgreSQL URL") } && !faults.contains { $0.contains("hunter2") })
     }
 }

@@ -65,6 +65,24 @@ struct ProxySharingTests {
         instances.finish()
     }
 
+    @Test("where another store keeps denials, Redis neither gets nor gives them, and budgets are shared all the same")
+    func budgetsAlone() throws {
+        guard let instances = try RealInstances(1, denials: "p_") else { return }
+        try instances.add(denials: "p_", keepsDenials: false)
+        let (keeper, other) = (instances.limits[0], instances.limits[1])
+        other.denials.sharing = .current
+        #expect(instances.turn { keeper.denials.sharing == .current && other.budgets.knownInstances == 2 })
+        _ = other.denials.deny(Self.denial("of the other"), nowSeconds: SharedStore.nowSeconds) { _ in }
+        _ = keeper.denials.merge([Self.denial("of the keeper")], nowSeconds: SharedStore.nowSeconds)
+        keeper.denials.sendAll(nowSeconds: SharedStore.nowSeconds)
+        #expect(instances.turn { !keeper.denials.hasUnsent })
+        let began = MonotonicClock.seconds
+        _ = instances.turn { MonotonicClock.seconds - began >= 1 }
+        #expect(other.denials.hasUnsent && other.denials.count == 1 && keeper.denials.count == 1 && other.denials.sharing == .current)
+        instances.finish()
+        #expect(other.denials.sharing == .current, "the end of Redis is not the end of the other store")
+    }
+
     @Test("instances that use a budget at once have what it holds together", arguments: [2, 4])
     func budgets(count: Int) throws {
         guard let instances = try RealInstances(count, denials: "p_") else { return }

@@ -61,12 +61,12 @@ final class RealInstances {
     }
 
     /// One more.
-    func add(denials: String?) throws {
-        try #require(try open(denials))
+    func add(denials: String?, keepsDenials: Bool = true) throws {
+        try #require(try open(denials, keepsDenials))
         #expect(turn { limits.allSatisfy { $0.places.isShared } })
     }
 
-    private func open(_ denials: String?) throws -> Bool {
+    private func open(_ denials: String?, _ keepsDenials: Bool = true) throws -> Bool {
         var lost: [String] = []
         var sizes = ShardSizes()
         (sizes.slots, sizes.smallBuffers, sizes.bulkBuffers) = (16, 256, 2)
@@ -83,7 +83,7 @@ final class RealInstances {
         let store = SharedStore(shard: shard, owner: Owner(8), timer: 3, limits: limits, counters: StoreCounters()) { _ in }
         stores.append(store)
         let location = try #require(RedisLocation("redis://127.0.0.1:\(redis.port)"))
-        store.apply(RedisSettings(location: location), denials: denials)
+        store.apply(RedisSettings(location: location), denials: denials, keepsDenials: keepsDenials)
         return true
     }
 

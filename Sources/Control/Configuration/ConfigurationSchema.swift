@@ -220,7 +220,7 @@ struct ConfigurationSchema {
     private static var redis: [Key] {
         [
             .text(
-                "redis.url", .secret, "REDIS_URL", at: \.redisURL, check: checkRedisURL,
+                "redis.url", .secret, "REDIS_URL", at: \.redisURL,
                 "Redis server through which several instances share connection counts, rate limits and revoked sessions: "
                     + "redis:// or, with TLS, rediss:// and [[user]:password@]host[:port][/database]. "
                     + "Empty: every instance limits for itself."),

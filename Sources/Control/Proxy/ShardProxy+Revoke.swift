@@ -1,5 +1,6 @@
 import HTTP
 import Policy
+import SharedState
 import WebSocketProxy
 
 /// Tokens that are taken back while sessions live.
@@ -77,9 +78,15 @@ extension ProxyIdentity {
 }
 
 extension ProxyPlan {
-    /// Begins the keys of denials in the store; nil when nothing is shared.
-    var denialPrefix: String? { policy.draft.store.kind == "redis" ? policy.draft.store.prefix : nil }
+    /// Where denials are shared: `memory`, which is nowhere, `redis` or `postgres`.
+    var storeKind: String { policy.draft.store.kind }
+
+    /// Begins the keys of denials in Redis; nil when nothing is shared there.
+    var denialPrefix: String? { storeKind == "memory" ? nil : policy.draft.store.prefix }
+
+    /// The database that keeps denials.
+    var postgres: PostgresSettings? { storeKind == "postgres" ? PostgresSettings(policy.draft.store.postgresSource) : nil }
 
     /// Whether nobody is let in while it cannot be known what other instances deny.
-    var refusesWithoutStore: Bool { denialPrefix != nil && policy.draft.store.failure == "closed" }
+    var refusesWithoutStore: Bool { storeKind != "memory" && policy.draft.store.failure == "closed" }
 }

@@ -75,6 +75,7 @@ extension ConfigurationFolding {
             draft.proxy.profile = isCompat ? "compat" : "native"
         }
         draft.proxy.settleDefaults()
+        checkRedisURL(isTakenAsUnset: configuration.proxy.isAlone && draft.proxy.profile == "compat", &warnings)
         if configuration.proxy.isConfigured {
             addFileRoutes()
             addImplicitRoutes()
@@ -235,33 +236,7 @@ extension ConfigurationFolding {
         }
     }
 
-    // MARK: Store and origins
-
-    private mutating func finishStore(_ warnings: inout [String]) {
-        let isCompat = draft.proxy.profile == "compat"
-        let isWritten = draft.sources["jwt.store.kind"] != nil
-        let hasRedis = !Quantity.trimmed(draft.redisURL).isEmpty
-        switch draft.proxy.store.kind {
-        case "redis" where !hasRedis:
-            if isCompat {
-                warnings.append("JWT_CACHE_STORE is redis and REDIS_URL is not set: revocations hold for this instance alone")
-                draft.proxy.store.kind = "memory"
-            } else {
-                fault("jwt.store.kind", "redis needs jwt.store.url_file, redis.url or REDIS_URL")
-            }
-        case "postgres":
-            if isCompat {
-                warnings.append("JWT_CACHE_STORE is postgres, which this version does not have: revocations "
-                    + (hasRedis ? "are shared through REDIS_URL" : "hold for this instance alone; set REDIS_URL to share them"))
-                draft.proxy.store.kind = hasRedis ? "redis" : "memory"
-            } else {
-                fault("jwt.store.kind", "postgres is not available in this version; allowed: memory or redis")
-            }
-        // That program publishes revocations and counts messages in Redis wherever it caches tokens.
-        case "memory" where hasRedis && (isCompat || !isWritten): draft.proxy.store.kind = "redis"
-        default: break
-        }
-    }
+    // MARK: Origins
 
     private mutating func checkProxyOrigins() {
         let takesCookies = draft.proxy.routes.contains { route in

@@ -166,13 +166,15 @@ extension ConfigurationSchema {
             .text(
                 "jwt.store.kind", .choice(["memory", "redis", "postgres"]), "JWT_CACHE_STORE", at: \.proxy.store.kind,
                 "Where revocations and budgets are shared; verified tokens are remembered in memory whatever it says. Unset it is redis "
-                    + "when a Redis URL is set; in the profile compat it always is then."),
+                    + "when a Redis URL is set, and in the profile compat memory is, too. Postgres shares revocations only; budgets are "
+                    + "shared through redis.url."),
             .text(
-                "jwt.store.url", .secret, at: \.proxy.store.url, check: checkRedisURL,
-                "The Redis server; what redis.url is when that is not set."),
+                "jwt.store.url", .secret, at: \.proxy.store.url,
+                "Of kind redis, what redis.url is when that is not set; of kind postgres, the database: postgres://user:password@host/name "
+                    + "or host=… dbname=… user=… password=… as libpq takes them."),
             .text(
                 "jwt.store.postgres_url", .secret, "POSTGRES_DSN", at: \.proxy.store.postgresURL,
-                "Read, and not used by this version: revocations are kept in memory or Redis."),
+                "The database of kind postgres, when jwt.store.url is not set. Revocations are in its table jwt_revocations."),
             .text(
                 "jwt.store.prefix", .text, "JWT_CACHE_PREFIX", at: \.proxy.store.prefix, check: checkStorePrefix,
                 "Begins the keys of revocations in the store."),
