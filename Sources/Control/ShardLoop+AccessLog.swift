@@ -77,12 +77,12 @@ extension ShardLoop {
         if client != peer { log.field("client", client) }
     }
 
-    /// An upgrade that was refused before a feature saw it.
-    func logRefusedUpgrade(_ request: RequestView, _ status: Int, _ reason: String) {
+    /// An upgrade that was refused before a feature saw it, or by the parser, which may not know its path.
+    func logRefusedUpgrade(_ request: RequestView, _ status: Int, _ reason: String, headIsComplete: Bool = true) {
         guard log.begin(.info, "upgrade", timeMilliseconds: WallClock.nowMilliseconds) else { return }
         log.field("reqId", gateway.requestIdentifier(request))
         log.field("traceId", Self.trace(request).traceID)
-        log.field("path", request.path)
+        log.field("path", headIsComplete ? request.path : "")
         logPeer(request.peer.host, client: gateway.clientText(request))
         log.field("status", status)
         log.field("reason", reason)

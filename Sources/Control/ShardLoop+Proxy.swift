@@ -44,7 +44,7 @@ extension ShardLoop {
         let visitor: ProxyVisitor
         do throws(ProxyVisitor.Fault) {
             visitor = try ProxyVisitor(
-                request, plan: plan, route: route, requestID: gateway.requestIdentifier(request), traceID: Self.trace(request).traceID,
+                request, plan: plan, route: route, requestID: gateway.requestIdentifier(request), trace: Self.trace(request),
                 nowNanoseconds: shard.nowNanoseconds)
         } catch {
             respondProxy(index, request, Self.response(error))
@@ -69,6 +69,10 @@ extension ShardLoop {
             answerAdmin(index)
             return true
         }
+        if isAlone, request.method == .options, let plan = proxy.plan, let response = proxyPreflight(request, plan) {
+            respondProxy(index, request, response)
+            return true
+        }
         if isAlone, let response = proxyDocument(request) {
             respondProxy(index, request, response)
             return true
@@ -84,7 +88,7 @@ extension ShardLoop {
         // Its own checks say what is wrong with it.
         var fault = ProxyVisitor.Fault(status: 400, reason: "websocket")
         do throws(ProxyVisitor.Fault) {
-            _ = try ProxyVisitor(request, plan: plan, route: route, requestID: "", traceID: "", nowNanoseconds: 0)
+            _ = try ProxyVisitor(request, plan: plan, route: route, requestID: "", trace: Self.trace(request), nowNanoseconds: 0)
         } catch { fault = error }
         respondProxy(index, request, Self.response(fault))
         return true
@@ -94,6 +98,7 @@ extension ShardLoop {
         let access = beginAccess(request, gateway.requestIdentifier(request))
         var response = response
         response.fields += ShardProxy.safetyFields
+        if let plan = proxy.plan { response.fields += plan.policy.sharingFields(request.all(.origin)) }
         if proxy.isDraining || proxy.isLeaving { response.closes = true }
         endAccess(access, status: response.status, bytes: response.bodyCount)
         http.respond(index, response)
@@ -123,13 +128,11 @@ extension ShardLoop {
 
     private func proxyPreflight(_ request: RequestView, _ plan: ProxyPlan) -> Response? {
         guard request.count(.accessControlRequestMethod) > 0, !plan.policy.origins.isEmpty,
-            case .allowed(let origin) = plan.policy.origins.judge(request.all(.origin))
+            case .allowed = plan.policy.origins.judge(request.all(.origin))
         else { return nil }
         return Response(status: 204, fields: [
-            (name: "Access-Control-Allow-Origin", value: origin.text), (name: "Access-Control-Allow-Credentials", value: "true"),
             (name: "Access-Control-Allow-Methods", value: "GET, POST, OPTIONS"),
             (name: "Access-Control-Allow-Headers", value: "Authorization, Content-Type"), (name: "Access-Control-Max-Age", value: "600"),
-            (name: "Vary", value: "Origin"),
         ])
     }
 

@@ -402,10 +402,12 @@ final class ShardLoop {
     private func refuse(_ index: UInt32, _ violation: HTTPViolation) {
         let isAdmin = features(http.refused(index).request).contains(.admin)
         if let answer = Self.refusalOfUpgrade(violation), !isAdmin, looksLikeUpgrade(http.refused(index).request.bytes) {
-            let taken = http.detach(index)
-            if taken.leftover != .none { shard.release(taken.leftover) }
             let (status, message) = gateway.draining ? (503, "Shutting down") : answer
             gateway.counters.add(GatewayCounters.Reason(upgradeStatus: status))
+            let (request, headIsComplete) = http.refused(index)
+            logRefusedUpgrade(request, status, message, headIsComplete: headIsComplete)
+            let taken = http.detach(index)
+            if taken.leftover != .none { shard.release(taken.leftover) }
             return UpgradeAnswer.refuse(taken.slot, status: status, message: message, on: shard)
         }
         refuse(index, isAdmin ? violation.problem : SessionGateway.problem(violation))

@@ -42,7 +42,7 @@ public final class DNSShared: Sendable {
 
     /// Whether one more query from an address is within the limit; both endpoints count.
     func admits(_ address: IPAddress, nowNanoseconds: UInt64) -> Bool {
-        !isLimited || limiter.admit(address, nowMilliseconds: Int64(truncatingIfNeeded: nowNanoseconds / 1_000_000))
+        !isLimited || limiter.admit(address.limitKey, nowMilliseconds: Int64(truncatingIfNeeded: nowNanoseconds / 1_000_000))
     }
 }
 

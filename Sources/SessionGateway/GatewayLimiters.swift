@@ -19,7 +19,7 @@ public final class GatewayLimiters: Sendable {
     }
 
     func admitRequest(from address: IPAddress, nowMilliseconds: Int64) -> Bool {
-        requests.admit(address, nowMilliseconds: nowMilliseconds)
+        requests.admit(address.limitKey, nowMilliseconds: nowMilliseconds)
     }
 
     func admitRelayToken(_ session: String, nowMilliseconds: Int64) -> Bool {

@@ -76,6 +76,10 @@ public struct ProxyTarget: Sendable {
     /// is offered and none accepted.
     public var extensions: String?
     public var mode = ProxyMode.opaque
+    /// What becomes of the client's first data, with `.dial`. Where it is shown none of `extensions` may be offered.
+    public var first = ProxyFirst.leaves
+    /// With `.dial`, a client whose upstream cannot be had is told by a Close behind a 101, with this subprotocol; nil: by a status.
+    public var refusal: Refusal?
     /// Of a session that speaks MQTT and is `.inspected`: what is demanded of it, and how many bytes of what is sent first are its
     /// CONNECT, which was judged. Only after `.firstData`. Without, nothing is judged.
     public var inspection: (demands: MQTTInspection, connectBytes: Int)?
@@ -85,11 +89,31 @@ public struct ProxyTarget: Sendable {
     /// The rate of the client's messages, and the cell of whom it is counted for; nil for none.
     public var rate: (MessageRate, MessageRateCell)?
 
+    /// A 101 in front of a Close.
+    public struct Refusal: Sendable {
+        /// Answered, since a browser that offered some and gets none does not see the Close.
+        public var subprotocol: String?
+
+        /// With a subprotocol.
+        public init(subprotocol: String?) { self.subprotocol = subprotocol }
+    }
+
     /// A target without anything special.
     public init(endpoints: [ProxyEndpoint]) {
         precondition(!endpoints.isEmpty)
         self.endpoints = endpoints
     }
+}
+
+/// What becomes of the first data of a client that has its upstream.
+public enum ProxyFirst: UInt8, Sendable {
+    /// It goes on.
+    case leaves
+    /// It is shown to the layer above (`WebSocketProxy.onFirstData`), which admits or refuses it; not a byte leaves before. What the
+    /// upstream says meanwhile goes on.
+    case shown
+    /// The same, and it has to come in time (`ProxySettings.firstDataMilliseconds`).
+    case awaited
 }
 
 /// How frames are carried.
@@ -145,13 +169,16 @@ public enum ProxyVerdict {
 
 /// An authenticated client.
 public struct ProxyAdmit {
-    public var target: ProxyTarget
+    /// Where it goes; nil for one that has its upstream.
+    public var target: ProxyTarget?
     public var identity: ProxyIdentity
+    /// Of one that has its upstream and speaks MQTT which is judged from here on: as `ProxyTarget.inspection`.
+    public var inspection: (demands: MQTTInspection, connectBytes: Int)?
     /// Sent upstream instead of the first bytes that were shown, as one message with what was shown behind them; nil for those as they are.
     public var replacement: (of: Int, by: [UInt8])?
 
     /// Admits with the bytes as they came.
-    public init(_ target: ProxyTarget, identity: ProxyIdentity) {
+    public init(_ target: ProxyTarget?, identity: ProxyIdentity) {
         self.target = target
         self.identity = identity
     }

@@ -22,7 +22,9 @@ struct ProxySide {
         static let pausedReplies = Flags(rawValue: 1 << 1)
         static let pausedRate = Flags(rawValue: 1 << 2)
         static let pausedBytes = Flags(rawValue: 1 << 11)
-        static let pausedAny: Flags = [.pausedBehind, .pausedReplies, .pausedRate, .pausedBytes]
+        /// What it sent first is judged elsewhere.
+        static let pausedJudged = Flags(rawValue: 1 << 12)
+        static let pausedAny: Flags = [.pausedBehind, .pausedReplies, .pausedRate, .pausedBytes, .pausedJudged]
         /// What it sends is dropped: it has sent Close, or is to be closed.
         static let deaf = Flags(rawValue: 1 << 3)
         static let closeReceived = Flags(rawValue: 1 << 4)
@@ -37,6 +39,8 @@ struct ProxySide {
         static let held = Flags(rawValue: 1 << 9)
         /// It was told to take something or fail.
         static let pressed = Flags(rawValue: 1 << 10)
+        /// What it sends first is shown before it leaves.
+        static let shown = Flags(rawValue: 1 << 13)
     }
 
     var sieve: FrameSieve

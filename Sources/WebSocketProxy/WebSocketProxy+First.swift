@@ -9,6 +9,8 @@ import Wire
 /// - Payloads are collected unmasked, all messages together; the layer above sees all of them each time more has come.
 /// - On admission what was collected leaves as one message, or as its first fragment when the client is in the middle of one. The rest of a
 ///   frame that was shown in part leaves as it comes, behind a header of its own with the client's mask turned to its first byte.
+/// - A client that was authenticated by its handshake has its upstream already when its first data must still be seen
+///   (`ProxyFirst.shown`): its session is open, and only its own direction waits. It may stay silent; its upstream need not.
 extension WebSocketProxy {
     /// Answers 101 and waits for data.
     func listen(_ index: UInt32, _ subprotocol: String?) {
@@ -36,21 +38,30 @@ extension WebSocketProxy {
 
     /// Bytes that cannot simply be passed on: before the session is open, or from a side that is not listened to.
     @inline(never)
-    func readOtherwise(_ index: UInt32, _ buffer: BufferIndex, _ start: Int, _ end: Int) {
+    func readOtherwise(_ index: UInt32, _ party: ProxyParty, _ buffer: BufferIndex, _ start: Int, _ end: Int) {
         let session = session(index)
-        let shard = state.pointee.shard
+        let source = side(session, party)
         switch session.pointee.phase {
         case .first: readFirst(index, buffer, start, end)
-        case .dialling, .judged, .admitted:
-            let details = details(index)
-            guard details.early.count < ProxyBounds.earlyBuffers else {
-                shard.release(buffer)
-                if session.pointee.phase == .dialling { return refuse(index, status: 400, reason: "early_data") }
-                return reject(index, .firstDataTooBig, ProxyRefusal(ProxyClose(.messageTooBig)))
-            }
-            details.early.append((buffer, start, end - start))
-        case .open, .closing, .finishing, .free, .ending: shard.release(buffer)
+        case .dialling, .judged, .admitted: keepEarly(index, buffer, start, end)
+        case .open where source.pointee.flags.contains(.pausedJudged) && !source.pointee.flags.contains(.deaf):
+            keepEarly(index, buffer, start, end)
+        case .open, .closing:
+            if source.pointee.flags.contains(.deaf) { return state.pointee.shard.release(buffer) }
+            readFirst(index, buffer, start, end)
+        case .finishing, .free, .ending: state.pointee.shard.release(buffer)
         }
+    }
+
+    /// What a client sent while it cannot be used yet.
+    private func keepEarly(_ index: UInt32, _ buffer: BufferIndex, _ start: Int, _ end: Int) {
+        let details = details(index)
+        guard details.early.count < ProxyBounds.earlyBuffers else {
+            state.pointee.shard.release(buffer)
+            if session(index).pointee.phase == .dialling { return refuse(index, status: 400, reason: "early_data") }
+            return turnAway(index, .firstDataTooBig, ProxyRefusal(ProxyClose(.messageTooBig)))
+        }
+        details.early.append((buffer, start, end - start))
     }
 
     private func readFirst(_ index: UInt32, _ buffer: BufferIndex, _ start: Int, _ end: Int) {
@@ -64,12 +75,14 @@ extension WebSocketProxy {
             switch session.pointee.client.sieve.collect(base, &cursor, end, maximumMessageBytes: limit) {
             case .needMore: return shard.release(buffer)
             case .data(let run):
+                // Behind the upstream's Close only the client's own is of interest.
+                if session.pointee.phase == .closing { continue }
                 ByteKernel.unmask(base + run.start, base + run.start, run.count, key: run.key)
                 if details.first.isEmpty { details.firstIsText = run.opcode == .text }
                 details.first.append(contentsOf: UnsafeRawBufferPointer(start: base + run.start, count: run.count))
                 guard details.first.count <= details.settings.maximumFirstBytes else {
                     shard.release(buffer)
-                    return reject(index, .firstDataTooBig, ProxyRefusal(ProxyClose(.messageTooBig)))
+                    return turnAway(index, .firstDataTooBig, ProxyRefusal(ProxyClose(.messageTooBig)))
                 }
                 guard judge(index, endsMessage: run.endsMessage) else {
                     keepRest(index, buffer, cursor, end)
@@ -77,15 +90,22 @@ extension WebSocketProxy {
                 }
             case .control(let run):
                 let ending = control(index, .client, base, run)
-                if ending == .none { continue }
+                if ending == .none {
+                    if session.pointee.upstream.flags.contains(.waiting) { sendWaiting(index, .upstream) }
+                    continue
+                }
                 shard.release(buffer)
+                if session.pointee.phase != .first {
+                    session.pointee.client.flags.insert(.held)
+                    return finish(index, .client, ending)
+                }
                 details.cause = ending == .closed ? .clientClosed : .clientViolation
                 if case .violation(let code) = ending { return reject(index, .clientViolation, ProxyRefusal(ProxyClose(code))) }
                 return answerClose(index)
             case .violation(let code):
                 shard.release(buffer)
                 let cause: ProxyCause = code == .messageTooBig ? .firstDataTooBig : .clientViolation
-                return reject(index, cause, ProxyRefusal(ProxyClose(code)))
+                return turnAway(index, cause, ProxyRefusal(ProxyClose(code)))
             }
         }
     }
@@ -96,6 +116,9 @@ extension WebSocketProxy {
         let shard = state.pointee.shard
         switch session.pointee.phase {
         case .judged, .admitted:
+            if cursor == end { return shard.release(buffer) }
+            details(index).early.append((buffer, cursor, end - cursor))
+        case .open where session.pointee.client.flags.contains(.pausedJudged):
             if cursor == end { return shard.release(buffer) }
             details(index).early.append((buffer, cursor, end - cursor))
         case .open: read(index, .client, buffer, cursor, end)
@@ -116,7 +139,7 @@ extension WebSocketProxy {
     private func judge(_ index: UInt32, endsMessage: Bool) -> Bool {
         let details = details(index)
         guard let judge = state.pointee.judge else {
-            reject(index, .refused, ProxyRefusal(ProxyClose(.policyViolation)))
+            turnAway(index, .refused, ProxyRefusal(ProxyClose(.policyViolation)))
             return false
         }
         let ticket = ProxyTicket(index: index, life: session(index).pointee.life)
@@ -127,10 +150,14 @@ extension WebSocketProxy {
         switch verdict {
         case .more: return true
         case .later:
-            session(index).pointee.phase = .judged
-            state.pointee.shard.pauseReceive(session(index).pointee.client.slot)
+            if session(index).pointee.phase == .open {
+                pause(side(session(index), .client), .pausedJudged)
+            } else {
+                session(index).pointee.phase = .judged
+                state.pointee.shard.pauseReceive(session(index).pointee.client.slot)
+            }
         case .admit(let admitted): admit(index, admitted)
-        case .refuse(let refusal): reject(index, .refused, refusal)
+        case .refuse(let refusal): turnAway(index, .refused, refusal)
         }
         return false
     }
@@ -145,13 +172,15 @@ extension WebSocketProxy {
     /// Refuses a client that was put off. False when it is gone.
     public func refuse(_ ticket: ProxyTicket, _ refusal: ProxyRefusal) -> Bool {
         guard isJudged(ticket) else { return false }
-        reject(ticket.index, .refused, refusal)
+        turnAway(ticket.index, .refused, refusal)
         return true
     }
 
     private func isJudged(_ ticket: ProxyTicket) -> Bool {
-        Int(ticket.index) < state.pointee.touched && session(ticket.index).pointee.life == ticket.life
-            && session(ticket.index).pointee.phase == .judged
+        guard Int(ticket.index) < state.pointee.touched, session(ticket.index).pointee.life == ticket.life else { return false }
+        let session = session(ticket.index)
+        return session.pointee.phase == .judged
+            || session.pointee.phase == .open && session.pointee.client.flags.contains(.pausedJudged)
     }
 
     private func admit(_ index: UInt32, _ admitted: ProxyAdmit) {
@@ -161,9 +190,49 @@ extension WebSocketProxy {
             precondition(replacement.of <= details.first.count, "only what was shown is replaced")
             details.first.replaceSubrange(..<replacement.of, with: replacement.by)
         }
+        guard let target = admitted.target else { return letThrough(index, admitted) }
         session(index).pointee.phase = .admitted
         state.pointee.shard.pauseReceive(session(index).pointee.client.slot)
-        begin(index, admitted.target)
+        begin(index, target)
+    }
+
+    /// What was shown of a client that has its upstream goes there, and so does all that follows.
+    private func letThrough(_ index: UInt32, _ admitted: ProxyAdmit) {
+        let session = session(index)
+        let details = details(index)
+        precondition(session.pointee.phase == .open, "only a session with an upstream is admitted without a target")
+        if let inspection = admitted.inspection {
+            // A broker says nothing before a CONNECT; were it in the middle of a frame, its packets could not be told apart.
+            guard session.pointee.upstream.sieve.reader.isAtBoundary else {
+                return finish(index, .upstream, .violation(.protocolError))
+            }
+            details.target?.inspection = inspection
+            inspectFrom(index, inspection.demands)
+            session.pointee.mode = .inspected
+        }
+        let wasJudged = session.pointee.client.flags.contains(.pausedJudged)
+        session.pointee.client.flags.remove(.shown)
+        session.pointee.phaseEnds = ProxySession.never
+        guard sendFirst(index) else { return finish(index, .client, .exhausted) }
+        guard session.pointee.phase == .open else { return }
+        schedule(index)
+        let mayInterject = mayInterject(session, .upstream)
+        if mayInterject, session.pointee.upstream.flags.contains(.waiting) { sendWaiting(index, .upstream) }
+        guard wasJudged else { return }
+        resume(side(session, .client), .pausedJudged)
+        replayFirst(index)
+    }
+
+    /// Refuses a client that has its 101, whether it has an upstream or not.
+    func turnAway(_ index: UInt32, _ cause: ProxyCause, _ refusal: ProxyRefusal) {
+        let session = session(index)
+        guard session.pointee.phase == .open else { return reject(index, cause, refusal) }
+        // Nothing of what it sent has left.
+        session.pointee.client.flags.insert(.held)
+        if !refusal.message.isEmpty, mayInterject(session, .client) {
+            _ = refusal.message.withUnsafeBytes { sendFrame(index, .client, $0) }
+        }
+        end(index, cause, client: refusal.close, upstream: ProxyClose(.policyViolation))
     }
 
     /// Closes a client that has its 101 and no upstream.

@@ -22,8 +22,9 @@ extension WebSocketProxy {
         let source = side(session, party)
         source.pointee.heardAt = state.pointee.shard.now
         // Phases before `open` come first.
-        guard session.pointee.phase.rawValue >= ProxySession.Phase.open.rawValue, !source.pointee.flags.contains(.deaf)
-        else { return readOtherwise(index, buffer, start, end) }
+        guard session.pointee.phase.rawValue >= ProxySession.Phase.open.rawValue,
+            source.pointee.flags.isDisjoint(with: [.deaf, .shown])
+        else { return readOtherwise(index, party, buffer, start, end) }
         if session.pointee.mode == .inspected { return inspect(index, session, party, buffer, start, end) }
         pass(index, session, party, buffer, start, end)
     }

@@ -72,11 +72,7 @@ extension WebSocketProxy {
         details.dialEnds = now + details.settings.dialMilliseconds
         session.pointee.phaseEnds = details.dialEnds
         session.pointee.mode = target.mode
-        if target.mode == .inspected, let inspection = target.inspection {
-            let inspector = UnsafeMutablePointer<MQTTInspector>.allocate(capacity: 1)
-            inspector.initialize(to: MQTTInspector(inspection.demands))
-            session.pointee.inspector = inspector
-        }
+        if target.mode == .inspected, let inspection = target.inspection { inspectFrom(index, inspection.demands) }
         if let milliseconds = target.endsInMilliseconds { session.pointee.endsAt = now &+ milliseconds }
         if let (rate, cell) = target.rate {
             session.pointee.rate = rate
@@ -85,6 +81,13 @@ extension WebSocketProxy {
         }
         session.pointee.bytesPerSecond = details.settings.bytesPerSecond
         dial(index)
+    }
+
+    /// Judges the session's packets from here on.
+    func inspectFrom(_ index: UInt32, _ demands: MQTTInspection) {
+        let inspector = UnsafeMutablePointer<MQTTInspector>.allocate(capacity: 1)
+        inspector.initialize(to: MQTTInspector(demands))
+        session(index).pointee.inspector = inspector
     }
 
     private func dial(_ index: UInt32) {
@@ -166,11 +169,26 @@ extension WebSocketProxy {
         switch failure {
         case .status(let status) where [401, 403, 404].contains(status) && details(index).settings.relaysStatus:
             refuse(index, status: status, reason: "upstream_status")
+        case _ where details(index).target?.refusal != nil: closeUnavailable(index, failure)
         case .exhausted: refuse(index, status: 503, reason: "overloaded")
         default:
             let isTimeout = failure.isTimeout
             refuse(index, status: isTimeout ? 504 : 502, reason: isTimeout ? "upstream_timeout" : "upstream_unavailable")
         }
+    }
+
+    /// The client gets its 101 to be told by a Close that there is no upstream.
+    private func closeUnavailable(_ index: UInt32, _ failure: ClientFailure) {
+        let session = session(index)
+        let details = details(index)
+        guard UpgradeAnswer.accept(
+            session.pointee.client.slot, key: details.webSocketKey, subprotocol: details.target?.refusal?.subprotocol,
+            on: state.pointee.shard)
+        else { return refuse(index, status: UpgradeAnswer.failure.status, reason: "overloaded") }
+        reportOpened(index)
+        session.pointee.phase = .admitted
+        let end = failure == .exhausted ? ProxyEnd.tryAgainLater : .upstreamUnavailable
+        reject(index, .upstreamUnavailable, ProxyRefusal(details.settings.close(end)))
     }
 
     /// The upstream is a WebSocket: the client gets its answer, unless it has it, and both are carried.
@@ -209,6 +227,10 @@ extension WebSocketProxy {
         if state.pointee.drainEnds != ProxySession.never { session.pointee.drainAt = max(shard.now, state.pointee.drainEnds) }
         session.pointee.client.heardAt = shard.now
         session.pointee.dataAt = shard.now
+        if !isAnswered, let first = details.target?.first, first != .leaves {
+            session.pointee.client.flags.insert(.shown)
+            if first == .awaited { session.pointee.phaseEnds = shard.now + details.settings.firstDataMilliseconds }
+        }
         schedule(index)
         if isAnswered, !sendFirst(index) {
             if stream.leftover.buffer != .none { shard.release(stream.leftover.buffer) }
@@ -257,8 +279,10 @@ extension WebSocketProxy {
 /// Refusals of upgrades to upstreams.
 enum ProxyAnswer {
     static func refuse(_ slot: SlotIndex, status: Int, reason: String, on shard: Shard) {
-        var fields = [(name: "X-Edge-Error", value: reason), (name: "X-Content-Type-Options", value: "nosniff"),
-                      (name: "X-Frame-Options", value: "DENY")]
+        var fields = [
+            (name: "Sec-WebSocket-Version", value: "13"), (name: "X-Edge-Error", value: reason),
+            (name: "X-Content-Type-Options", value: "nosniff"), (name: "X-Frame-Options", value: "DENY"),
+        ]
         if status == 503 { fields.append((name: "Retry-After", value: "1")) }
         UpgradeAnswer.refuse(slot, status: status, message: "\(HTTPStatus.reason(status))", fields: fields, on: shard)
     }

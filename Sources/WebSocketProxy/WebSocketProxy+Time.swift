@@ -63,6 +63,9 @@ extension WebSocketProxy {
         let details = details(index)
         let settings = details.settings
         let now = state.pointee.shard.now
+        if session.pointee.phase == .open, now >= session.pointee.phaseEnds {
+            return turnAway(index, .firstDataLate, ProxyRefusal(settings.close(.connectTimeout)))
+        }
         if now >= session.pointee.drainAt, !putOffDrain(session, details) {
             session.pointee.drainAt = ProxySession.never
             return end(index, .drained, client: settings.close(.draining), upstream: settings.close(.draining),

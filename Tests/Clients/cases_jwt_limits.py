@@ -53,7 +53,7 @@ def revocation(context):
     server = native(context, issuer, RAW % (upstream.url, ""), rest=f"""  limits: {{ failures_per_minute: 0 }}
 admin: {{ address: "127.0.0.1:{admin}", token: "0123456789abcdef0123" }}
 shards: 2
-""")
+""", leeway="30s")
     key = {"Authorization": "Bearer 0123456789abcdef0123"}
     equal(ask(admin, "POST", "/admin/revoke", b'{"jti":"x"}')[0], 401, "without a credential")
     equal(ask(admin, "GET", "/admin/revoke", headers=key)[0], 405, "another method")
@@ -75,6 +75,20 @@ shards: 2
             bystander.send("still")
             equal(bystander.recv(timeout=5), "still", "somebody else's session")
         equal(refused(server, additional_headers=bearer(token))[0], 401, f"the same token again {form}")
+    # Tokens are accepted for 30 s behind their end, and so long, at least, is one denied whose end is given.
+    ends = int(time.time()) - 4
+    for exp in (ends, ends - 100):
+        token = issuer.token(sub="late", jti=f"late-{exp}", exp=ends)
+        with connect(url(server), compression=None, additional_headers=bearer(token)) as client:
+            body = json.dumps(dict(sub="late", jti=f"late-{exp}", exp=exp)).encode()
+            equal(json.loads(ask(admin, "POST", "/admin/revoke", body, key)[1])["closed"], 1, "a token in its leeway")
+            equal(ending(client), (4401, "token revoked"), "a token in its leeway")
+        equal(refused(server, additional_headers=bearer(token))[0], 401, "the same token again, in its leeway")
+    # A denial ends a day from now, unless the token is known to live longer.
+    token = issuer.token(sub="longer", jti="longer", exp=ends + 864_000)
+    with connect(url(server), compression=None, additional_headers=bearer(token)) as client:
+        equal(json.loads(ask(admin, "POST", "/admin/revoke", b'{"jti":"longer"}', key)[1])["closed"], 1, "a long token")
+        equal(ending(client), (4401, "token revoked"), "a long token")
     status, answer = ask(admin, "GET", "/admin/jwks", headers=key)
     equal((status, json.loads(answer)["providers"][0]["kids"]), (200, ["first"]), "keys")
     token = issuer.token(sub="last")

@@ -1,4 +1,5 @@
 """The JWT proxy's HTTP surface, what upstreams are told of a client, where keys come from, and what the log says."""
+import base64
 import datetime
 import http.client
 import json
@@ -59,6 +60,7 @@ def surface(context):
         "a body": (UPGRADE | field | {"Content-Length": "1"}, 400), "a refused origin": (UPGRADE | field | {"Origin": "https://evil"}, 403),
         "a listed origin": (UPGRADE | field | {"Origin": "https://app.example.com"}, 101),
         "a wide upgrade": (UPGRADE | field | {"Upgrade": "WebSocket"}, 101),
+        "a list of upgrades": (UPGRADE | field | {"Upgrade": "h2c, websocket"}, 101),
     }
     for name, (fields, status) in table.items():
         found, answer, _ = ask(server, "GET", "/ws", fields, b"x" if name == "a body" else None)
@@ -66,11 +68,26 @@ def surface(context):
         if status != 101:
             equal((answer.get("x-content-type-options"), answer.get("x-frame-options"), answer.get("cache-control")),
                   ("nosniff", "DENY", "no-store"), f"fields of {name}: {answer}")
+            equal(answer.get("sec-websocket-version"), "13", f"fields of {name}: {answer}")
         if status == 426:
             equal((answer.get("upgrade"), answer.get("sec-websocket-version")), ("websocket", "13"), name)
     for method in ("POST", "PUT", "HEAD", "DELETE"):
         found, answer, _ = ask(server, method, "/ws", UPGRADE | field)
         equal((found, answer.get("allow")), (405, "GET"), method)
+    # A list may stand in several fields (RFC 9110 section 5.3).
+    equal(Opened(server.port, "/ws", token, ["Connection: keep-alive", "Upgrade: h2c"]).status, 101, "lists in two fields each")
+    # A page of a listed origin may read what it is answered, and no other.
+    for path, status in (("/healthz", 200), ("/readyz", 200), ("/ws", 400), ("/nowhere", 404)):
+        for origin, shared in (("https://app.example.com", "https://app.example.com"), ("https://evil", None), (None, None)):
+            found, answer, _ = ask(server, "GET", path, {"Host": "x", "Origin": origin})
+            equal((found, answer.get("access-control-allow-origin"), answer.get("vary")), (status, shared, "Origin"), f"{path}, {origin}")
+    equal(ask(server, "OPTIONS", "/healthz", {"Host": "x", "Origin": "https://app.example.com",
+                                             "Access-Control-Request-Method": "GET"})[0], 204, "a preflight beside routes")
+    # Whatever is refused is in the log, be it before its path could be read.
+    before = len(server.records())
+    equal(Opened(server.port, "/ws#x", token).status, 400, "a target with a fragment")
+    eventually(lambda: [(record["msg"], record["status"], record["path"]) for record in server.records()[before:] if "status" in record]
+               == [("upgrade", 400, "")], "the record of an upgrade that could not be read")
     equal(ask(server, "GET", "/wsx", UPGRADE | field)[0], 404, "a path that only begins like a route")
     equal(ask(server, "GET", "/ws/below", UPGRADE | field)[0], 101, "a path below a route")
     equal(ask(server, "GET", "/healthz", {"Host": "x"})[::2], (200, b"ok"), "/healthz")
@@ -96,15 +113,17 @@ def identity(context):
                  " claims: { X-Auth-Subject: /sub, X-Auth-Name: /name }, headers: [X-Pass, X-Auth-Subject] }, query: [keep]"),
         ROUTE % ("none", "none", upstream.url + "?own=1", ", upstream: { token: none, roles_header: 'off' }, query: preserve"),
         ROUTE % ("path", "path", upstream.url, ", append_path: true, rewrite_prefix: /other, upstream: { token: 'query:jwt' }"),
+        ROUTE % ("query", "query", upstream.url, ", query: preserve, upstream: { token: 'query:jwt' }"),
+        ROUTE % ("field", "field", upstream.url, ", auth: { sources: ['header:X-Jwt:Token '] }"),
     ])
     server = native(context, issuer, routes, rest=REST + "  trusted_proxies: [127.0.0.0/8]\n")
     roles = dict(realm_access={"roles": ["b", "a,x"]}, resource_access={"z": {"roles": ["c"]}, "m": {"roles": ["d", "b", 5]}})
     token = issuer.token(name="Zoë\n", **roles)
     own = ["User-Agent: tester", "X-User-Roles: admin", "X-Auth-Subject: root", "X-Roles: admin", "X-Pass: yes", "Cookie: other=1",
            "X-Forwarded-For: 192.0.2.7, 127.0.0.9", "X-Request-Id: request-1", "X-Evil: yes",
-           "traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"]
+           "traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", "tracestate: a=1", "tracestate: b=2"]
 
-    def told(path):
+    def told(path, own=own, token=token):
         client, above = session(server, upstream, path, token, own)
         client.close()
         above.close()
@@ -122,6 +141,7 @@ def identity(context):
     equal(fields["host"], f"127.0.0.1:{upstream.port}", "Host")
     check(fields["x-forwarded-for"].startswith("192.0.2.7, 127.0.0.9, 127.0.0.1"), "X-Forwarded-For", fields["x-forwarded-for"])
     check(fields["traceparent"].startswith("00-4bf92f3577b34da6a3ce929d0e0e4736-"), "traceparent", fields["traceparent"])
+    equal(fields["tracestate"], "a=1,b=2", "tracestate")
     equal((fields["x-forwarded-proto"], fields["x-forwarded-host"]), ("http", f"127.0.0.1:{server.port}"), "what was asked for")
     for name in ("cookie", "x-evil", "x-auth-subject", "x-roles", "x-pass"):
         check(name not in fields, f"{name} went on", fields)
@@ -135,6 +155,15 @@ def identity(context):
     equal(target, "/up?a=1&b=2", "the query without the credential")
     check("authorization" not in fields and "x-user-roles" not in fields, "nothing of a token", fields)
     equal(told("/path/below/it")[0], f"/other/below/it?jwt={token}", "the path behind the prefix")
+    equal(told("/query?jwt=evil&a=1&%6Awt=evil")[0], f"/up?a=1&jwt={token}", "a parameter of the client's with the token's name")
+    target, fields = told("/field", ["X-Jwt: Token " + token, "tracestate: a=1", "X-Forwarded-Proto: wss"], None)
+    check(re.fullmatch("00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-00", fields["traceparent"]), "a trace of its own", fields)
+    check("tracestate" not in fields, "the state of no trace", fields)
+    # Traefik writes wss for an upgrade over TLS: the cookie is of a page of the host itself.
+    equal((fields["authorization"], fields["x-forwarded-proto"]), ("Bearer " + token, "https"), "a field with a prefix; a scheme")
+    page = [f"Origin: https://127.0.0.1:{server.port}", "Cookie: session=" + token]
+    for scheme, status in (("wss", 101), ("https", 101), ("ws", 403), ("http", 403)):
+        equal(Opened(server.port, "/plain", None, [*page, "X-Forwarded-Proto: " + scheme]).status, status, f"a cookie over {scheme}")
 
 
 @case("jwt-key-sources")
@@ -149,13 +178,18 @@ def key_sources(context):
     keys_file.write_bytes(issuer.document())
     secret = context.folder / "secret"
     secret.write_text("s" * 40)
+    secrets = context.folder / "secrets.json"
+    octets = lambda text: base64.urlsafe_b64encode(text.encode()).rstrip(b"=").decode()
+    secrets.write_text(json.dumps({"keys": [{"kty": "oct", "kid": "first", "k": octets("s" * 40)},
+                                            {"kty": "oct", "kid": "second", "k": octets("t" * 40)}]}))
     lines = "".join("          " + line + "\n" for line in pem.splitlines())
     here = f"http://127.0.0.1:{issuer.port}"
     issuer.pages["/.well-known/openid-configuration"] = json.dumps({"issuer": here, "jwks_uri": issuer.url}).encode()
     issuer.pages["/other/.well-known/openid-configuration"] = json.dumps({"issuer": here, "jwks_uri": issuer.url}).encode()
     names = {"found": f'issuer: "{here}", discovery: true, jwks_allow_http: true, algorithms: [ES256]',
              "file": f'issuer: "https://file/", jwks_file: {keys_file}, algorithms: [ES256]',
-             "secret": f'issuer: "https://secret/", secret_file: {secret}, algorithms: [HS256]'}
+             "secret": f'issuer: "https://secret/", secret_file: {secret}, algorithms: [HS256]',
+             "secrets": f'issuer: "https://secrets/", jwks_file: {secrets}, algorithms: [HS256]'}
     providers = "".join(f"    - {{ name: {name}, audiences: [{AUDIENCE}], {text} }}\n" for name, text in names.items())
     providers += f'    - name: written\n      issuer: "https://written/"\n      audiences: [{AUDIENCE}]\n      algorithms: [ES256]\n' \
                  f"      missing_kid: single\n      public_keys:\n        - |\n{lines}"
@@ -175,11 +209,13 @@ def key_sources(context):
         return opened.status
 
     good = {"discovery": token(here), "a file": token("https://file/"), "written out": token("https://written/", None),
-            "a secret": token("https://secret/", "any", "HS256", "s" * 40)}
+            "a secret": token("https://secret/", "any", "HS256", "s" * 40),
+            "a secret in a key file": token("https://secrets/", "second", "HS256", "t" * 40)}
     for name, text in good.items():
         eventually(lambda: status(text) == 101, f"keys by {name}", 10)
     equal(status(token("https://secret/", "any", "HS256", "t" * 40)), 401, "another secret")
     equal(status(token("https://secret/", algorithm="ES256")), 401, "no secret's algorithm")
+    equal(status(token("https://secrets/", "first", "HS256", "t" * 40)), 401, "another secret of the file")
     # A file is read again when it changes.
     issuer.rotate("later")
     part = context.folder / "keys.part"

@@ -133,3 +133,13 @@ import Testing
         }
     }
 }
+
+/// The limit of requests counts a client, not each of the addresses it may choose from.
+@Suite struct RequestLimitKeyTests {
+    @Test(arguments: [("2001:db8:1:2::9", 429), ("2001:db8:1:3::5", 201), ("192.0.2.2", 201)])
+    func aSubscriberHasTheSixtyFour(_ peer: String, _ status: Int) throws {
+        let bench = GatewayBench { $0.http.requestsPerMinute = 2 }
+        for _ in 0..<2 { #expect(try bench.send("POST", "/session", peer: "2001:db8:1:2::5").status == 201) }
+        #expect(try bench.send("POST", "/session", peer: peer).status == status)
+    }
+}

@@ -19,6 +19,7 @@ import Wire
     @Test func idsKeepTheirZeros() throws {
         let context = try #require(parse("00-00000000000000010000000000000002-0000000000000003-00"))
         #expect(context.traceID == "00000000000000010000000000000002" && context.parent == 3)
+        #expect(context.field == "00-00000000000000010000000000000002-0000000000000003-00" && parse(context.field) == context)
     }
 
     @Test(arguments: [

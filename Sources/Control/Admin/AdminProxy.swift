@@ -43,7 +43,9 @@ enum AdminProxy {
         let body = Span(_unsafeElements: request.body.assumingMemoryBound(to: UInt8.self))
         let now = Double(WallClock.nowMilliseconds) / 1000
         do throws(Revocation.Failure) {
-            return .exchange(.deny(try Revocation(json: body, nowSeconds: now, lifetimeSeconds: plan.policy.draft.store.revocationSeconds)))
+            let leeway = plan.policy.providers.map(\.provider.leewaySeconds).max() ?? 0
+            return .exchange(.deny(try Revocation(
+                json: body, nowSeconds: now, lifetimeSeconds: plan.policy.draft.store.revocationSeconds, leewaySeconds: leeway)))
         } catch {
             return .response(line(400, error.text))
         }

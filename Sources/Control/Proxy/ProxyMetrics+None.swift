@@ -14,7 +14,7 @@ extension ProxyMetrics {
         let routes = routes(plan)
         let labels: [String]
         switch family {
-        case .connections, .authFailures, .healthy, .unhealthy, .revocations, .expired: labels = [""]
+        case .connections, .authFailures, .healthy, .unhealthy, .revocations, .expired, .droppedRoles: labels = [""]
         case .authSuccesses: labels = plan.policy.draft.subjectLabels ? [] : [""]
         case .protocols, .errors, .retries, .circuits: labels = protocols
         case .rates: labels = ["subject", "session", "ip"].map { "scope=\"\($0)\"" }

@@ -27,6 +27,7 @@ final class ProxyMetrics: Sendable {
         case dials = "ws_upstream_dials_total"
         case limits = "ws_limit_rejections_total"
         case expired = "ws_expired_sessions_total"
+        case droppedRoles = "sluice_jwt_dropped_roles_total"
 
         var help: String {
             switch self {
@@ -49,6 +50,7 @@ final class ProxyMetrics: Sendable {
             case .dials: "Dials of upstreams by what they came to"
             case .limits: "Clients refused because of a limit"
             case .expired: "Sessions that outlived their token"
+            case .droppedRoles: "Roles that upstreams were not told of: with a comma or a control character, or one too many"
             }
         }
     }

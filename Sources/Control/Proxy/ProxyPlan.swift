@@ -100,17 +100,31 @@ final class ProxyPlan: Sendable {
     /// Endpoints of a route for what is spoken.
     func endpoints(_ route: Int, _ spoken: ProxyProtocol) -> [Int] { spoken == .raw ? numbers[route].raw : numbers[route].common }
 
-    /// Whether what follows the handshake has to be seen before it is known where it goes and as what.
-    func needsFirstData(_ route: Int, _ spoken: ProxyProtocol) -> Bool {
-        // The CONNECT of an inspected session says whose rights they are.
-        if spoken != .raw, policy.routes.routes[route].inspects { return true }
-        let identity = policy.routes.routes[route].identity.mqtt
-        let isTouched = identity.password != .keep || identity.username != .keep || identity.clientID != .any || identity.roles != .off
+    /// What the first data of an authenticated client decides.
+    enum FirstData {
+        /// Nothing: it goes on.
+        case passes
+        /// Where its session goes: no upstream can be dialled before.
+        case chooses
+        /// Whether the client may say it, or how the upstream hears it. The upstream may be dialled before.
+        case isJudged
+    }
+
+    /// What has to be seen of a client on a route, before or behind its upstream's answer.
+    func firstData(_ route: Int, _ spoken: ProxyProtocol) -> FirstData {
         switch spoken {
-        case .raw: return false
-        case .auto: return numbers[route].raw != numbers[route].common
-        case .mqtt: return isTouched || policy.sources(route, .mqtt).awaitsFirstMessage(.mqtt)
+        case .raw: .passes
+        case .auto: numbers[route].raw != numbers[route].common ? .chooses : judgesConnect(route) ? .isJudged : .passes
+        case .mqtt: judgesConnect(route) || policy.sources(route, .mqtt).awaitsFirstMessage(.mqtt) ? .isJudged : .passes
         }
+    }
+
+    /// Whether no CONNECT may reach an upstream of the route unseen: whatever subprotocol its client chose, and be it in text.
+    func judgesConnect(_ route: Int) -> Bool {
+        let own = policy.routes.routes[route]
+        guard own.sessionProtocol != .raw else { return false }
+        // The CONNECT of an inspected session says whose rights they are.
+        return own.inspects || own.identity.mqtt.isTouching
     }
 
     private static func settings(_ route: ProxyRoute, _ draft: ProxyRouteDraft, _ policy: ProxyPolicy) -> ProxySettings {

@@ -71,7 +71,9 @@ final class ProxyVisitor {
     var label: String { plan.routeLabels[route] }
 
     /// Reads a request on a route; what no route could serve is refused.
-    init(_ request: RequestView, plan: ProxyPlan, route: Int, requestID: String, traceID: String, nowNanoseconds: UInt64) throws(Fault) {
+    init(
+        _ request: RequestView, plan: ProxyPlan, route: Int, requestID: String, trace: TraceContext, nowNanoseconds: UInt64
+    ) throws(Fault) {
         self.plan = plan
         self.route = route
         webSocketKey = try Self.key(request)
@@ -84,10 +86,12 @@ final class ProxyVisitor {
         let extensions = request.all(.secWebSocketExtensions)
         self.extensions = proxyRoute.passesCompression && !extensions.isEmpty ? extensions.joined(separator: ", ") : nil
         origins = request.all(.origin)
-        host = request.first(.host) ?? ""
         let peer = request.peerAddress.normalized
         let isTrusted = plan.policy.trusted.contains { $0.contains(peer) }
-        isSecure = request.isSecure || (isTrusted && request.first(.xForwardedProto)?.lowercased() == "https")
+        host = request.first(.host) ?? ""
+        // Traefik writes wss for an upgrade over TLS.
+        let scheme = isTrusted ? request.first(.xForwardedProto)?.lowercased() : nil
+        isSecure = request.isSecure || scheme == "https" || scheme == "wss"
         address = isTrusted ? Self.client(request.all(.xForwardedFor), peer: peer, trusted: plan.policy.trusted) : peer
         spoken = proxyRoute.sessionProtocol
         let fields = Self.fields(request)
@@ -102,13 +106,22 @@ final class ProxyVisitor {
         let publicHost = plan.policy.draft.publicHost
         passed.append(ClientRequest.Field("X-Forwarded-Host", host.isEmpty ? publicHost : host))
         passed.append(ClientRequest.Field("X-Request-Id", requestID))
-        if let trace = request.first(.traceparent), request.count(.traceparent) == 1, TraceContext(trace.utf8.span) != nil {
-            passed.append(ClientRequest.Field("traceparent", trace))
-        }
+        passed += Self.traceFields(request, trace)
         self.passed = passed
         record = ConnectionRecord(
-            requestID: requestID, traceID: traceID, path: request.path, client: "\(address)", target: "", sessionID: "")
+            requestID: requestID, traceID: trace.traceID, path: request.path, peer: "\(peer)", client: "\(address)", target: "",
+            sessionID: "")
         beganNanoseconds = nowNanoseconds
+    }
+
+    /// The client's trace, with its state when that is no longer than everybody has to carry; or one of its own.
+    private static func traceFields(_ request: RequestView, _ trace: TraceContext) -> [ClientRequest.Field] {
+        guard request.count(.traceparent) == 1, let parent = request.first(.traceparent), TraceContext(parent.utf8.span) != nil
+        else { return [ClientRequest.Field("traceparent", trace.field)] }
+        let fields = [ClientRequest.Field("traceparent", parent)]
+        let state = request.all(.tracestate).joined(separator: ",")
+        let isPassed = !state.isEmpty && state.utf8.count <= TraceContext.stateBytes && state.utf8.allSatisfy { $0 >= 0x20 && $0 < 0x7F }
+        return isPassed ? fields + [ClientRequest.Field("tracestate", state)] : fields
     }
 
     private static func fields(_ request: RequestView) -> [(name: String, value: String)] {
@@ -132,7 +145,13 @@ final class ProxyVisitor {
     private static func key(_ request: RequestView) throws(Fault) -> String {
         guard request.method == .get else { throw Fault(status: 405, reason: "method", fields: [(name: "Allow", value: "GET")]) }
         let version = request.first(.secWebSocketVersion).map { Quantity.trimmed($0) }
-        let wants = request.count(.upgrade) == 1 && HandshakeRule.isUpgrade((request.first(.upgrade) ?? "").utf8.span)
+        // Lists may stand in several fields (RFC 9110 section 5.3).
+        func list(_ name: KnownField) -> HandshakeRule.Field {
+            let lines = request.all(name)
+            return HandshakeRule.Field(count: lines.isEmpty ? 0 : 1, value: lines.joined(separator: ", "))
+        }
+        let upgrade = list(.upgrade)
+        let wants = HandshakeRule.isUpgrade(upgrade.value.utf8.span)
         if wants, request.count(.secWebSocketVersion) != 1 || version != "13" {
             throw Fault(status: 426, reason: "version", fields: [(name: "Upgrade", value: "websocket")])
         }
@@ -141,7 +160,7 @@ final class ProxyVisitor {
         }
         guard request.head.pointee.minorVersion == 1, request.head.pointee.body == .none || request.head.pointee.body == .length(0),
             let key = try? HandshakeRule.check(
-                upgrade: field(.upgrade), connection: field(.connection), version: field(.secWebSocketVersion),
+                upgrade: upgrade, connection: list(.connection), version: field(.secWebSocketVersion),
                 key: field(.secWebSocketKey)),
             isSixteenBytes(key)
         else { throw Fault(status: 400, reason: "websocket") }

@@ -19,7 +19,8 @@ extension ShardProxy {
         if isDenied(visitor) { return .refuse(refusal(.tokenRevoked, visitor)) }
         let span = Span(_unsafeElements: bytes.assumingMemoryBound(to: UInt8.self))
         if visitor.spoken == .auto {
-            switch isText ? .raw : MQTTDetection.judge(span) {
+            // A broker that does not tell text from bytes would take a CONNECT in text.
+            switch isText && !visitor.plan.judgesConnect(visitor.route) ? .raw : MQTTDetection.judge(span) {
             case .needMore: return .more
             case .mqtt: visitor.spoken = .mqtt
             case .raw: visitor.spoken = .raw
@@ -98,9 +99,12 @@ extension ShardProxy {
         _ connect: MQTTConnect, _ bytes: Span<UInt8>, _ visitor: ProxyVisitor, _ ticket: ProxyTicket
     ) -> ProxyVerdict {
         let identity = visitor.proxyRoute.identity.mqtt
-        guard let token = visitor.token else { return admit(visitor, ticket, connect, bytes, replacement: nil) }
         do {
-            let changes = try identity.rewrite(connect, from: bytes, token: visitor.finding?.token ?? "", claims: token.document)
+            let token = visitor.token == nil ? nil : visitor.finding?.token
+            var droppedRoles = 0
+            defer { countDropped(droppedRoles) }
+            let changes = try identity.rewrite(
+                connect, from: bytes, token: token, claims: visitor.token?.document, droppedRoles: &droppedRoles)
             if changes.isEmpty { return admit(visitor, ticket, connect, bytes, replacement: nil) }
             return admit(visitor, ticket, connect, bytes, replacement: try connect.rewritten(changes, from: bytes))
         } catch let fault as MQTTIdentity.Fault {
@@ -142,6 +146,11 @@ extension ShardProxy {
         _ visitor: ProxyVisitor, _ ticket: ProxyTicket, _ bytes: Span<UInt8>, replacement: (of: Int, by: [UInt8])? = nil,
         inspection: (demands: MQTTInspection, connectBytes: Int)? = nil
     ) -> ProxyVerdict {
+        if visitor.endpoint != nil {
+            var admitted = ProxyAdmit(nil, identity: Self.identity(visitor.token))
+            (admitted.replacement, admitted.inspection) = (replacement, inspection)
+            return .admit(admitted)
+        }
         switch takePlace(visitor) {
         case .granted: break
         case .refused(let refused): return .refuse(refusal(refused, visitor))
@@ -154,6 +163,8 @@ extension ShardProxy {
         case .failure(let refused): return .refuse(refusal(refused, visitor))
         case .success(let target):
             var target = target
+            // The client has its answer, and no compression in it.
+            target.extensions = nil
             if let inspection {
                 target.mode = .inspected
                 target.inspection = inspection

@@ -290,17 +290,13 @@ extension ShardProxy {
 
     private func fields(_ refused: ProxyRefused, _ visitor: ProxyVisitor) -> [(name: String, value: String)] {
         var fields = Self.safetyFields
+        fields.append((name: "Sec-WebSocket-Version", value: "13"))
         fields.append((name: "X-Edge-Error", value: refused.reason))
         if let challenge = refused.challenge {
             fields.append((name: "WWW-Authenticate", value: "Bearer realm=\"\(visitor.policy.draft.realm)\"\(challenge)"))
         }
         if let seconds = refused.retrySeconds { fields.append((name: "Retry-After", value: "\(seconds)")) }
-        if case .allowed(let origin) = visitor.policy.origins.judge(visitor.origins), !visitor.policy.origins.isEmpty {
-            fields.append((name: "Access-Control-Allow-Origin", value: origin.text))
-            fields.append((name: "Access-Control-Allow-Credentials", value: "true"))
-            fields.append((name: "Vary", value: "Origin"))
-        }
-        return fields
+        return fields + visitor.policy.sharingFields(visitor.origins)
     }
 
     /// On every answer of HTTP.

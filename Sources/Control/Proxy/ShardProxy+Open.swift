@@ -8,10 +8,18 @@ import Wire
 extension ShardProxy {
     /// Opens a session for a client that needs no more judging, or whose first data only says where it goes.
     func open(_ visitor: ProxyVisitor, _ slot: SlotIndex, _ leftover: (buffer: BufferIndex, start: Int, count: Int)) {
-        if visitor.plan.needsFirstData(visitor.route, visitor.spoken) || visitor.proxyRoute.dial == .afterAccept {
-            return listen(visitor, slot, leftover)
+        // A client's word for what it speaks does not keep its CONNECT from being judged.
+        if visitor.spoken == .raw, visitor.plan.judgesConnect(visitor.route) { visitor.spoken = .auto }
+        var first = ProxyFirst.leaves
+        switch visitor.plan.firstData(visitor.route, visitor.spoken) {
+        case .passes: if visitor.proxyRoute.dial == .afterAccept { return listen(visitor, slot, leftover) }
+        case .chooses: return listen(visitor, slot, leftover)
+        case .isJudged:
+            // Without a token the upstream is not dialled before it is known whether one comes.
+            if visitor.proxyRoute.dial == .afterAccept || visitor.token == nil { return listen(visitor, slot, leftover) }
+            first = visitor.spoken == .mqtt ? .awaited : .shown
         }
-        if visitor.spoken == .auto { visitor.spoken = .raw }
+        if first == .leaves, visitor.spoken == .auto { visitor.spoken = .raw }
         switch takePlace(visitor) {
         case .granted: break
         case .refused(let refused): return refuse(visitor, slot, leftover, refused)
@@ -21,7 +29,13 @@ extension ShardProxy {
         if case .mismatch = choice { return refuse(visitor, slot, leftover, ProxyRefused(status: 400, reason: "subprotocol")) }
         switch target(visitor, choice) {
         case .failure(let refused): refuse(visitor, slot, leftover, refused)
-        case .success(let target): open(visitor, slot, leftover, .dial(target))
+        case .success(var target):
+            target.first = first
+            if first != .leaves { target.extensions = nil }
+            if visitor.proxyRoute.rejection == .close {
+                target.refusal = ProxyTarget.Refusal(subprotocol: chosenSubprotocol(visitor, dialsFirst: false))
+            }
+            open(visitor, slot, leftover, .dial(target))
         }
     }
 
@@ -63,6 +77,8 @@ extension ShardProxy {
         let claims = visitor.token?.document ?? .null
         let tokenText = visitor.token == nil ? nil : visitor.finding?.token
         var query = visitor.query
+        // What stands there is ours to say.
+        if case .query(let name) = route.identity.placement(visitor.spoken) { query = QueryText.removing([name], from: query) }
         if !route.keepsCredentialQuery {
             query = QueryText.removing(visitor.policy.sources(visitor.route, visitor.spoken).queryNames, from: query)
         }
@@ -80,8 +96,10 @@ extension ShardProxy {
         }
         var target = ProxyTarget(endpoints: endpoints)
         if let tokenText {
-            target.fields = route.identity.fields(visitor.spoken, token: tokenText, claims: claims)
+            var droppedRoles = 0
+            target.fields = route.identity.fields(visitor.spoken, token: tokenText, claims: claims, droppedRoles: &droppedRoles)
                 .map { ClientRequest.Field($0.name, $0.value) }
+            countDropped(droppedRoles)
         }
         target.fields += visitor.passed
         switch route.identity.host {
@@ -102,6 +120,11 @@ extension ShardProxy {
         return .success(target)
     }
 
+    /// Counts roles that an upstream is not told of.
+    func countDropped(_ roles: Int) {
+        if roles > 0 { common.metrics.add(.droppedRoles, "", UInt64(roles)) }
+    }
+
     /// When the session ends because of its token or its age, from now.
     private func endMilliseconds(_ visitor: ProxyVisitor) -> UInt64? {
         let now = WallClock.nowMilliseconds
@@ -113,5 +136,3 @@ extension ShardProxy {
         return end.map { UInt64(max(1, $0.milliseconds - now)) }
     }
 }
-
-

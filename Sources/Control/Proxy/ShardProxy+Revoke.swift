@@ -26,10 +26,22 @@ extension ShardProxy {
             return
         }
         for (offset, denial) in denials.enumerated() {
+            prolong(denial, nowSeconds: now)
             let closed = sessions.close(.revoked, close) { denial.denies($0) }
             if closed > 0 { closings.append((first + UInt64(offset), closed)) }
         }
         if closings.count > Self.closingsMaximum { closings.removeFirst(closings.count - Self.closingsMaximum) }
+    }
+
+    /// A denial of tokens that are known to live longer holds until they end. What is told here is news to all, once.
+    private func prolong(_ denial: Revocation, nowSeconds: Double) {
+        let ends = visitors.values.compactMap { visitor -> Double? in
+            guard let token = visitor.token, denial.denies(token), let expiry = token.expirySeconds else { return nil }
+            return expiry + Double(visitor.policy.providers[token.provider].provider.leewaySeconds)
+        }
+        guard let last = ends.max(), last > denial.expirySeconds else { return }
+        let longer = Revocation(target: denial.target, issuer: denial.issuer, expirySeconds: last)
+        _ = common.limits.denials.deny(longer, nowSeconds: nowSeconds) { _ in }
     }
 
     /// How many sessions of this shard a denial ended.

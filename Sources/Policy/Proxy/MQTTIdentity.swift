@@ -69,6 +69,9 @@ public struct MQTTIdentity: Sendable, Equatable {
         self.acceptsPasswordAlone = acceptsPasswordAlone
     }
 
+    /// Whether a CONNECT may have to be refused or rewritten.
+    public var isTouching: Bool { password != .keep || username != .keep || clientID != .any || roles != .off }
+
     /// Name of the user property with roles.
     public static let rolesProperty = "roles"
     /// Between user name and roles.
@@ -93,22 +96,25 @@ public struct MQTTIdentity: Sendable, Equatable {
         }
     }
 
-    /// The changes to one client's CONNECT. `bytes` are those it was read from.
+    /// The changes to one client's CONNECT. `bytes` are those it was read from. `token` and `claims` are nil for a client without a
+    /// token, where a route admits such: it keeps its own name and password, and can neither hold the client id of a claim nor roles.
+    /// Roles that were left out are added to `droppedRoles`.
     public func rewrite(
-        _ connect: MQTTConnect, from bytes: Span<UInt8>, token: String, claims: JSONValue
+        _ connect: MQTTConnect, from bytes: Span<UInt8>, token: String?, claims: JSONValue?, droppedRoles: inout Int
     ) throws(Fault) -> MQTTConnectRewrite {
         var rewrite = MQTTConnectRewrite()
         switch password {
         case .keep: break
-        case .token: rewrite.password = .replace(Array(token.utf8))
+        case .token: if let token { rewrite.password = .replace(Array(token.utf8)) }
         case .remove: rewrite.password = connect.password == nil ? .keep : .remove
         case .fixed(let content): rewrite.password = .replace(content)
         }
         switch username {
         case .keep: break
-        case .claim(let pointer): rewrite.username = .replace(try Self.claim(pointer, claims))
+        case .claim(let pointer): if let claims { rewrite.username = .replace(try Self.claim(pointer, claims)) }
         case .fixed(let content): rewrite.username = .replace(content)
         }
+        let claims = claims ?? .null
         rewrite.clientID = try clientID(connect, bytes, claims)
         switch roles {
         case .off: break
@@ -116,9 +122,10 @@ public struct MQTTIdentity: Sendable, Equatable {
             // 3.x has no properties, so no client can forge them there, and none are told.
             guard connect.version == .v5 else { break }
             rewrite.userPropertyName = Self.rolesProperty
-            let text = RoleList(claims).text
-            rewrite.userPropertyValue = text.isEmpty ? nil : text
-        case .usernameSuffix: try appendRoles(connect, bytes, claims, &rewrite)
+            let roles = RoleList(claims)
+            droppedRoles += roles.dropped
+            rewrite.userPropertyValue = roles.text.isEmpty ? nil : roles.text
+        case .usernameSuffix: try appendRoles(connect, bytes, RoleList(claims), &rewrite, &droppedRoles)
         }
         return rewrite
     }
@@ -142,7 +149,7 @@ public struct MQTTIdentity: Sendable, Equatable {
 
     /// What stands behind the separator is ours: a user name that holds one already could claim roles.
     private func appendRoles(
-        _ connect: MQTTConnect, _ bytes: Span<UInt8>, _ claims: JSONValue, _ rewrite: inout MQTTConnectRewrite
+        _ connect: MQTTConnect, _ bytes: Span<UInt8>, _ roles: RoleList, _ rewrite: inout MQTTConnectRewrite, _ droppedRoles: inout Int
     ) throws(Fault) {
         var name: [UInt8] = []
         if case .replace(let own) = rewrite.username {
@@ -151,9 +158,9 @@ public struct MQTTIdentity: Sendable, Equatable {
             for index in range { name.append(bytes[index]) }
         }
         guard !name.contains(Self.rolesSeparator) else { throw .username }
-        let text = RoleList(claims).text
-        guard !text.isEmpty else { return }
-        rewrite.username = .replace(name + [Self.rolesSeparator] + Array(text.utf8))
+        droppedRoles += roles.dropped
+        guard !roles.text.isEmpty else { return }
+        rewrite.username = .replace(name + [Self.rolesSeparator] + Array(roles.text.utf8))
     }
 
     private static func claim(_ pointer: JSONPointer, _ claims: JSONValue) throws(Fault) -> [UInt8] {

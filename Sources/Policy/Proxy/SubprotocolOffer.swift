@@ -11,10 +11,13 @@ public struct SubprotocolOffer: Sendable, Equatable {
     /// The word in front of a token; it is chosen when nothing else was offered.
     public private(set) var keyword: String?
 
-    /// Most entries.
+    /// Most entries, without those that carry a token.
     public static let maximumEntries = 32
-    /// Longest list, all fields together.
+    /// Longest list of them, all fields together.
     public static let maximumBytes = 4096
+    /// Longest list with a token in it, which base64 makes a third longer, and most entries: the word and the token come on top.
+    static let longestBytes = maximumBytes + 2 * TokenSources.maximumTokenBytes
+    static let mostEntries = maximumEntries + 2
     /// Subprotocols of MQTT: the registered one, and the older name some clients offer.
     public static let mqttNames = ["mqtt", "mqttv3.1"]
     /// What stands in front of an encoded token in the form of Kubernetes.
@@ -39,19 +42,23 @@ public struct SubprotocolOffer: Sendable, Equatable {
 
     /// Reads the fields of a request in wire order.
     public init(lines: [String]) throws(Fault) {
-        guard lines.reduce(0, { $0 + $1.utf8.count }) <= Self.maximumBytes else { throw .tooLong }
+        let bytes = lines.reduce(0) { $0 + $1.utf8.count }
+        guard bytes <= Self.longestBytes else { throw .tooLong }
         var entries: [String] = []
         for line in lines {
             for item in line.utf8.split(separator: UInt8(ascii: ",")) {
                 let entry = String(decoding: item, as: UTF8.self).trimmingBlanks()
                 guard !entry.isEmpty else { continue }
-                guard entries.count < Self.maximumEntries else { throw .tooManyEntries }
+                guard entries.count < Self.mostEntries else { throw .tooManyEntries }
                 guard entry.utf8.allSatisfy(HeaderText.isToken) else { throw .notAToken }
                 guard !entries.contains(entry) else { throw .repeated }
                 entries.append(entry)
             }
         }
         try takeOutTokens(entries)
+        guard names.count <= Self.maximumEntries else { throw .tooManyEntries }
+        let taken = entries.reduce(0) { $0 + $1.utf8.count } - names.reduce(0) { $0 + $1.utf8.count }
+        guard bytes - taken <= Self.maximumBytes else { throw .tooLong }
     }
 
     private mutating func takeOutTokens(_ entries: [String]) throws(Fault) {
@@ -68,12 +75,12 @@ public struct SubprotocolOffer: Sendable, Equatable {
                 guard token == nil else { throw .twoTokens }
                 token = decoded
                 isEncoded = true
-            } else if Self.keywords.contains(entry), index < entries.count, TokenForm.hasForm(entries[index]) {
+            } else if Self.keywords.contains(entry), index < entries.count, TokenForm.isCredential(entries[index]) {
                 guard token == nil else { throw .twoTokens }
                 token = entries[index]
                 keyword = entry
                 index += 1
-            } else if TokenForm.hasForm(entry) {
+            } else if TokenForm.isCredential(entry) {
                 // A token without its word is still a token: it is neither sent on nor echoed.
                 continue
             } else {
@@ -187,6 +194,15 @@ public enum TokenForm {
     /// Whether a text looks like a signed token: three parts of base64url characters between two dots, none empty, the first
     /// beginning like a JSON object. Says nothing about its validity.
     public static func hasForm(_ text: String) -> Bool { hasForm(Array(text.utf8).span) }
+
+    /// Whether a text is a signed token by its form, or an encrypted one: five parts, of which some may be empty. That no route accepts
+    /// the latter does not make it fit for others to see.
+    static func isCredential(_ text: String) -> Bool {
+        if hasForm(text) { return true }
+        let bytes = text.utf8
+        return bytes.count >= minimumBytes && bytes.first == UInt8(ascii: "e") && bytes.count { $0 == UInt8(ascii: ".") } == 4
+            && bytes.allSatisfy { $0 == UInt8(ascii: ".") || HeaderText.isBase64URL($0) }
+    }
 
     /// The same for bytes.
     public static func hasForm(_ text: Span<UInt8>) -> Bool {

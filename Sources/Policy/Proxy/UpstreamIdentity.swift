@@ -83,9 +83,9 @@ public struct UpstreamIdentity: Sendable, Equatable {
     ]
 
     /// The fields that carry identity on the request to the upstream, in the order in which they are sent. The query parameter
-    /// of `token` is not among them: `query(token:)`.
+    /// of `token` is not among them: `query(token:)`. Roles that were left out are added to `droppedRoles`.
     public func fields(
-        _ sessionProtocol: ProxyProtocol, token text: String, claims document: JSONValue
+        _ sessionProtocol: ProxyProtocol, token text: String, claims document: JSONValue, droppedRoles: inout Int
     ) -> [(name: String, value: String)] {
         var fields: [(name: String, value: String)] = []
         switch placement(sessionProtocol) {
@@ -95,8 +95,9 @@ public struct UpstreamIdentity: Sendable, Equatable {
         case .query, .none: break
         }
         if let rolesHeader, sessionProtocol != .mqtt {
-            let roles = RoleList(document).text
-            if !roles.isEmpty { fields.append((rolesHeader, roles)) }
+            let roles = RoleList(document)
+            droppedRoles += roles.dropped
+            if !roles.text.isEmpty { fields.append((rolesHeader, roles.text)) }
         }
         for claim in claims {
             guard let value = claim.pointer.value(in: document).flatMap(Self.text), value.utf8.count <= Self.maximumValueBytes

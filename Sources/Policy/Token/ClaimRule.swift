@@ -9,6 +9,8 @@ public struct ClaimRule: Sendable, Hashable {
     public enum Condition: Sendable, Hashable {
         /// The claim is this value: a string, a number or a boolean, in JSON's sense of equal.
         case equals(Scalar)
+        /// The claim is one of these values.
+        case isOne(of: [Scalar])
         /// The claim is a list with this value in it, or a text whose words, parted by spaces, hold it.
         case contains(Scalar)
         /// The claim is a text, or a list with a text, of this form.
@@ -48,6 +50,7 @@ public struct ClaimRule: Sendable, Hashable {
         guard let value = pointer.value(in: claims) else { return false }
         switch condition {
         case .equals(let wanted): return wanted.equals(value)
+        case .isOne(let wanted): return wanted.contains { $0.equals(value) }
         case .contains(let wanted):
             if case .array(let elements) = value { return elements.contains(where: wanted.equals) }
             guard case .text = wanted, case .string = value else { return false }

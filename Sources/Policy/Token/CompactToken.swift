@@ -15,6 +15,7 @@ struct CompactToken: Sendable {
     init(_ text: Span<UInt8>) throws(TokenRefusal) {
         var dots = (0, 0)
         var count = 0
+        var isPayloadSound = true
         for index in 0..<text.count {
             let byte = text[index]
             if byte == UInt8(ascii: ".") {
@@ -22,7 +23,9 @@ struct CompactToken: Sendable {
                 if count == 1 { dots.0 = index }
                 if count == 2 { dots.1 = index }
             } else if !Self.isAllowed(byte) {
-                throw .malformed
+                // Behind the first dot it is the payload that is broken, if the rest has the form: clients are told so.
+                guard count == 1 else { throw .malformed }
+                isPayloadSound = false
             }
         }
         if count == 4 { throw .encrypted }
@@ -31,6 +34,7 @@ struct CompactToken: Sendable {
         payload = dots.0 + 1..<dots.1
         signature = dots.1 + 1..<text.count
         guard !header.isEmpty, !payload.isEmpty, !signature.isEmpty else { throw .malformed }
+        guard isPayloadSound else { throw .malformedPayload }
     }
 
     private static func isAllowed(_ byte: UInt8) -> Bool {

@@ -25,6 +25,8 @@ public struct Revocation: Sendable, Hashable {
 
     /// How long a denial is kept when no `exp` is given: longer than access tokens live.
     public static let defaultLifetimeSeconds = 86_400
+    /// How long a denial is kept at least: until every shard and instance has ended the sessions it names, which may outlive their token.
+    public static let shortestLifetimeSeconds = 60
 
     /// Why a request is refused. The texts are the answer's body with status 400.
     public enum Failure: Error, Sendable, Hashable {
@@ -53,8 +55,11 @@ public struct Revocation: Sendable, Hashable {
     }
 
     /// Reads `{sub, jti}`, `{jti}`, `{sub, before?}` or `{sid}`, each with `iss?` and `exp?`; other members are not looked at.
+    ///
+    /// - Parameter leewaySeconds: of an operator's call, how long tokens are accepted behind their `exp`: no denial may end earlier. nil
+    ///   for what `json` wrote, whose `exp` is the denial's end.
     public init(
-        json: Span<UInt8>, nowSeconds: Double, lifetimeSeconds: Int = Self.defaultLifetimeSeconds
+        json: Span<UInt8>, nowSeconds: Double, lifetimeSeconds: Int = Self.defaultLifetimeSeconds, leewaySeconds: Int? = nil
     ) throws(Failure) {
         guard json.count <= TokenLimits.revocationBytes, let body = JSONReader.read(json, depth: 4, uniqueNames: true),
             case .object = body
@@ -65,7 +70,12 @@ public struct Revocation: Sendable, Hashable {
         issuer = try Self.text(body, "iss")
         guard issuer?.isEmpty != true else { throw .invalidPayload }
         let before = try Self.time(body, "before")
-        expirySeconds = try Self.time(body, "exp") ?? nowSeconds + Double(lifetimeSeconds)
+        let expiry = try Self.time(body, "exp")
+        if let expiry, let leewaySeconds {
+            expirySeconds = max(expiry + Double(leewaySeconds), nowSeconds + Double(Self.shortestLifetimeSeconds))
+        } else {
+            expirySeconds = expiry ?? nowSeconds + Double(lifetimeSeconds)
+        }
         if subject?.isEmpty == true { throw .missingSubject }
         if tokenID?.isEmpty == true { throw .missingTokenID }
         switch (subject, tokenID, session) {

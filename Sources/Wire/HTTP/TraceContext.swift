@@ -18,6 +18,8 @@ public struct TraceContext: Equatable, Sendable {
 
     /// Bytes of a field of version 00.
     public static let fieldBytes = 55
+    /// Longest `tracestate` that everybody has to pass on (section 3.3.1.5).
+    public static let stateBytes = 512
 
     /// Reads a field's value; nil when it breaks a rule, which means that there is no context (section 3.2.2.3).
     public init?(_ field: Span<UInt8>) {
@@ -43,13 +45,19 @@ public struct TraceContext: Equatable, Sendable {
     }
 
     /// The trace id as it is written: 32 lower-case digits.
-    public var traceID: String {
-        unsafe String(unsafeUninitializedCapacity: 32) { text in
-            for digit in 0..<32 {
-                let value = UInt8(truncatingIfNeeded: (digit < 16 ? traceHigh : traceLow) >> UInt64(60 - 4 * (digit & 15))) & 15
+    public var traceID: String { Self.digits(traceHigh) + Self.digits(traceLow) }
+
+    /// The context as a field's value, of version 00.
+    public var field: String { "00-\(traceID)-\(Self.digits(parent))-\(Self.digits(UInt64(flags)).suffix(2))" }
+
+    /// A number as 16 lower-case digits.
+    private static func digits(_ word: UInt64) -> String {
+        unsafe String(unsafeUninitializedCapacity: 16) { text in
+            for digit in 0..<16 {
+                let value = UInt8(truncatingIfNeeded: word >> UInt64(60 - 4 * digit)) & 15
                 unsafe text[digit] = value < 10 ? UInt8(ascii: "0") + value : UInt8(ascii: "a") - 10 + value
             }
-            return 32
+            return 16
         }
     }
 

@@ -40,6 +40,20 @@ struct SubprotocolTests {
         #expect(offer("mqtt, \(token)").names == ["mqtt"] && offer("mqtt, \(token)").token == nil)
     }
 
+    @Test("what carries a token does not count among the entries, and an encrypted token is one")
+    func longTokens() {
+        let long = "eyJhbGciOiJSUzI1NiJ9." + String(repeating: "x", count: 6000) + ".c2ln"
+        let names = (0..<32).map { "p\($0)" }
+        #expect(offer("bearer, \(long)", names.joined(separator: ",")).token == long)
+        #expect(offer("bearer, \(long)", names.joined(separator: ",")).names == names)
+        let encrypted = "eyJhbGciOiJkaXIifQ..bm9uY2U.Y2lwaGVy.dGFn"
+        #expect(offer("bearer, \(encrypted), v1").names == ["v1"] && offer("bearer, \(encrypted), v1").token == encrypted)
+        #expect(offer("v1, \(encrypted)").names == ["v1"])
+        #expect(offer("v1.a.b.c.d").names == ["v1.a.b.c.d"], "a name with four points")
+        let other = String(repeating: "y", count: 4097)
+        #expect(throws: SubprotocolOffer.Fault.tooLong) { try SubprotocolOffer(lines: ["bearer, \(long)", other]) }
+    }
+
     typealias Choice = SubprotocolRule.Choice
 
     @Test("the gateway chooses", arguments: [

@@ -128,7 +128,10 @@ struct UpstreamIdentityTests {
             .init(header: "X-None", pointer: try #require(JSONPointer("/none"))),
         ]
         func lines(_ sessionProtocol: ProxyProtocol) -> [String] {
-            identity.fields(sessionProtocol, token: "T", claims: Self.keycloak).map { "\($0.name): \($0.value)" }
+            var dropped = 0
+            let fields = identity.fields(sessionProtocol, token: "T", claims: Self.keycloak, droppedRoles: &dropped)
+            #expect(dropped == (sessionProtocol == .raw ? 2 : 0), "roles that were left out are counted")
+            return fields.map { "\($0.name): \($0.value)" }
         }
         #expect(lines(.raw) == ["Authorization: Bearer T", "X-User-Roles: z,a,p,%C3%A9,w", "X-Auth-Subject: s%201", "X-N: 7"])
         #expect(lines(.mqtt) == ["X-Auth-Subject: s%201", "X-N: 7"])
@@ -145,10 +148,12 @@ struct UpstreamIdentityTests {
     }
 
     private func rewritten(
-        _ identity: MQTTIdentity, _ shape: [UInt8], claims: String = #"{"sub":"bob","realm_access":{"roles":["r"]}}"#
+        _ identity: MQTTIdentity, _ shape: [UInt8], claims: String? = #"{"sub":"bob","realm_access":{"roles":["r"]}}"#
     ) throws -> [String?] {
         guard case .complete(let connect) = MQTTConnect.read(shape.span, acceptsPasswordAlone: true) else { return [] }
-        let rewrite = try identity.rewrite(connect, from: shape.span, token: "TOKEN", claims: Self.claims(claims))
+        var dropped = 0
+        let rewrite = try identity.rewrite(
+            connect, from: shape.span, token: claims == nil ? nil : "TOKEN", claims: claims.map(Self.claims), droppedRoles: &dropped)
         let bytes = try connect.rewritten(rewrite, from: shape.span)
         guard case .complete(let again) = MQTTConnect.read(bytes.span, acceptsPasswordAlone: true) else { return [] }
         func text(_ range: Range<Int>?) -> String? { range.map { String(decoding: bytes[$0], as: UTF8.self) } }
@@ -175,6 +180,25 @@ struct UpstreamIdentityTests {
         #expect(try rewritten(MQTTIdentity(clientID: .prefixClaim(sub)), connect(4)) == ["bob-1", "u", "p", nil])
         #expect(try rewritten(MQTTIdentity(clientID: .rewritePrefix(sub)), connect(4, id: "x")) == ["bob-x", "u", "p", nil])
         #expect(try rewritten(MQTTIdentity(clientID: .equalsClaim(sub)), connect(4, id: "bob")) == ["bob", "u", "p", nil])
+    }
+
+    @Test("a client without a token can neither take roles nor the client id of a claim")
+    func anonymous() throws {
+        let sub = try #require(JSONPointer("/sub"))
+        var forged = connect(5)
+        // The user property `roles` of value `a`, behind the keep-alive time.
+        forged.replaceSubrange(12...12, with: [11, 0x26, 0, 5] + Array("roles".utf8) + [0, 1, 0x61])
+        forged[1] += 11
+        #expect(try rewritten(MQTTIdentity(), forged, claims: nil)[3] == "&\0\u{5}roles\0\u{1}a")
+        #expect(try rewritten(MQTTIdentity(roles: .userProperty), forged, claims: nil) == ["bob-1", "u", "p", ""])
+        let touching = MQTTIdentity(password: .token, username: .claim(sub))
+        #expect(try rewritten(touching, connect(4), claims: nil) == ["bob-1", "u", "p", nil], "its own name and password")
+        #expect(throws: MQTTIdentity.Fault.username) {
+            try rewritten(MQTTIdentity(roles: .usernameSuffix), connect(4, user: "u|admin"), claims: nil)
+        }
+        for binding in [MQTTIdentity.ClientID.prefixClaim(sub), .equalsClaim(sub), .rewritePrefix(sub)] {
+            #expect(throws: MQTTIdentity.Fault.claim) { try rewritten(MQTTIdentity(clientID: binding), connect(4), claims: nil) }
+        }
     }
 
     @Test("CONNECTs that are refused")

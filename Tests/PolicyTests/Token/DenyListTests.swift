@@ -17,6 +17,16 @@ private func read(_ json: String) -> Result<Revocation, Revocation.Failure> {
         try Issuer.verify(Issuer.token(claims: Issuer.claims(changes))).get()
     }
 
+    @Test("an operator's `exp` is the token's: the denial outlives its leeway, and is there for as long as it takes to end sessions")
+    func leeway() throws {
+        func expiry(_ exp: Double, leewaySeconds: Int?) throws -> Double {
+            let json = Array(#"{"jti":"t","exp":\#(exp)}"#.utf8)
+            return try Revocation(json: json.span, nowSeconds: now, leewaySeconds: leewaySeconds).expirySeconds
+        }
+        #expect(try expiry(now + 100, leewaySeconds: 30) == now + 130 && expiry(now + 100, leewaySeconds: nil) == now + 100)
+        #expect(try expiry(now - 10, leewaySeconds: 30) == now + 60 && expiry(now - 5000, leewaySeconds: 0) == now + 60)
+    }
+
     @Test("each form denies what it names", arguments: [
         (#"{"sub":"alice","jti":"t-1"}"#, true), (#"{"sub":"bob","jti":"t-1"}"#, false), (#"{"sub":"alice","jti":"t-2"}"#, false),
         (#"{"jti":"t-1"}"#, true), (#"{"jti":"t-11"}"#, false), (#"{"sub":"alice"}"#, true), (#"{"sub":"bob"}"#, false),

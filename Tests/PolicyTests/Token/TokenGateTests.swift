@@ -200,6 +200,7 @@ private func refusal(_ verdict: TokenGate.Verdict) -> TokenRefusal? {
         #expect(try meets("/scope", .contains(.text("mqtt"))) && !meets("/scope", .contains(.text("mqt"))))
         #expect(try !meets("/n", .contains(.number(5))))
         #expect(try meets("/n", .equals(.number(5))) && !meets("/n", .equals(.text("5"))) && meets("/t", .equals(.boolean(true))))
+        #expect(try meets("/n", .isOne(of: [.text("5"), .number(5)])) && !meets("/n", .isOne(of: [.text("5"), .boolean(true)])))
         #expect(try meets("/a/b/0", .equals(.text("x"))) && !meets("/missing", .equals(.text(""))))
         #expect(try !meets("/empty", .contains(.text(""))))
         // Composed and decomposed letters are different bytes.

@@ -189,12 +189,16 @@ struct ProxyWorld {
         let plays = plays
         let settings = settings
         let admitsAfter = admitsAfter
+        // Half of the runs show first data of clients that have their upstream.
+        let isShown = seed & 1 == 1
         loop.make = { path, request in
             let number = Int(path.dropFirst()) ?? 0
             request.settings = settings
             request.route = UInt16(number)
-            guard [.late, .inspected, .mqtt].contains(plays[number]) else {
-                request.admission = .dial(ProxyLoop.target(port: Self.upstreamPort + number))
+            guard [.late, .inspected, .mqtt].contains(plays[number]), plays[number] != .late || !isShown else {
+                var target = ProxyLoop.target(port: Self.upstreamPort + number)
+                if plays[number] == .late { target.first = .shown }
+                request.admission = .dial(target)
                 return
             }
             request.admission = .firstData(subprotocol: nil)
@@ -212,7 +216,7 @@ struct ProxyWorld {
             guard let number else { return .refuse(ProxyRefusal(ProxyClose(.policyViolation))) }
             var target = ProxyLoop.target(port: Self.upstreamPort + number)
             if isInspected[number] { target.mode = .inspected }
-            return .admit(ProxyAdmit(target, identity: ProxyIdentity()))
+            return .admit(ProxyAdmit(isShown && plays[number] == .late ? nil : target, identity: ProxyIdentity()))
         }
     }
 

@@ -113,8 +113,8 @@ extension ConfigurationSchema {
             .list("auth.providers", of: "names of providers", at: \.authentication.providers, check: { _ in nil }, "Issuers it believes.")
                 .otherwise("the first provider"),
             .list(
-                "auth.sources", of: "authorization, header:NAME, cookie, cookie:NAME, query, query:NAME, subprotocol, mqtt_password and "
-                    + "mqtt_username", at: \.authentication.sources, check: checkTokenSource,
+                "auth.sources", of: "authorization, header:NAME, header:NAME:PREFIX, cookie, cookie:NAME, query, query:NAME, subprotocol, "
+                    + "mqtt_password and mqtt_username", at: \.authentication.sources, check: checkTokenSource,
                 "Where a token may be, the first that is there counts."
             ).otherwise("mqtt_password, authorization, subprotocol, cookie, query; without MQTT authorization, subprotocol, query, cookie"),
             .flag("auth.required", .zeroOrOne, at: \.authentication.isRequired, "Refuses who has no token."),

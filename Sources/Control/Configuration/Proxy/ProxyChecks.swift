@@ -118,7 +118,11 @@ extension ConfigurationSchema {
 
     static func checkTokenSource(_ text: String) -> String? {
         if ["authorization", "cookie", "query", "subprotocol", "mqtt_password", "mqtt_username"].contains(text) { return nil }
-        if text.hasPrefix("header:"), checkHeaderName(String(text.dropFirst(7))) == nil { return nil }
+        if text.hasPrefix("header:") {
+            let parts = text.dropFirst(7).split(separator: ":", maxSplits: 1, omittingEmptySubsequences: false)
+            let isPrefix = parts.count < 2 || parts[1].utf8.count <= 64 && parts[1].utf8.allSatisfy { $0 >= 0x20 && $0 < 0x7F }
+            if isPrefix, checkHeaderName(String(parts[0])) == nil { return nil }
+        }
         if text.hasPrefix("cookie:"), checkCookieName(String(text.dropFirst(7))) == nil { return nil }
         if text.hasPrefix("query:"), checkQueryName(String(text.dropFirst(6))) == nil { return nil }
         let names = ["authorization", "header:NAME", "cookie", "query", "subprotocol", "mqtt_password", "mqtt_username"]

@@ -70,8 +70,12 @@ extension ProxyProviderDraft {
             problems.append((".jwks_url", "fetched without TLS, anybody on the way could make tokens; use https, or jwks_allow_http: true"))
         }
         let symmetric = algorithms.filter { $0.hasPrefix("HS") }
-        if secret.isEmpty ? !symmetric.isEmpty : symmetric.count != algorithms.count {
-            problems.append((".algorithms", "HS256, HS384 and HS512 belong to a provider with `secret_file`, all others to one without"))
+        // A set in a file is ours, as a secret is: one that is fetched never holds any.
+        let mayBeSecret = !secret.isEmpty || (!keySetPath.isEmpty && keySetURL.isEmpty && !discovers && publicKeys.isEmpty)
+        let isMixed = !symmetric.isEmpty && symmetric.count != algorithms.count
+        if isMixed || (mayBeSecret ? !secret.isEmpty && symmetric.isEmpty : !symmetric.isEmpty) {
+            problems.append((".algorithms", "HS256, HS384 and HS512 belong to a provider with `secret_file`, or with a `jwks_file` of oct "
+                + "keys and no other source; all others to one without"))
         }
         let shortest = symmetric.compactMap { Int($0.dropFirst(2)) }.max().map { $0 / 8 } ?? 0
         if !secret.isEmpty, secret.utf8.count < shortest {

@@ -43,6 +43,16 @@ struct ProxyPolicy: Sendable {
         details[route].sources ?? TokenSources(defaultsFor: spoken, cookieName: draft.cookieName)
     }
 
+    /// Which page may read an answer: fields for a request with these Origin fields, none where no origins are listed.
+    func sharingFields(_ lines: [String]) -> [(name: String, value: String)] {
+        if origins.isEmpty { return [] }
+        let vary = (name: "Vary", value: "Origin")
+        guard case .allowed(let origin) = origins.judge(lines) else { return [vary] }
+        return [
+            (name: "Access-Control-Allow-Origin", value: origin.text), (name: "Access-Control-Allow-Credentials", value: "true"), vary,
+        ]
+    }
+
     /// Compiles settled values; nil when there are problems, which carry the full key.
     init?(_ draft: ProxyDraft, problems: inout [ProxyProblem]) {
         let before = problems.count
@@ -166,15 +176,15 @@ struct ProxyPolicy: Sendable {
             guard let pointer = JSONPointer(draft.claim) else { return nil }
             if !draft.contains.isEmpty { return ClaimRule(pointer: pointer, condition: .contains(.text(draft.contains))) }
             if let pattern = TextPattern(draft.matches) { return ClaimRule(pointer: pointer, condition: .matches(pattern)) }
-            return ClaimRule(pointer: pointer, condition: .equals(scalar(draft.equals)))
+            return ClaimRule(pointer: pointer, condition: .isOne(of: scalars(draft.equals)))
         }
         return rules
     }
 
-    /// A text of the file as a claim would have it: `true` and `12` are not texts there.
-    private static func scalar(_ text: String) -> ClaimRule.Scalar {
-        if text == "true" || text == "false" { return .boolean(text == "true") }
-        return Quantity.number(text).map { .number($0) } ?? .text(text)
+    /// A text of the file as a claim may have it: issuers write numbers and booleans as such, or as texts.
+    private static func scalars(_ text: String) -> [ClaimRule.Scalar] {
+        if text == "true" || text == "false" { return [.text(text), .boolean(text == "true")] }
+        return [.text(text)] + (Quantity.number(text).map { [.number($0)] } ?? [])
     }
 
     // MARK: Routes
@@ -323,7 +333,9 @@ struct ProxyPolicy: Sendable {
         return TokenSources(texts.map { text in
             let name = text.split(separator: ":", maxSplits: 1).dropFirst().first.map(String.init)
             switch text.prefix(while: { $0 != ":" }) {
-            case "header": return .header(name: name ?? "", prefix: "")
+            case "header":
+                let parts = (name ?? "").split(separator: ":", maxSplits: 1)
+                return .header(name: String(parts.first ?? ""), prefix: parts.count > 1 ? String(parts[1]) : "")
             case "cookie": return .cookie(name: name ?? cookieName)
             case "query": return .query(name: name ?? "token")
             case "subprotocol": return .subprotocol
