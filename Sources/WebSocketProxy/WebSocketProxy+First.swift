@@ -69,7 +69,10 @@ extension WebSocketProxy {
         let details = details(index)
         let shard = state.pointee.shard
         let base = shard.bytes(buffer)
-        let limit = min(session.pointee.maximumMessageBytes, UInt64(details.settings.maximumFirstBytes))
+        // A client that is authenticated may have a large message to begin with: a few bytes tell whether it is to be judged.
+        let isUnknown = session.pointee.phase == .first
+        let largest = details.settings.maximumFirstBytes
+        let limit = isUnknown ? min(session.pointee.maximumMessageBytes, UInt64(largest)) : session.pointee.maximumMessageBytes
         var cursor = start
         while true {
             switch session.pointee.client.sieve.collect(base, &cursor, end, maximumMessageBytes: limit) {
@@ -80,13 +83,16 @@ extension WebSocketProxy {
                 ByteKernel.unmask(base + run.start, base + run.start, run.count, key: run.key)
                 if details.first.isEmpty { details.firstIsText = run.opcode == .text }
                 details.first.append(contentsOf: UnsafeRawBufferPointer(start: base + run.start, count: run.count))
-                guard details.first.count <= details.settings.maximumFirstBytes else {
+                let isTooBig = details.first.count > largest
+                if !isUnknown || !isTooBig {
+                    guard judge(index, endsMessage: run.endsMessage) else {
+                        keepRest(index, buffer, cursor, end)
+                        return
+                    }
+                }
+                if isTooBig {
                     shard.release(buffer)
                     return turnAway(index, .firstDataTooBig, ProxyRefusal(ProxyClose(.messageTooBig)))
-                }
-                guard judge(index, endsMessage: run.endsMessage) else {
-                    keepRest(index, buffer, cursor, end)
-                    return
                 }
             case .control(let run):
                 let ending = control(index, .client, base, run)

@@ -131,6 +131,19 @@ def server_first(context):
     client.send(frame(8, struct.pack(">H", 4001) + b"bye"))
     equal(above.frame(), (0x88, struct.pack(">H", 4001) + b"bye"), "Close")
     client.close(), above.close()
+    # What a client begins with may be larger than a CONNECT.
+    for pieces in ([300_000], [1, 299_999], [70_000, 230_000]):
+        client, above = speak(server, "/auto", token), upstream.take()
+        message, whole = b"", frame(BINARY, bytes(range(250)) * 1200)
+        for count in pieces:
+            client.send(whole[:count])
+            whole = whole[count:]
+            time.sleep(0.1)
+        client.send(whole)
+        while len(message) < 300_000:
+            message += above.frame()[1]
+        check(message == bytes(range(250)) * 1200, f"a large first message in {pieces}")
+        client.close(), above.close()
     # Each end before anything was said.
     client, above = speak(server, "/auto", token), upstream.take()
     above.send(frame(8, struct.pack(">H", 4002), masked=False))
