@@ -95,12 +95,14 @@ int ring_enter(struct ring *ring, unsigned wait, uint64_t timeout_nanoseconds) {
     return enter_linux(ring, count, wait, timeout_nanoseconds);
 }
 
-int ring_open_stream_socket(struct ring *ring, int family) {
+int ring_open_stream_socket(struct ring *ring, int family, bool speaks_first) {
     if (ring->kernel) return ring->kernel->open_stream_socket(ring->kernel->context, family);
     int descriptor = socket(family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (descriptor < 0) return -errno;
     int on = 1;
     setsockopt(descriptor, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    int off = 0;
+    if (speaks_first) setsockopt(descriptor, IPPROTO_TCP, TCP_QUICKACK, &off, sizeof off);
     return descriptor;
 }
 

@@ -134,8 +134,12 @@ extension Shard {
 
     /// Dials an address. `connected` or `failed` follows. `.none` when no slot or descriptor is left; `error` then holds
     /// the errno.
-    public func connect(to address: SocketAddress, owner: Owner, context: UInt32, error: inout Int32) -> SlotIndex {
-        let descriptor = ring_open_stream_socket(state.pointee.ring.pointer, address.family)
+    ///
+    /// - Parameter speaksFirst: the owner sends as soon as it hears `connected`; the first bytes then take the last ACK with them.
+    public func connect(
+        to address: SocketAddress, owner: Owner, context: UInt32, error: inout Int32, speaksFirst: Bool = false
+    ) -> SlotIndex {
+        let descriptor = ring_open_stream_socket(state.pointee.ring.pointer, address.family, speaksFirst)
         guard descriptor >= 0 else {
             error = -descriptor
             return .none
@@ -191,7 +195,7 @@ extension Shard {
             return false
         }
         if record.pointee.queuedBuffers > 0 || record.pointee.flags.contains(.finishWanted) { markDirty(slot) }
-        if record.pointee.flags.contains(.receiveWanted) { armReceive(slot) }
+        if record.pointee.flags.contains(.receiveWanted) { armReceive(slot, pollFirst: true) }
         if record.pointee.owner == Owner.engine.raw { return false }
         fill(&event, .connected, slot)
         return true

@@ -62,7 +62,8 @@ extension Shard {
         state.pointee.rearmCount = 0
     }
 
-    func armReceive(_ slot: SlotIndex) {
+    /// `pollFirst`: nothing can have come yet, so that the attempt which would find nothing is left out.
+    func armReceive(_ slot: SlotIndex, pollFirst: Bool = false) {
         let record = state.pointee.slots + Int(slot.raw)
         if record.pointee.flags.contains(.datagram) { return armDatagrams(slot) }
         let blocked: Slot.Flags = [.receiveArmed, .receiveEnded, .closing, .failed, .starved, .connecting, .secureHeld]
@@ -85,7 +86,7 @@ extension Shard {
         }
         let group = bulk ? state.pointee.bulk.group : state.pointee.small.group
         ring_prepare_receive(
-            state.pointee.ring.entry(), record.pointee.descriptor, group, multishot, false, token(.receive, slot))
+            state.pointee.ring.entry(), record.pointee.descriptor, group, multishot, pollFirst, token(.receive, slot))
     }
 
     @inline(__always)

@@ -89,7 +89,7 @@ extension Shard {
             error = ENOMEM
             return .none
         }
-        let slot = connect(to: address, owner: owner, context: context, error: &error)
+        let slot = connect(to: address, owner: owner, context: context, error: &error, speaksFirst: true)
         guard slot != .none else {
             tls_session_free(session)
             return .none

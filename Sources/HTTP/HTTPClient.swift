@@ -172,7 +172,7 @@ public final class HTTPClient {
 
     private func connect(to address: SocketAddress, _ endpoint: ClientEndpoint, _ ticket: Ticket, _ error: inout Int32) -> SlotIndex {
         guard let security = endpoint.security else {
-            return shard.connect(to: address, owner: owner, context: ticket, error: &error)
+            return shard.connect(to: address, owner: owner, context: ticket, error: &error, speaksFirst: true)
         }
         return shard.connect(
             to: address, owner: owner, context: ticket, error: &error, tls: security.context(shard),
@@ -191,7 +191,6 @@ public final class HTTPClient {
         }
         exchange.phase = .waiting
         exchange.lastError = .answerTimeout
-        shard.keepAlive(exchange.slot)
         guard let buffer = write(exchange) else { return fail(ticket, .request) }
         shard.send(exchange.slot, buffer.index, start: 0, count: buffer.count)
         setTimer(exchange, exchange.request.timeouts.answerMilliseconds)

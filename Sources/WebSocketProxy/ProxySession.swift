@@ -147,6 +147,8 @@ struct ProxySession {
     var endsAt = never
     var phaseEnds = never
     var drainAt = never
+    /// When the kernel is told to look after both connections.
+    var keepAliveAt = never
     var rateOpens = never
     var bytesOpen = never
     var throttledAt: UInt64 = 0

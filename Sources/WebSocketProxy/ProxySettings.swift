@@ -72,6 +72,9 @@ enum ProxyBounds {
     static let answerBytes = 4096
     /// The lowest byte of a buffer that inspected payload may move to: in front of it a header must fit into the headroom.
     static let inspectedFloor = FrameHeader.maximumClientBytes - EngineLimits.headroomBytes
+    /// A session that has lasted so long has its connections kept alive by the kernel. Telling it takes ten system calls, which sessions
+    /// that end before need not; keep-alive itself begins after a minute.
+    static let keepAliveMilliseconds: UInt64 = 10_000
     /// Routes with counters of their own.
     static let routes = 64
     /// Longest pause between two tries.

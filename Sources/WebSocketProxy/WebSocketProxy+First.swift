@@ -62,6 +62,7 @@ extension WebSocketProxy {
             return turnAway(index, .firstDataTooBig, ProxyRefusal(ProxyClose(.messageTooBig)))
         }
         details.early.append((buffer, start, end - start))
+        state.pointee.shard.pauseReceive(session(index).pointee.client.slot)
     }
 
     private func readFirst(_ index: UInt32, _ buffer: BufferIndex, _ start: Int, _ end: Int) {

@@ -30,12 +30,12 @@ extension WebSocketProxy {
             route: min(request.route, UInt16(ProxyBounds.routes - 1)),
             phase: .dialling, mode: .opaque)
         shard.transfer(request.client, to: state.pointee.owners.client, context: index)
-        shard.keepAlive(request.client)
-        // Until it is known where they go its frames wait in the kernel; those that came along with the head wait here.
-        shard.pauseReceive(request.client)
         if request.leftover.buffer != .none { details.early = [request.leftover] }
         switch request.admission {
-        case .dial(let target): begin(index, target)
+        case .dial(let target):
+            // Hardly any client says something before it has its answer. What one has said waits here, and the rest in the kernel.
+            if !details.early.isEmpty { shard.pauseReceive(request.client) }
+            begin(index, target)
         case .firstData(let subprotocol): listen(index, subprotocol)
         }
         return ProxyTicket(index: index, life: life)
@@ -223,6 +223,7 @@ extension WebSocketProxy {
         }
         session.pointee.phase = .open
         session.pointee.phaseEnds = ProxySession.never
+        session.pointee.keepAliveAt = shard.now + ProxyBounds.keepAliveMilliseconds
         // What came to be while draining goes with the last.
         if state.pointee.drainEnds != ProxySession.never { session.pointee.drainAt = max(shard.now, state.pointee.drainEnds) }
         session.pointee.client.heardAt = shard.now

@@ -21,7 +21,7 @@ extension WebSocketProxy {
         switch session.pointee.phase {
         case .dialling, .admitted: return min(next, details.redialAt)
         case .first, .judged: return next
-        default: break
+        default: next = min(next, session.pointee.keepAliveAt)
         }
         if session.pointee.client.flags.contains(.pausedRate) { next = min(next, session.pointee.rateOpens) }
         if session.pointee.client.flags.contains(.pausedBytes) { next = min(next, session.pointee.bytesOpen) }
@@ -65,6 +65,10 @@ extension WebSocketProxy {
         let now = state.pointee.shard.now
         if session.pointee.phase == .open, now >= session.pointee.phaseEnds {
             return turnAway(index, .firstDataLate, ProxyRefusal(settings.close(.connectTimeout)))
+        }
+        if now >= session.pointee.keepAliveAt {
+            session.pointee.keepAliveAt = ProxySession.never
+            for party in [ProxyParty.client, .upstream] { state.pointee.shard.keepAlive(side(session, party).pointee.slot) }
         }
         if now >= session.pointee.drainAt, !putOffDrain(session, details) {
             session.pointee.drainAt = ProxySession.never

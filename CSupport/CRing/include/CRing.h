@@ -97,7 +97,9 @@ int ring_try_setup(unsigned entries, unsigned setup_flags, unsigned *features);
 int ring_enter(struct ring *ring, unsigned wait, uint64_t timeout_nanoseconds);
 
 // The calls the engine makes outside the ring.
-int ring_open_stream_socket(struct ring *ring, int family);
+// With `speaks_first` the connection's last ACK leaves with the first bytes that are sent: a packet less, and a peer that accepts finds
+// them there. Of a socket on which nothing is sent at once it would leave 200 ms late.
+int ring_open_stream_socket(struct ring *ring, int family, bool speaks_first);
 int ring_peer_address(struct ring *ring, int descriptor, struct sockaddr_in6 *address);
 uint64_t ring_now_nanoseconds(struct ring *ring);
 void ring_close_descriptor(struct ring *ring, int descriptor);
