@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
@@ -147,6 +148,8 @@ int signals_block(void) {
     signal(SIGPIPE, SIG_IGN);
     return -pthread_sigmask(SIG_BLOCK, &set, NULL);
 }
+
+int process_conceal(void) { return prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0 ? -errno : 0; }
 
 int signals_wait(int timeout_milliseconds) {
     sigset_t set;

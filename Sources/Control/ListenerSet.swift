@@ -86,7 +86,8 @@ struct ListenerSet {
                     change.set.plans.append(kept)
                     continue
                 }
-                let plan = try open(wanted, tag: change.set.nextTag, configuration.limits.listenBacklog, shards)
+                let plan = try open(
+                    wanted, tag: change.set.nextTag, configuration.limits.listenBacklog, shards, takesOver: configuration.takesOver)
                 change.set.nextTag += 1
                 change.set.plans.append(plan)
                 change.added.append(plan)
@@ -139,7 +140,9 @@ struct ListenerSet {
         return wanted
     }
 
-    private func open(_ wanted: Wanted, tag: UInt32, _ backlog: Int, _ shards: Int) throws(StartError) -> ListenerPlan {
+    private func open(
+        _ wanted: Wanted, tag: UInt32, _ backlog: Int, _ shards: Int, takesOver: Bool
+    ) throws(StartError) -> ListenerPlan {
         let (name, address) = (wanted.name, wanted.address)
         guard var socketAddress = SocketAddress(address.host, port: address.port) else {
             throw StartError(description: "listener `\(name)`: `\(address.host)` is not a numeric IPv4 or IPv6 address")
@@ -147,8 +150,9 @@ struct ListenerSet {
         let security = try ListenerSecurity.make(wanted.tls, name, tickets, shards: shards, former: nil)
         // Sockets that share a port would also share it with another process of the same user: a first socket that does
         // not share tells whether the port is free.
-        // A port that is ours already, on another address, needs no such test, and would not pass it.
-        if !plans.contains(where: { $0.address.port == address.port }) {
+        // A port that is ours already, on another address, needs no such test, and would not pass it; nor would one that is taken over
+        // from a process that is still there. Which port a zero stands for only it tells.
+        if !plans.contains(where: { $0.address.port == address.port }), !takesOver || address.port == 0 {
             let probe = try Self.listen(&socketAddress, backlog, share: false, name, address)
             socketAddress.port = UInt16(socket_local_port(probe))
             descriptor_close(probe)

@@ -14,7 +14,7 @@ import TCPBridge
 ///
 /// Theory of operation. The control thread opens every listening socket, so that a taken port is known before anything
 /// runs, starts one thread per shard, waits until each has its ring, and then only waits for signals and changed files,
-/// and writes the log. SIGHUP and a changed file reload the configuration (`Reload/`).
+/// and writes the log. SIGHUP and a changed file reload the configuration (`Reload/`); SIGUSR1 opens a log file anew.
 /// SIGTERM and SIGINT drain: each shard finishes its connections and its thread ends; when all have, the exit status is 0.
 public enum Server {
     /// Serves until a signal ends it, and returns the exit status.
@@ -81,6 +81,8 @@ final class ServerProcess {
         tickets = try TicketRotation()
         listeners = ListenerSet(tickets: tickets.keys)
         guard signals_block() == 0 else { throw StartError(description: "signals cannot be blocked") }
+        // Tokens of clients and the credentials of upstreams are in memory; they stay out of core dumps.
+        if loaded.configuration.proxy.isConfigured, process_conceal() != 0 { throw StartError(description: "core dumps cannot be refused") }
         let count = Doctor.shardCount(loaded.configuration.shards)
         listeners = try listeners.opening(loaded.configuration, shards: count).set
         snapshot = try ServerSnapshot(
@@ -120,6 +122,7 @@ final class ServerProcess {
             switch signal {
             case SIGTERM, SIGINT: return drain(isSignalled: true)
             case SIGHUP: reload(.signal)
+            case SIGUSR1: logger.reopen()
             default: break
             }
             if watch.look() { reload(.file) }
@@ -171,7 +174,9 @@ final class ServerProcess {
         for thread in threads { thread.post(.announce, 0) }
         let end = MonotonicClock.seconds + Double(configuration.settings.drain.delayMilliseconds) / 1000
         while MonotonicClock.seconds < end {
-            if isSignalledAgain(signals_wait(controlTickMilliseconds)) { return true }
+            let signal = signals_wait(controlTickMilliseconds)
+            if isSignalledAgain(signal) { return true }
+            if signal == SIGUSR1 { logger.reopen() }
             logger.flush()
             _ = answerCommands()
         }
@@ -206,7 +211,9 @@ final class ServerProcess {
             if MonotonicClock.seconds >= deadline {
                 return leave("grace is over: leaving with connections open")
             }
-            if isSignalledAgain(signals_wait(5)) { return leave("signalled again: leaving with connections open") }
+            let signal = signals_wait(5)
+            if isSignalledAgain(signal) { return leave("signalled again: leaving with connections open") }
+            if signal == SIGUSR1 { logger.reopen() }
             logger.flush()
             _ = answerCommands()
         }

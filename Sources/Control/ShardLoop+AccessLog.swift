@@ -47,12 +47,14 @@ extension ShardLoop {
     }
 
     /// Writes the end record. `bytes` are those of the body.
-    func endAccess(_ access: RequestAccess?, status: Int, bytes: UInt64, _ message: StaticString = "request") {
+    /// `suppressed`: lines of this kind that were left out before it.
+    func endAccess(_ access: RequestAccess?, status: Int, bytes: UInt64, _ message: StaticString = "request", suppressed: Int = 0) {
         guard let access, log.begin(.info, message, timeMilliseconds: WallClock.nowMilliseconds) else { return }
         write(access)
         log.field("status", status)
         log.field("bytes", Int(clamping: bytes))
         log.field("responseTimeMs", Int((MonotonicClock.seconds - access.startedSeconds) * 1000))
+        if suppressed > 0 { log.field("suppressed", suppressed) }
         log.commit()
     }
 

@@ -47,6 +47,7 @@ extension ShardLoop {
                 request, plan: plan, route: route, requestID: gateway.requestIdentifier(request), trace: Self.trace(request),
                 nowNanoseconds: shard.nowNanoseconds)
         } catch {
+            countHandshake(plan.routeLabels[route], error.status)
             respondProxy(index, request, Self.response(error))
             return index
         }
@@ -78,6 +79,7 @@ extension ShardLoop {
             return true
         }
         guard let route = proxyRoute(request, features), let plan = proxy.plan else {
+            if request.count(.upgrade) > 0 { countHandshake("other", 404) }
             respondProxy(index, request, Self.response(ProxyVisitor.Fault(status: 404, reason: "no_route")))
             return true
         }
@@ -90,17 +92,27 @@ extension ShardLoop {
         do throws(ProxyVisitor.Fault) {
             _ = try ProxyVisitor(request, plan: plan, route: route, requestID: "", trace: Self.trace(request), nowNanoseconds: 0)
         } catch { fault = error }
+        countHandshake(plan.routeLabels[route], fault.status)
         respondProxy(index, request, Self.response(fault))
         return true
     }
 
+    /// Counts a handshake that came to nothing before anybody was judged.
+    private func countHandshake(_ route: String, _ status: Int) {
+        proxy.common.metrics.add(.handshakes, "route=\"\(route)\",code=\"\(status)\"")
+    }
+
     private func respondProxy(_ index: UInt32, _ request: RequestView, _ response: Response) {
-        let access = beginAccess(request, gateway.requestIdentifier(request))
+        // A flood of requests that are none is no flood of lines.
+        let isFailure = response.status >= 400 && response.status != 503
+        let suppressed = isFailure
+            ? proxy.common.lines.admit("status_\(response.status)", nowMilliseconds: MonotonicClock.milliseconds) : 0
+        let access = suppressed != nil ? beginAccess(request, gateway.requestIdentifier(request)) : nil
         var response = response
         response.fields += ShardProxy.safetyFields
         if let plan = proxy.plan { response.fields += plan.policy.sharingFields(request.all(.origin)) }
         if proxy.isDraining || proxy.isLeaving { response.closes = true }
-        endAccess(access, status: response.status, bytes: response.bodyCount)
+        endAccess(access, status: response.status, bytes: response.bodyCount, suppressed: suppressed ?? 0)
         http.respond(index, response)
     }
 
@@ -108,16 +120,15 @@ extension ShardLoop {
     private func proxyDocument(_ request: RequestView) -> Response? {
         let isRead = request.method == .get || request.method == .head
         switch request.path {
-        case "/healthz": return Self.plain(200, "ok")
+        case "/healthz":
+            let isAlive = proxy.common.beats.areAlive(nowMilliseconds: MonotonicClock.milliseconds)
+            return Self.plain(isAlive ? 200 : 503, isAlive ? "ok" : "a shard does not answer")
         case "/readyz" where isRead:
-            let isReady = proxy.common.keys.isReady && !proxy.isDraining && !proxy.isLeaving
+            let readiness = ProxyReadiness(proxy.plan, proxy.common, isLeaving: proxy.isDraining || proxy.isLeaving)
             guard request.string(request.query).contains("verbose") else {
-                return Self.plain(isReady ? 200 : 503, isReady ? "ok" : "not ready")
+                return Self.plain(readiness.isReady ? 200 : 503, readiness.isReady ? "ok" : "not ready")
             }
-            return AdminInterface.json(.object([
-                ("ready", .flag(isReady)), ("keys", .flag(proxy.common.keys.isReady)), ("routes", .flag(proxy.plan != nil)),
-                ("draining", .flag(proxy.isDraining || proxy.isLeaving)),
-            ]), status: isReady ? 200 : 503)
+            return AdminInterface.json(readiness.document, status: readiness.isReady ? 200 : 503)
         case "/metrics" where isRead && proxy.plan?.policy.draft.publicMetrics == "true":
             return Response(
                 status: 200, fields: [(name: "Content-Type", value: "text/plain; version=0.0.4; charset=utf-8")],
@@ -155,16 +166,26 @@ extension ShardLoop {
     /// Takes a configuration's proxy.
     func applyProxy(_ plan: ProxyPlan?) {
         proxy.apply(plan)
+        http.hurryHeads(ofListeners: headTimes(plan))
         keeper?.apply(plan)
         prober?.apply(plan)
-        guard plan != nil else { return }
+        guard plan != nil else { return proxy.common.beats.rest(shard.index) }
+        proxy.common.beats.beat(shard.index, nowMilliseconds: MonotonicClock.milliseconds)
         pollKeys()
         shard.setShardTimer(Self.proxyTimer, afterMilliseconds: ShardProxy.tickMilliseconds)
+    }
+
+    /// How long the head of a request may take on listeners that serve only the proxy (specification, section 17).
+    private func headTimes(_ plan: ProxyPlan?) -> [UInt32: UInt64] {
+        guard let milliseconds = plan?.policy.draft.timeouts.headMilliseconds else { return [:] }
+        let alone = listenersAlone.map { ($0, UInt64(milliseconds)) }
+        return Dictionary(alone) { first, _ in first }
     }
 
     /// The proxy's timer fired.
     func proxyTimePassed() {
         guard proxy.plan != nil else { return }
+        proxy.common.beats.beat(shard.index, nowMilliseconds: MonotonicClock.milliseconds)
         pollKeys()
         proxy.timePassed()
         if draining, shard.now >= proxy.abortsMilliseconds { proxy.common.cut(proxy.sessions.abort()) }
@@ -175,6 +196,8 @@ extension ShardLoop {
         }
         if !draining || !isStoreLeaving || proxy.sessions.count > 0 || !proxy.parked.isEmpty {
             shard.setShardTimer(Self.proxyTimer, afterMilliseconds: ShardProxy.tickMilliseconds)
+        } else {
+            proxy.common.beats.rest(shard.index)
         }
     }
 
@@ -192,17 +215,23 @@ extension ShardLoop {
 
     // MARK: Drain
 
-    /// Tells sessions to go, evenly; what has no session is refused.
-    func drainProxy() {
+    /// Of the process's grace, what is left for the ends of sessions that had to be cut.
+    private static let cutMilliseconds: UInt64 = 500
+
+    /// Tells sessions to go, evenly; what has no session is refused. All are told before the process leaves.
+    func drainProxy(graceMilliseconds: UInt64) {
         proxy.isDraining = true
         keeper?.cancel()
         prober?.apply(nil)
+        // Whoever comes now is to reach another instance, or the one that takes this one's place.
+        for tag in listenersAlone { shard.closeListener(tag: tag) }
         guard let plan = proxy.plan else { return }
         let drain = plan.policy.draft.drain
+        let whole = min(UInt64(drain.timeoutSeconds) * 1000, graceMilliseconds &- min(graceMilliseconds, Self.cutMilliseconds))
         proxy.sessions.drain(
-            spreadMilliseconds: UInt64(drain.timeoutSeconds) * 10 * UInt64(drain.spreadPercent),
-            handshakeMilliseconds: UInt64(min(drain.hardLimitSeconds, drain.timeoutSeconds)) * 1000)
-        proxy.abortsMilliseconds = shard.now + UInt64(drain.timeoutSeconds) * 1000
+            spreadMilliseconds: whole * UInt64(drain.spreadPercent) / 100,
+            handshakeMilliseconds: min(UInt64(drain.hardLimitSeconds) * 1000, whole))
+        proxy.abortsMilliseconds = shard.now + whole
         shard.setShardTimer(Self.proxyTimer, afterMilliseconds: ShardProxy.tickMilliseconds)
     }
 }

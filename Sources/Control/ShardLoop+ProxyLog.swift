@@ -5,10 +5,10 @@ import WebSocketProxy
 /// What the log says of the JWT proxy's clients, in the names of its specification (section 21.4).
 ///
 /// - A line when a session opens, one when it ends, and one for whoever is refused, at most `FailureLines.linesPerSecond` for a reason.
-/// - Nothing of a token but the claims that name it. Texts of the network are cut at 256 characters; the writer escapes them.
+/// - Nothing of a token but the claims that name it. Texts of the network are cut at 256 bytes; the writer escapes them.
 extension ShardLoop {
-    /// Longest text of a client that is told.
-    private static let excerptCharacters = 256
+    /// Longest text of a client that is told, in bytes.
+    private static let excerptBytes = 256
     /// A word of a received reason that is longer is no word: it may be part of a credential.
     private static let longestWordCharacters = 32
 
@@ -87,7 +87,14 @@ extension ShardLoop {
         log.field("stall_ms", Int(clamping: summary.stallUpMilliseconds &+ summary.stallDownMilliseconds))
     }
 
-    private static func cut(_ text: String) -> String { Quantity.excerpt(text, characters: excerptCharacters) }
+    /// At most so many bytes, and whole characters of UTF-8; what was cut says so.
+    static func cut(_ text: String) -> String {
+        guard text.utf8.count > excerptBytes else { return Quantity.excerpt(text, characters: excerptBytes) }
+        let mark = "…"
+        var end = text.utf8.index(text.startIndex, offsetBy: excerptBytes - mark.utf8.count)
+        while end.samePosition(in: text.unicodeScalars) == nil { end = text.utf8.index(before: end) }
+        return Quantity.excerpt(String(text[..<end]), characters: excerptBytes) + mark
+    }
 
     /// A reason that came in a Close, without what may be part of a credential.
     static func told(_ reason: String) -> String {

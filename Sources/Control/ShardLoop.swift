@@ -175,7 +175,6 @@ final class ShardLoop {
         mux.apply(snapshot.muxes)
         relay.apply(snapshot.relay.relay)
         relayGateway.apply(snapshot.relay)
-        applyProxy(snapshot.proxy)
         gateway.apply(snapshot.gateway)
         dns.apply(snapshot.dns)
         applyStores(configuration.redis, snapshot.proxy)
@@ -183,6 +182,7 @@ final class ShardLoop {
         log.threshold = configuration.log.level
         log.format = configuration.log.format
         listen(snapshot.listeners)
+        applyProxy(snapshot.proxy)
         unacknowledged = snapshot.generation
         acknowledge()
     }
@@ -317,6 +317,9 @@ final class ShardLoop {
             return true
         }
     }
+
+    /// Listeners that serve the JWT proxy and nothing else.
+    var listenersAlone: [UInt32] { listeners.filter { $0.kind == .gateway && $0.features == [.jwt] }.map(\.tag) }
 
     /// Whether a listener serves a feature.
     func serves(_ feature: FeatureSet, listener tag: UInt32) -> Bool {
@@ -505,7 +508,7 @@ final class ShardLoop {
         bridge.drain(graceMilliseconds: graceMilliseconds)
         mux.drain(graceMilliseconds: graceMilliseconds)
         drainRelay(graceMilliseconds: graceMilliseconds)
-        drainProxy()
+        drainProxy(graceMilliseconds: graceMilliseconds)
         if proxy.plan == nil { store?.drain() }
     }
 

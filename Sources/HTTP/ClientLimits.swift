@@ -13,6 +13,10 @@ public enum ClientLimits {
     public static let lookupRetryMilliseconds: UInt64 = 1000
     /// Addresses of one name that are dialled one after the other.
     public static let addressesTried = 4
+    /// How long one is waited for while others are left (RFC 8305 section 8: the connection attempt delay).
+    public static let nextAddressMilliseconds: UInt64 = 250
+    /// Between two looks whether TCP is there and TLS has begun, whose time is its own.
+    public static let handshakeLookMilliseconds: UInt64 = 100
     /// Interim answers (1xx) before the real one; all of them count against the head's bound too.
     public static let interimAnswers = 4
     /// Bounds of an answer's head.

@@ -60,6 +60,11 @@ public final class HTTPClient {
         var candidates: ArraySlice<SocketAddress> = []
         var lastError: ClientFailure = .lookUp
         var slot = SlotIndex.none
+        /// When the address under way was dialled; those that were left for others after a moment, and whether each has its full time now.
+        var dialled: UInt64 = 0
+        var slow: [SocketAddress] = []
+        var isPatient = false
+        var address: SocketAddress?
         var key = ""
         var input: [UInt8] = []
         var answer: AnswerBody?
@@ -153,7 +158,8 @@ public final class HTTPClient {
     private func dialNext(_ ticket: Ticket, _ exchange: Exchange) {
         if exchange.slot != .none { shard.close(exchange.slot) }
         exchange.slot = .none
-        while shard.now < exchange.deadline, var address = exchange.candidates.popFirst() {
+        while shard.now < exchange.deadline, var address = nextCandidate(exchange) {
+            exchange.address = address
             address.port = exchange.request.endpoint.port
             var error: Int32 = 0
             let slot = connect(to: address, exchange.request.endpoint, ticket, &error)
@@ -163,11 +169,32 @@ public final class HTTPClient {
             }
             exchange.slot = slot
             exchange.phase = .connecting
+            exchange.dialled = shard.now
             shard.resumeReceive(slot)
-            setTimer(exchange, exchange.request.timeouts.connectMilliseconds)
+            setTimer(exchange, look(exchange))
             return
         }
         fail(ticket, exchange.lastError)
+    }
+
+    /// The next address; behind the last those that were left because others might be quicker.
+    private func nextCandidate(_ exchange: Exchange) -> SocketAddress? {
+        if exchange.candidates.isEmpty, !exchange.slow.isEmpty {
+            exchange.candidates = exchange.slow[...]
+            exchange.slow = []
+            exchange.isPatient = true
+        }
+        return exchange.candidates.popFirst()
+    }
+
+    /// How long the address under way has until it is looked at. One that is not there at once is left for the next, and tried
+    /// again behind it (after RFC 8305 section 5): a family that leads nowhere costs a moment. A TLS handshake is seen to begin.
+    private func look(_ exchange: Exchange) -> UInt64 {
+        let connect = exchange.request.timeouts.connectMilliseconds
+        if !exchange.isPatient, !exchange.candidates.isEmpty { return min(connect, ClientLimits.nextAddressMilliseconds) }
+        let waited = shard.now - exchange.dialled
+        let left = connect > waited ? connect - waited : 1
+        return exchange.request.endpoint.security == nil ? left : min(left, ClientLimits.handshakeLookMilliseconds)
     }
 
     private func connect(to address: SocketAddress, _ endpoint: ClientEndpoint, _ ticket: Ticket, _ error: inout Int32) -> SlotIndex {
@@ -212,6 +239,9 @@ public final class HTTPClient {
                 exchange.phase = .shakingHands
                 return setTimer(exchange, exchange.request.timeouts.tlsMilliseconds)
             }
+            let isGivenUp = shard.now >= exchange.deadline || shard.now - exchange.dialled >= exchange.request.timeouts.connectMilliseconds
+            if !isGivenUp, exchange.isPatient || exchange.candidates.isEmpty { return setTimer(exchange, look(exchange)) }
+            if !isGivenUp, let address = exchange.address { exchange.slow.append(address) }
             exchange.lastError = .connectTimeout
             dialNext(ticket, exchange)
         case .shakingHands: fail(ticket, .tlsTimeout)

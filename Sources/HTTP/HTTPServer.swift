@@ -66,6 +66,9 @@ public struct HTTPServer {
         state.pointee.limits.idleMilliseconds = idleMilliseconds
     }
 
+    /// Gives heads less time on some listeners, by tag; what is already on its way keeps its time.
+    public func hurryHeads(ofListeners milliseconds: [UInt32: UInt64]) { state.pointee.headTimes = milliseconds }
+
     /// Sets what hears of every connection that leaves the server, ended or given away: its stream and its listener.
     public func onLeave(_ tell: @escaping (SlotIndex, UInt32) -> Void) { state.pointee.left = tell }
 
@@ -90,15 +93,16 @@ public struct HTTPServer {
             if connection.input.count == 0 {
                 end(UInt32(index), shard)
             } else {
-                shard.setTimer(connection.slot, afterMilliseconds: headMilliseconds)
+                shard.setTimer(connection.slot, afterMilliseconds: headMilliseconds(connection.listener))
             }
         }
     }
 
     /// Time for a head.
-    private var headMilliseconds: UInt64 {
+    private func headMilliseconds(_ listener: UInt32) -> UInt64 {
         let limits = state.pointee.limits
-        return state.pointee.draining ? min(limits.drainingHeadMilliseconds, limits.headMilliseconds) : limits.headMilliseconds
+        let usual = min(state.pointee.headTimes[listener] ?? .max, limits.headMilliseconds)
+        return state.pointee.draining ? min(limits.drainingHeadMilliseconds, usual) : usual
     }
 
     /// Deals with an event of one of the server's streams.
@@ -133,7 +137,7 @@ public struct HTTPServer {
             headBytes: 0, bodyLength: 0, bodyBytes: 0, bodyWire: 0,
             generation: generation, postponedTraits: [], input: Input(), cold: nil, nextFree: .max)
         shard.transfer(event.slot, to: state.pointee.owner, context: index)
-        shard.setTimer(event.slot, afterMilliseconds: headMilliseconds)
+        shard.setTimer(event.slot, afterMilliseconds: headMilliseconds(event.detail))
         shard.resumeReceive(event.slot)
         return .none
     }
@@ -180,7 +184,7 @@ public struct HTTPServer {
     /// The first byte of a request is there.
     private func start(_ connection: UnsafeMutablePointer<Connection>, _ shard: Shard) {
         connection.pointee.started = true
-        shard.setTimer(connection.pointee.slot, afterMilliseconds: headMilliseconds)
+        shard.setTimer(connection.pointee.slot, afterMilliseconds: headMilliseconds(connection.pointee.listener))
     }
 
     /// What came has to wait for more, or for the client: it leaves the pool.
@@ -346,4 +350,6 @@ struct HTTPServerState {
     var inputBytes = 0
     var draining = false
     var left: ((SlotIndex, UInt32) -> Void)?
+    /// Times of heads on listeners that give less than the others.
+    var headTimes: [UInt32: UInt64] = [:]
 }

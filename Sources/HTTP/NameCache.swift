@@ -6,7 +6,7 @@ import Wire
 /// Theory of operation
 /// - A name is looked up when it is first wanted and again when its addresses are older than they are good for, between
 ///   `ClientLimits.addressSecondsMinimum` and `addressSecondsMaximum`. Those who want it meanwhile wait for the same look-up.
-/// - When a look-up fails, what was known before is used on, and asked again a second later.
+/// - When a look-up fails, what was known before is used on, and asked again a second later; until an answer comes nobody waits for one.
 /// - Numeric addresses need none of it.
 struct NameCache {
     struct Entry {
@@ -14,6 +14,7 @@ struct NameCache {
         var addresses: [SocketAddress] = []
         var goodUntil: UInt64 = 0
         var lookup: UInt32?  // under way
+        var hasFailed = false  // the last look-up
         var waiters: [UInt32] = []  // exchanges
     }
 
@@ -38,12 +39,15 @@ struct NameCache {
             index = place
         }
         if shard.now < entries[index].goodUntil { return .addresses(entries[index].addresses) }
+        // Nobody waits for a resolver that did not answer the last time.
+        let isStale = entries[index].hasFailed && !entries[index].addresses.isEmpty
         if entries[index].lookup == nil {
             entries[index].lookup = shard.lookUp(host, owner: owner, context: UInt32(index))
             guard entries[index].lookup != nil else {
                 return entries[index].addresses.isEmpty ? .failed : .addresses(entries[index].addresses)
             }
         }
+        if isStale { return .addresses(entries[index].addresses) }
         entries[index].waiters.append(exchange)
         return .waiting
     }
@@ -55,6 +59,7 @@ struct NameCache {
         let index = Int(event.context)
         guard entries[index].lookup == event.detail else { return ([], []) }
         entries[index].lookup = nil
+        entries[index].hasFailed = event.result != 0 || addresses.isEmpty
         if event.result == 0, !addresses.isEmpty {
             let seconds = min(max(lifetime, ClientLimits.addressSecondsMinimum), ClientLimits.addressSecondsMaximum)
             entries[index].addresses = Self.interleave(addresses)

@@ -46,7 +46,7 @@ public enum ProxyCause: UInt8, Sendable, CaseIterable {
     case clientClosed, upstreamClosed, clientVanished, upstreamVanished, upstreamUnavailable
     case clientViolation, upstreamViolation, messageTooBig, unsupportedData
     case clientDead, upstreamDead, clientSlow, upstreamSlow, idle
-    case expired, revoked, closedByAdministrator, evicted, drained, rate, denied, firstDataLate, firstDataTooBig, refused, exhausted
+    case expired, tooOld, revoked, closedByAdministrator, evicted, drained, rate, denied, firstDataLate, firstDataTooBig, refused, exhausted
 
     /// As in logs.
     public var label: StaticString {
@@ -66,6 +66,7 @@ public enum ProxyCause: UInt8, Sendable, CaseIterable {
         case .upstreamSlow: "upstream_too_slow"
         case .idle: "idle"
         case .expired: "expired"
+        case .tooOld: "max_session"
         case .revoked: "revoked"
         case .closedByAdministrator: "closed_by_admin"
         case .evicted: "evicted"
@@ -88,6 +89,8 @@ extension ProxyCause {
         case .unsupportedData: ProxyEnd.textFrame.disconnectReason
         case .messageTooBig: ProxyEnd.messageTooBig.disconnectReason
         case .expired: ProxyEnd.tokenExpired.disconnectReason
+        case .tooOld: ProxyEnd.sessionTimeout.disconnectReason
+        case .evicted: ProxyEnd.sessionLimit.disconnectReason
         case .revoked: ProxyEnd.tokenRevoked.disconnectReason
         case .closedByAdministrator: .administrativeAction
         case .drained: ProxyEnd.draining.disconnectReason

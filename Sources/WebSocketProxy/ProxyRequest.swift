@@ -51,12 +51,15 @@ public struct ProxyEndpoint: Sendable {
     public var target: String
     /// The layer above's number of it, for `ProxyDial`.
     public var number: UInt32
+    /// What comes of it decides about its circuit: it is tried once.
+    public var isOnTrial: Bool
 
     /// An endpoint.
-    public init(_ endpoint: ClientEndpoint, target: String, number: UInt32 = 0) {
+    public init(_ endpoint: ClientEndpoint, target: String, number: UInt32 = 0, isOnTrial: Bool = false) {
         self.endpoint = endpoint
         self.target = target
         self.number = number
+        self.isOnTrial = isOnTrial
     }
 }
 
@@ -86,6 +89,8 @@ public struct ProxyTarget: Sendable {
     public var timeouts = ClientTimeouts()
     /// When the session ends at the latest, in milliseconds from now; nil for never.
     public var endsInMilliseconds: UInt64?
+    /// It ends then because of its age, not because its token does.
+    public var endsByAge = false
     /// The rate of the client's messages, and the cell of whom it is counted for; nil for none.
     public var rate: (MessageRate, MessageRateCell)?
 

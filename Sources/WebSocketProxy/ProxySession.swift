@@ -56,6 +56,8 @@ struct ProxySide {
     /// What it had taken when that was last looked at, and when to look again.
     var taken: UInt64 = 0
     var pressAt: UInt64 = 0
+    /// Looks in a row that found nothing taken.
+    var idleLooks: UInt8 = 0
     /// A control frame from it that is not complete.
     var partial: UnsafeMutablePointer<ControlPayload>?
     /// Control frames for it that wait.
@@ -176,7 +178,11 @@ final class ProxyDetails {
     var target: ProxyTarget?
     var ticket = HTTPClient.noTicket
     var tries = 0
-    /// When the tries began, and the next one.
+    /// Counts through the endpoints; the one on trial that failed now, which is none of them any more.
+    var turn = 0
+    var onTrial: UInt32?
+    /// When the try under way began, when all of them end, and when the next one begins.
+    var dialBegan: UInt64 = 0
     var dialEnds: UInt64 = 0
     var redialAt = ProxySession.never
     /// First data, unmasked.

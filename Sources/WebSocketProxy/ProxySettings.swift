@@ -60,6 +60,9 @@ enum ProxyBounds {
     static let deliveryMilliseconds: UInt64 = 5000
     /// And all of the end.
     static let endMilliseconds: UInt64 = 15_000
+    /// Looks at a side that takes nothing within its write timeout: it ends a look later than the timeout at most.
+    static let looksUntilPressed: UInt8 = 4
+    static func lookMilliseconds(_ writeMilliseconds: UInt64) -> UInt64 { max(1, writeMilliseconds / UInt64(looksUntilPressed)) }
     /// How long a client may be throttled without a pause.
     static let throttleMilliseconds: UInt64 = 10_000
     /// Sessions of one shard that expire in the same second before the others are put off, and by how much at most.

@@ -81,7 +81,7 @@ extension WebSocketProxy {
         if session.pointee.phase == .closing { return echo(index) }
         guard wasPressed else { return vanished(index, party) }
         let close = details(index).settings.close(.peerTooSlow)
-        end(index, party == .client ? .clientSlow : .upstreamSlow, client: close, upstream: ProxyClose(.policyViolation, close.reason))
+        end(index, party == .client ? .clientSlow : .upstreamSlow, client: close, upstream: close)
     }
 
     private func vanished(_ index: UInt32, _ party: ProxyParty) {

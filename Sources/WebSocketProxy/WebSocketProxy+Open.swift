@@ -14,7 +14,7 @@ extension WebSocketProxy {
         guard let index = allocate() else {
             if request.leftover.buffer != .none { shard.release(request.leftover.buffer) }
             state.pointee.counters.add(.exhausted)
-            state.pointee.report?(.refused(request.record, status: 503, reason: "overloaded"))
+            state.pointee.report?(.refused(request.record, status: 503, reason: "session_limit"))
             shard.transfer(request.client, to: .engine, context: 0)
             ProxyAnswer.refuse(request.client, status: 503, reason: "overloaded", on: shard)
             return nil
@@ -94,8 +94,10 @@ extension WebSocketProxy {
         let details = details(index)
         guard let target = details.target else { return }
         details.redialAt = ProxySession.never
-        let place = target.endpoints[details.tries % target.endpoints.count]
+        details.dialBegan = state.pointee.shard.now
+        let place = target.endpoints[details.turn % target.endpoints.count]
         details.tries += 1
+        details.turn += 1
         var request = ClientRequest(place.endpoint, target: place.target)
         request.host = target.host
         request.fields = target.fields
@@ -130,27 +132,47 @@ extension WebSocketProxy {
         let now = state.pointee.shard.now
         state.pointee.counters.add(.dialsFailed)
         // Other endpoints are tried at once; when all have failed there is a pause, doubled each time, half of it by chance.
-        let endpoints = details.target?.endpoints.count ?? 1
+        let mayAgain = forgetTrial(details)
+        let endpoints = max(mayAgain, 1)
         var delay: UInt64 = 0
-        if details.tries % endpoints == 0 {
-            let round = UInt64(min(details.tries / endpoints - 1, 16))
+        if details.turn > 0, details.turn % endpoints == 0 {
+            let round = UInt64(min(details.turn / endpoints - 1, 16))
             let full = min(settings.dialDelayMilliseconds << round, ProxyBounds.dialDelayMaximumMilliseconds)
             delay = full / 2 + jitter(index, below: full / 2 + 1)
         }
-        let retries = failure.mayRetry && details.tries <= settings.dialRetries && now + delay < details.dialEnds
+        let retries = mayAgain > 0 && failure.mayRetry && details.tries <= settings.dialRetries && now + delay < details.dialEnds
         reportDial(index, failure: failure, milliseconds, retries: retries)
+        details.onTrial = nil
         guard retries else { return unavailable(index, failure) }
         state.pointee.counters.add(.dialsRetried)
         details.redialAt = now + max(delay, 1)
         schedule(index)
     }
 
+    /// An endpoint on trial had its one try: it is not tried again. How many endpoints may be.
+    private func forgetTrial(_ details: ProxyDetails) -> Int {
+        guard let target = details.target else { return 0 }
+        let place = (max(details.turn, 1) - 1) % target.endpoints.count
+        guard target.endpoints[place].isOnTrial else { return target.endpoints.count }
+        details.onTrial = target.endpoints[place].number
+        if target.endpoints.count > 1 {
+            details.target?.endpoints.remove(at: place)
+            details.turn -= 1
+        }
+        return target.endpoints.count - 1
+    }
+
     func dialTimePassed(_ index: UInt32) {
         let details = details(index)
         let now = state.pointee.shard.now
         if now >= details.dialEnds {
-            if details.ticket != HTTPClient.noTicket { state.pointee.dialler.cancel(details.ticket) }
-            details.ticket = HTTPClient.noTicket
+            if details.ticket != HTTPClient.noTicket {
+                state.pointee.dialler.cancel(details.ticket)
+                details.ticket = HTTPClient.noTicket
+                // Nobody else tells the circuit of a try that was under way.
+                state.pointee.counters.add(.dialsFailed)
+                reportDial(index, failure: .answerTimeout, now &- details.dialBegan, retries: false)
+            }
             return unavailable(index, .answerTimeout)
         }
         if now >= details.redialAt { return dial(index) }

@@ -18,7 +18,8 @@ extension WebSocketProxy {
         guard sink.pointee.stalledAt == 0 else { return }
         sink.pointee.stalledAt = max(1, shard.now)
         sink.pointee.taken = shard.byteCounts(sink.pointee.slot).sent
-        sink.pointee.pressAt = shard.now &+ details(index).settings.writeMilliseconds
+        sink.pointee.idleLooks = 0
+        sink.pointee.pressAt = shard.now &+ ProxyBounds.lookMilliseconds(details(index).settings.writeMilliseconds)
         // The wheel is set only when the timer would come too late.
         schedule(index)
     }

@@ -76,6 +76,9 @@ extension WebSocketProxy {
                        waitMilliseconds: details.settings.closeMilliseconds)
         }
         if now >= session.pointee.endsAt, !putOff(index, session, details) {
+            if details.target?.endsByAge == true {
+                return end(index, .tooOld, client: settings.close(.sessionTimeout), upstream: settings.close(.sessionTimeout))
+            }
             return end(index, .expired, client: settings.close(.tokenExpired), upstream: ProxyClose(.policyViolation))
         }
         let idle = details.settings.idleMilliseconds
@@ -104,14 +107,15 @@ extension WebSocketProxy {
         let side = side(session(index), party)
         let shard = state.pointee.shard
         guard side.pointee.stalledAt != 0, shard.now >= side.pointee.pressAt else { return }
-        side.pointee.pressAt = shard.now &+ settings.writeMilliseconds
+        side.pointee.pressAt = shard.now &+ ProxyBounds.lookMilliseconds(settings.writeMilliseconds)
         let taken = shard.byteCounts(side.pointee.slot).sent
-        if taken == side.pointee.taken {
-            // Bytes may have moved within the send that waits: it tells, or the stream fails.
-            side.pointee.flags.insert(.pressed)
-            shard.demandProgress(side.pointee.slot)
-        }
+        side.pointee.idleLooks = taken == side.pointee.taken ? side.pointee.idleLooks &+ 1 : 0
         side.pointee.taken = taken
+        guard side.pointee.idleLooks >= ProxyBounds.looksUntilPressed else { return }
+        // Bytes may have moved within the send that waits: it tells, or the stream fails.
+        side.pointee.idleLooks = 0
+        side.pointee.flags.insert(.pressed)
+        shard.demandProgress(side.pointee.slot)
     }
 
     /// Asks a side that has been silent; false when it was silent for too long and the session ends.

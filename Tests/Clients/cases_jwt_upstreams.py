@@ -105,8 +105,11 @@ def dial_failures(context):
     server = native(context, issuer, "\n    - ".join(routes), rest=REST)
     token = issuer.token()
     for name, (_, status) in table.items():
+        began = time.monotonic()
         opened = Opened(server.port, "/" + name, token)
         equal(opened.status, status, f"the upstream {name}")
+        # Each step has 400 ms; the rest is a machine busy with something else.
+        check(time.monotonic() - began < 2, f"the time of the upstream {name}", time.monotonic() - began)
         # What an upstream said is for the log.
         check("x-edge-error" in opened.fields and "OpenSSH" not in str(opened.fields), "fields of the answer", opened.fields)
         opened.socket.close()
@@ -122,6 +125,13 @@ def dial_failures(context):
             equal((first, payload[:2]), (0x88, struct.pack(">H", 1014)), f"behind a 101, {name}")
             client.close()
     equal(good.heads, [], "upstreams nobody was sent to")
+    # TCP is there at once, and TLS has the time of its own, whatever that of TCP is.
+    hangs = ROUTE % ("hangs", "hangs", "raw", f"wss://127.0.0.1:{table['silent'][0]}/", "")
+    server.end()
+    slow = native(context, issuer, hangs, rest=REST.replace("connect: 400ms, tls: 400ms", "connect: 4s, tls: 1s"))
+    began = time.monotonic()
+    equal(Opened(slow.port, "/hangs", token).status, 504, "TLS that hangs")
+    check(0.9 < time.monotonic() - began < 3, "the time of TLS", time.monotonic() - began)
 
 
 @case("jwt-dial-tls")

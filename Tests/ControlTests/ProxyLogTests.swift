@@ -22,6 +22,16 @@ import Testing
     ])
     func reasons(received: String, told: String) { #expect(ShardLoop.told(received) == told) }
 
+    @Test("what clients sent is cut at 256 bytes, between characters", arguments: [
+        (String(repeating: "a", count: 256), 256), (String(repeating: "a", count: 257), 256), (String(repeating: "€", count: 86), 255),
+        (String(repeating: "😀", count: 16_000), 255), ("a" + String(repeating: "\u{301}", count: 30_000), 256),
+    ])
+    func cuts(text: String, bytes: Int) {
+        let told = ShardLoop.cut(text)
+        #expect(told.utf8.count == bytes)
+        #expect(text.utf8.count <= 256 ? told == text : told.hasSuffix("…") && text.utf8.starts(with: told.utf8.dropLast(3)))
+    }
+
     @Test("times have microseconds", arguments: [
         (Int64(0), "1970-01-01T00:00:00.000000Z"), (1_700_000_000_123_456, "2023-11-14T22:13:20.123456Z"),
         (1_700_000_000_000_007, "2023-11-14T22:13:20.000007Z"),

@@ -53,6 +53,17 @@ import Wire
         #expect(places.evictOldest(bob) == 0)
     }
 
+    @Test("every shard that tells has to have come round within two seconds")
+    func beats() {
+        let beats = ShardBeats()
+        #expect(beats.areAlive(nowMilliseconds: 0), "nobody tells yet")
+        beats.beat(0, nowMilliseconds: 1000)
+        beats.beat(1, nowMilliseconds: 2000)
+        #expect(beats.areAlive(nowMilliseconds: 2999) && !beats.areAlive(nowMilliseconds: 3000))
+        beats.rest(0)
+        #expect(beats.areAlive(nowMilliseconds: 3999), "a shard that has drained is not waited for")
+    }
+
     @Test func probesAreReadFromRoutes() {
         #expect(UpstreamProber.Probe("tcp", tokenPath: "") == .tcp)
         #expect(UpstreamProber.Probe("http:/health", tokenPath: "") == .http(path: "/health"))

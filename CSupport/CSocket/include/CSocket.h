@@ -34,6 +34,7 @@ int thread_name(const char *name);    // at most 15 bytes
 int processor_allowed(int index);
 
 int signals_block(void);              // SIGTERM, SIGINT, SIGHUP, SIGUSR1; SIGPIPE ignored
+int process_conceal(void);            // no core dump, and nobody of the same user reads its memory (PR_SET_DUMPABLE)
 int signals_wait(int timeout_milliseconds);  // the signal's number, or 0 when the time has passed
 
 int64_t descriptors_limit(bool raise);  // RLIMIT_NOFILE's soft limit, raised to the hard limit first when asked

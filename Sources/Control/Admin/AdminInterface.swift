@@ -7,7 +7,7 @@ import Wire
 ///
 /// | request | answer |
 /// |---|---|
-/// | `GET /healthz`, `GET /readyz` | 200; readiness 503 while draining. No token needed: they tell nothing else |
+/// | `GET /healthz`, `GET /readyz` | 200; readiness 503 while draining, or the JWT proxy is not ready. No token needed: they tell no more |
 /// | `GET /metrics` | Prometheus text |
 /// | `GET /config` | the configuration in force, secrets masked; `?format=yaml` as a file |
 /// | `GET /reload` | how reloads went, with the faults of the last one refused |
@@ -57,9 +57,17 @@ enum AdminInterface {
         let hub = shared.hub
         switch path {
         case "/": return ([.get], { _ in .response(json(index)) })
-        case "/healthz": return ([.get], { _ in .response(json(.object([("ok", true)]))) })
+        case "/healthz":
+            return ([.get], { _ in
+                let isAlive = hub.metrics.proxyPlan?.common.beats.areAlive(nowMilliseconds: MonotonicClock.milliseconds) ?? true
+                return .response(json(.object([("ok", .flag(isAlive))]), status: isAlive ? 200 : 503))
+            })
         case "/readyz":
-            return ([.get], { _ in .response(json(.object([("ok", .flag(!hub.isDraining))]), status: hub.isDraining ? 503 : 200)) })
+            return ([.get], { _ in
+                let isReady = !hub.isDraining
+                    && (hub.metrics.proxyPlan.map { ProxyReadiness($0, $0.common, isLeaving: false).isReady } ?? true)
+                return .response(json(.object([("ok", .flag(isReady))]), status: isReady ? 200 : 503))
+            })
         case "/metrics":
             return ([.get], { _ in .response(text(hub.metrics.text(), "text/plain; version=0.0.4; charset=utf-8")) })
         case "/config": return ([.get], { _ in .response(configuration(request, shared)) })

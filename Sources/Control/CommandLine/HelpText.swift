@@ -56,7 +56,7 @@ enum HelpText {
         Usage: sluice serve [FLAGS]
 
         Runs the gateway until SIGTERM or SIGINT. SIGHUP, or a change of the file, reloads the configuration. Logs go to
-        standard output.
+        standard output; when that is a file, SIGUSR1 opens it anew. With --check-config it does what `sluice check` does.
 
         \(options)
         Exit status: 0 after a complete drain; 1 when the configuration is wrong (2 of a UDP relay alone), an

@@ -92,6 +92,7 @@ private struct ArgumentReader {
     var rest: ArraySlice<String>
     var options = Invocation.Options()
     var wantsReference = false
+    var wantsCheck = false
     var top = Invocation.TopOptions()
 
     init(command: CommandName, rest: ArraySlice<String>) {
@@ -122,7 +123,7 @@ private struct ArgumentReader {
             try readFlag(argument)
         }
         switch command {
-        case .serve: return .serve(options)
+        case .serve: return wantsCheck ? .check(options) : .serve(options)
         case .check: return wantsReference ? .reference : .check(options)
         case .doctor: return .doctor(options)
         case .top: return .top(top)
@@ -135,6 +136,10 @@ private struct ArgumentReader {
         let equals = argument.firstIndex(of: "=")
         let name = String(argument[..<(equals ?? argument.endIndex)])
         if try readRelayFlag(name, equals.map { String(argument[argument.index(after: $0)...]) }) { return }
+        if command == .serve, argument == Self.checkFlag {
+            wantsCheck = true
+            return
+        }
         guard flags.contains(name) else { throw unknownFlag(name) }
         switch name {
         case "--demo", "--reference", "--once":
@@ -162,8 +167,12 @@ private struct ArgumentReader {
         return ConfigurationSchema().keys.flatMap { key in key.flags.map { ($0, key.isSwitch) } }
     }
 
+    /// Checks what would be served, as the command `check`.
+    private static let checkFlag = "--check-config"
+
     /// Whether an argument is a flag of a system that is taken over, with or without its value.
     func isReferenceFlag(_ argument: String) -> Bool {
+        if argument == Self.checkFlag { return true }
         guard argument.hasPrefix("-") else { return false }
         let name = argument.drop { $0 == "-" }.prefix { $0 != "=" }
         return relayFlags.contains { $0.name == name }

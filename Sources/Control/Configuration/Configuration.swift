@@ -18,6 +18,8 @@ public struct Configuration: Sendable {
 
     /// `shards`.
     public var shards: ShardCount = .automatic
+    /// `take_over`: ports may be shared with a process that is on its way out.
+    public var takesOver = false
     /// At least one. Names are unique, and so are addresses unless the port is 0.
     public var listeners: [Listener] = [Listener()]
     /// Everything the session gateway and the TCP bridge decide by.

@@ -38,6 +38,10 @@ struct ConfigurationSchema {
                 "shards", .automaticOr(1...1024), at: \.shards,
                 "Shards: threads with a ring of their own. auto is one per usable core."
             ).atStartOnly(),
+            .flag(
+                "take_over", .zeroOrOne, "SLUICE_TAKE_OVER", at: \.configuration.takesOver,
+                "Listens on ports that another process of the same user serves, for a restart without a gap: start the new process, then "
+                    + "end the old one with SIGTERM. Without it a port that is taken stops the start."),
             .text(
                 "log.level", .choice(LogLevel.allCases.map(\.name)), "LOG_LEVEL", at: \.logLevel,
                 "Records below this level are not written."),

@@ -26,6 +26,8 @@ public final class Logger {
     }
 
     private let descriptor: Int32
+    /// Where its lines go when that is a file; it may be moved away and opened anew.
+    private let path: String?
     private let own: LogRing
     private var writer: LogWriter
     private var sources: [Source] = []
@@ -37,6 +39,7 @@ public final class Logger {
     /// - Parameter descriptor: where lines go; standard output unless told otherwise.
     public init(level: LogLevel, format: LogFormat, identity: LogIdentity = .current, descriptor: Int32 = STDOUT_FILENO) {
         self.descriptor = descriptor
+        path = LogFile.path(of: descriptor)
         own = LogRing(capacityBytes: 64 << 10)
         writer = LogWriter(ring: own, identity: identity, threshold: level, format: format)
     }
@@ -56,6 +59,18 @@ public final class Logger {
     /// Adds a ring that `flush` empties.
     /// - Parameter name: appears in the record that reports drops, for instance `shard 0`.
     public func add(_ ring: LogRing, name: String) { sources.append(Source(ring: ring, name: name)) }
+
+    /// Opens the file anew under the name it had at the start: whoever rotates logs has moved it away. What was written before
+    /// is in the former file. Without a file nothing happens.
+    public func reopen() {
+        guard let path else { return }
+        flush()
+        if let problem = LogFile.reopen(path, as: descriptor) {
+            log(.error, "log file not opened anew", ["path": .text(path), "reason": .text(problem)])
+        } else {
+            log(.info, "log file opened anew", ["path": .text(path)])
+        }
+    }
 
     /// Writes one record now.
     public func log(_ level: LogLevel, _ message: String, _ fields: KeyValuePairs<StaticString, Value> = [:]) {

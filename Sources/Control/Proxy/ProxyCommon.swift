@@ -16,12 +16,14 @@ final class ProxyCommon: Sendable {
     struct Lease: Sendable {
         let subject: Subject?
         let address: IPAddress
+        /// The route, where its sessions are counted.
+        let route: String?
         /// The rate of its messages, and whose it is counted as.
         let rate: (MessageRate, MessageRateCell)?
     }
 
     /// Why there is no place.
-    enum Full: Error { case subject, address }
+    enum Full: Error { case subject, address, route }
 
     private struct Held {
         var sessions = 0
@@ -44,6 +46,8 @@ final class ProxyCommon: Sendable {
         var failuresPerMinute = -1
         var subjects: [Subject: Held] = [:]
         var addresses: [IPAddress: Held] = [:]
+        /// Sessions of routes that have a limit.
+        var routes: [String: Int] = [:]
         var breakers: [String: CircuitBreaker] = [:]
         var loads: [String: Int] = [:]
         var turn: UInt64 = 0
@@ -59,6 +63,7 @@ final class ProxyCommon: Sendable {
     let subjects = SubjectLabels()
     let metrics = ProxyMetrics()
     let lines = FailureLines()
+    let beats = ShardBeats()
     private let tables = Mutex(Tables())
     /// Keys digests of subjects in logs; another at every start.
     private let secret = Digest.random(32)
@@ -94,12 +99,12 @@ final class ProxyCommon: Sendable {
         }
     }
 
-    /// Counts a handshake. Seconds to wait when there were too many, or credentials failed too often.
-    func admitHandshake(_ address: IPAddress, nowMilliseconds: Int64) -> Int? {
+    /// Counts a handshake. Seconds to wait when there were too many, or credentials failed too often, and which limit it was.
+    func admitHandshake(_ address: IPAddress, nowMilliseconds: Int64) -> (seconds: Int, limit: StaticString)? {
         tables.withLock { tables in
             let blocked = tables.failures?.blockedMilliseconds(address.limitKey, nowMilliseconds: nowMilliseconds) ?? 0
-            if blocked > 0 { return Int((blocked + 999) / 1000) }
-            return tables.handshakes?.admit(address.limitKey, nowMilliseconds: nowMilliseconds) ?? true ? nil : 1
+            if blocked > 0 { return (Int((blocked + 999) / 1000), "auth_failures") }
+            return tables.handshakes?.admit(address.limitKey, nowMilliseconds: nowMilliseconds) ?? true ? nil : (1, "handshake_rate")
         }
     }
 
@@ -112,7 +117,7 @@ final class ProxyCommon: Sendable {
 
     /// Takes a session's place under its subject and its address.
     func lease(
-        subject: Subject?, address: IPAddress, route: ProxyPolicy.Route, limits: ProxyLimits, scope: String
+        subject: Subject?, address: IPAddress, route: ProxyPolicy.Route, named name: String, limits: ProxyLimits, scope: String
     ) throws(Full) -> Lease {
         let key = address.limitKey
         let perAddress = route.draft.sessionsPerAddress == ProxyAmount.unset ? limits.sessionsPerAddress : route.draft.sessionsPerAddress
@@ -122,6 +127,11 @@ final class ProxyCommon: Sendable {
                 return .failure(.subject)
             }
             if perAddress > 0, tables.addresses[key]?.sessions ?? 0 >= perAddress { return .failure(.address) }
+            let counted = route.draft.sessions > 0 ? name : nil
+            if let counted {
+                guard tables.routes[counted] ?? 0 < route.draft.sessions else { return .failure(.route) }
+                tables.routes[counted, default: 0] += 1
+            }
             var rate: (MessageRate, MessageRateCell)?
             if let own = route.rate {
                 if scope == "session" {
@@ -134,7 +144,7 @@ final class ProxyCommon: Sendable {
             }
             if let subject { tables.subjects[subject, default: Held()].sessions += 1 }
             tables.addresses[key, default: Held()].sessions += 1
-            return .success(Lease(subject: subject, address: key, rate: rate))
+            return .success(Lease(subject: subject, address: key, route: counted, rate: rate))
         }
         return try result.get()
     }
@@ -155,6 +165,10 @@ final class ProxyCommon: Sendable {
             sweep(&tables, nowMilliseconds: now)
             if let subject = lease.subject, leave(&tables.subjects, subject) {
                 tables.lingering.append((.subject(subject), now + Self.lingerMilliseconds))
+            }
+            if let route = lease.route {
+                let left = (tables.routes[route] ?? 1) - 1
+                tables.routes[route] = left > 0 ? left : nil
             }
             if leave(&tables.addresses, lease.address) {
                 tables.lingering.append((.address(lease.address), now + Self.lingerMilliseconds))
@@ -244,7 +258,10 @@ final class ProxyCommon: Sendable {
         }
     }
 
-    /// State of each breaker that was asked: 0 closed, 1 open, 2 half open.
+    /// Whether an endpoint takes sessions as a matter of course: its circuit is neither open nor half open.
+    func isClosed(_ name: String) -> Bool { tables.withLock { $0.breakers[name]?.state ?? .closed } == .closed }
+
+    /// State of each breaker that was asked: 0 closed, 1 half open, 2 open.
     var circuits: [String: UInt64] { tables.withLock { $0.breakers.mapValues { UInt64($0.state.rawValue) } } }
 }
 

@@ -7,8 +7,8 @@ import WebSocketProxy
 extension ProxyMetrics {
     private static let protocols = ["protocol=\"mqtt\"", "protocol=\"raw\""]
     /// Every value of label `limit`.
-    private static let limits = ["handshake_rate", "handshakes", "handshakes_per_ip", "connections_per_ip", "sessions_per_subject",
-                                 "sessions_per_ip"]
+    private static let limits = ["handshake_rate", "auth_failures", "handshakes", "handshakes_per_ip", "connections_per_ip", "sessions",
+                                 "sessions_per_subject", "sessions_per_ip", "sessions_per_route"]
 
     static func none(of family: Family, _ plan: ProxyPlan) -> [String: UInt64] {
         let routes = routes(plan)

@@ -70,12 +70,16 @@ final class ProxyVisitor {
     /// What it is called in labels.
     var label: String { plan.routeLabels[route] }
 
+    /// Fields of an upgrade (specification, section 17).
+    private static let maximumFields = 64
+
     /// Reads a request on a route; what no route could serve is refused.
     init(
         _ request: RequestView, plan: ProxyPlan, route: Int, requestID: String, trace: TraceContext, nowNanoseconds: UInt64
     ) throws(Fault) {
         self.plan = plan
         self.route = route
+        guard request.head.pointee.fieldCount <= Self.maximumFields else { throw Fault(status: 431, reason: "fields") }
         webSocketKey = try Self.key(request)
         let proxyRoute = plan.policy.routes.routes[route]
         path = request.path

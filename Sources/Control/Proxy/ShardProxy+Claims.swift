@@ -42,7 +42,12 @@ extension ShardProxy {
     }
 
     private func isFull(_ full: ProxyCommon.Full) -> ProxyRefused {
-        common.metrics.add(.limits, "limit=\"\(full == .subject ? "sessions_per_subject" : "sessions_per_ip")\"")
+        let limit = switch full {
+        case .subject: "sessions_per_subject"
+        case .address: "sessions_per_ip"
+        case .route: "sessions_per_route"
+        }
+        common.metrics.add(.limits, "limit=\"\(limit)\"")
         return Self.full
     }
 

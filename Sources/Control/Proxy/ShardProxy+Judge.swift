@@ -63,9 +63,9 @@ extension ShardProxy {
         case .refused: return ProxyRefused(status: 403, reason: "origin")
         case .absent, .allowed: break
         }
-        if let seconds = common.admitHandshake(visitor.address, nowMilliseconds: MonotonicClock.milliseconds) {
-            common.metrics.add(.limits, "limit=\"handshake_rate\"")
-            return ProxyRefused(status: 429, reason: "rate_limited", retrySeconds: seconds)
+        if let refused = common.admitHandshake(visitor.address, nowMilliseconds: MonotonicClock.milliseconds) {
+            common.metrics.add(.limits, "limit=\"\(refused.limit)\"")
+            return ProxyRefused(status: 429, reason: "rate_limited", retrySeconds: refused.seconds)
         }
         visitor.spoken = visitor.spoken.decided(bySubprotocol: chosenSubprotocol(visitor, dialsFirst: false))
         do throws(TokenSources.Fault) {
@@ -257,7 +257,16 @@ extension ShardProxy {
     func giveUp(_ number: UInt32) {
         if parked[number]?.visitor.claim != nil { return decideAlone(number) }
         guard let waiting = parked.removeValue(forKey: number) else { return }
-        common.metrics.add(.authFailures)
+        let visitor = waiting.visitor
+        let isUnauthenticated = waiting.late.status == 401
+        let labels = authLabels(
+            visitor, result: "refused", reason: isUnauthenticated ? "kid_unknown" : waiting.late.reason,
+            source: visitor.finding?.source.label ?? "mqtt_password")
+        common.metrics.add(.auth, labels)
+        if isUnauthenticated {
+            common.metrics.add(.authFailures)
+            common.failed(visitor.address, nowMilliseconds: MonotonicClock.milliseconds)
+        }
         refuse(waiting.visitor, waiting.place, waiting.late)
     }
 
@@ -277,8 +286,13 @@ extension ShardProxy {
         if leftover.buffer != .none { shard.release(leftover.buffer) }
         shard.transfer(slot, to: .engine, context: 0)
         if visitor.proxyRoute.rejection == .close, let end = refused.end {
+            // It is an upgrade that succeeded, though nothing comes of it.
+            let ending = visitor.policy.close(end)
+            common.metrics.add(.connections)
             common.metrics.add(.handshakes, "route=\"\(visitor.label)\",code=\"101\"")
-            close(visitor, slot, visitor.policy.close(end))
+            let code = ProxyMetrics.code(ending.code.rawValue)
+            common.metrics.add(.closes, "route=\"\(visitor.label)\",from=\"proxy\",code=\"\(code)\"")
+            close(visitor, slot, ending)
         } else {
             common.metrics.add(.handshakes, "route=\"\(visitor.label)\",code=\"\(refused.status)\"")
             UpgradeAnswer.refuse(

@@ -67,13 +67,16 @@ extension ShardProxy {
         let numbers = plan.endpoints(visitor.route, visitor.spoken)
         var order = common.order(plan, numbers, route, subject: visitor.token?.subject, nowMilliseconds: now)
         // Of those on trial only the first is tried, and by this session alone.
+        var isOnTrial = false
         while let first = order.first {
             if case .admitted(let pass) = common.pass(plan.endpoints[first].name, plan.breakerSettings, nowMilliseconds: now) {
                 visitor.passes[UInt32(first)] = pass
+                if case .probe = pass { isOnTrial = true }
                 break
             }
             order.removeFirst()
         }
+        if order.count > 1 { order = [order[0]] + order.dropFirst().filter { common.isClosed(plan.endpoints[$0].name) } }
         let claims = visitor.token?.document ?? .null
         let tokenText = visitor.token == nil ? nil : visitor.finding?.token
         var query = visitor.query
@@ -88,7 +91,7 @@ extension ShardProxy {
             if let tokenText, let pair = route.identity.query(visitor.spoken, token: tokenText) {
                 target += (target.contains("?") ? "&" : "?") + pair
             }
-            return ProxyEndpoint(endpoint.client, target: target, number: UInt32(number))
+            return ProxyEndpoint(endpoint.client, target: target, number: UInt32(number), isOnTrial: isOnTrial && number == order[0])
         }
         guard !endpoints.isEmpty else {
             if order.isEmpty { return .failure(ProxyRefused(status: 503, reason: "circuit_open", end: .tryAgainLater, retrySeconds: 1)) }
@@ -116,7 +119,10 @@ extension ShardProxy {
         target.extensions = visitor.extensions
         target.timeouts = plan.timeouts
         target.rate = visitor.lease?.rate
-        target.endsInMilliseconds = endMilliseconds(visitor)
+        if let end = end(visitor) {
+            target.endsInMilliseconds = UInt64(max(1, end.milliseconds - WallClock.nowMilliseconds))
+            target.endsByAge = end.cause == .tooOld
+        }
         return .success(target)
     }
 
@@ -125,14 +131,12 @@ extension ShardProxy {
         if roles > 0 { common.metrics.add(.droppedRoles, "", UInt64(roles)) }
     }
 
-    /// When the session ends because of its token or its age, from now.
-    private func endMilliseconds(_ visitor: ProxyVisitor) -> UInt64? {
-        let now = WallClock.nowMilliseconds
+    /// When the session ends because of its token or its age.
+    private func end(_ visitor: ProxyVisitor) -> SessionEnd? {
         let leeway = visitor.token.map { visitor.policy.providers[$0.provider].provider.leewaySeconds } ?? 0
         let longest = visitor.detail.draft.maximumSessionSeconds
-        let end = SessionEnd.of(
-            expirySeconds: visitor.token?.expirySeconds, rule: visitor.detail.expiry, leewaySeconds: leeway, startedMilliseconds: now,
-            maximumSeconds: longest > 0 ? longest : nil)
-        return end.map { UInt64(max(1, $0.milliseconds - now)) }
+        return SessionEnd.of(
+            expirySeconds: visitor.token?.expirySeconds, rule: visitor.detail.expiry, leewaySeconds: leeway,
+            startedMilliseconds: WallClock.nowMilliseconds, maximumSeconds: longest > 0 ? longest : nil)
     }
 }

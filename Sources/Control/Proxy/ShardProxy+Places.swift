@@ -33,7 +33,7 @@ extension ShardProxy {
         while true {
             do throws(ProxyCommon.Full) {
                 visitor.lease = try common.lease(
-                    subject: subject, address: visitor.address, route: visitor.detail, limits: limits,
+                    subject: subject, address: visitor.address, route: visitor.detail, named: visitor.routeName, limits: limits,
                     scope: visitor.plan.scope(visitor.route))
                 if let subject, limits.evictsOldest { visitor.placeNumber = common.places.enter(subject, shard: shard.index) }
                 return
@@ -60,29 +60,25 @@ extension ShardProxy {
 
     // MARK: Connections
 
-    /// What a connection is counted as; nil where it is not: a proxy in front stands for many clients.
-    private func counted(_ slot: SlotIndex) -> IPAddress? {
-        guard let plan, plan.policy.limits.connectionsPerAddress > 0 else { return nil }
-        let peer = shard.peerAddress(slot).ipAddress.normalized
-        return plan.policy.trusted.contains { $0.contains(peer) } ? nil : peer.limitKey
-    }
+    /// Every connection is counted, bound or not: a reload may bound it, or not any more, before it ends.
+    private func counted(_ slot: SlotIndex) -> IPAddress { shard.peerAddress(slot).ipAddress.limitKey }
 
-    /// Counts a connection that was accepted; false when its address has all it may have.
+    /// Counts a connection that was accepted; false when its address has all it may have. A proxy in front stands for many clients.
     func mayConnect(_ slot: SlotIndex) -> Bool {
-        guard let plan, let address = counted(slot) else { return true }
-        if common.places.connect(address, limit: plan.policy.limits.connectionsPerAddress) { return true }
+        let address = counted(slot)
+        let limit = plan?.policy.limits.connectionsPerAddress ?? 0
+        let isBound = limit > 0 && !(plan?.policy.trusted.contains { $0.contains(shard.peerAddress(slot).ipAddress.normalized) } ?? false)
+        if common.places.connect(address, limit: isBound ? limit : .max) { return true }
         common.metrics.add(.limits, "limit=\"connections_per_ip\"")
         return false
     }
 
     /// A connection has left the HTTP server.
-    func disconnected(_ slot: SlotIndex) {
-        if let address = counted(slot) { common.places.disconnect(address) }
-    }
+    func disconnected(_ slot: SlotIndex) { common.places.disconnect(counted(slot)) }
 
     /// The connection of a visitor is counted on, now that the HTTP server does not know it any more.
     func keepConnection(_ visitor: ProxyVisitor, _ slot: SlotIndex) {
-        guard let address = counted(slot) else { return }
+        let address = counted(slot)
         // It was let in already: the place it had is its own.
         _ = common.places.connect(address, limit: .max)
         visitor.connectionKey = address

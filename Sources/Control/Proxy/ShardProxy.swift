@@ -20,6 +20,8 @@ import Wire
 final class ShardProxy {
     /// How long clients wait for a check of their signature when the shard has no time for it.
     private static let busyMilliseconds: UInt64 = 1000
+    /// Why a client is refused when the process has all the sessions it may have.
+    private static let noPlaceReason = "session_limit"
     /// Between two looks at those that wait.
     static let tickMilliseconds: UInt64 = 50
 
@@ -75,8 +77,9 @@ final class ShardProxy {
             gate = TokenGate(
                 providers: providers, shards: shards, monotonicMilliseconds: Int64(shard.now),
                 verificationsPerSecond: next.policy.draft.limits.verificationsPerSecond)
-        } else if former?.generation != next.generation, gate?.providers != providers {
-            gate?.replace(providers: providers)
+        } else if former?.generation != next.generation {
+            gate?.replace(verificationsPerSecond: next.policy.draft.limits.verificationsPerSecond)
+            if gate?.providers != providers { gate?.replace(providers: providers) }
         }
         takeDenials()
         keyEpoch = 0
@@ -159,7 +162,8 @@ final class ShardProxy {
     private func count(_ report: ProxyReport, _ visitor: ProxyVisitor) {
         let metrics = common.metrics
         switch report {
-        case .refused(_, let status, _):
+        case .refused(_, let status, let reason):
+            if reason == Self.noPlaceReason { metrics.add(.limits, "limit=\"sessions\"") }
             metrics.add(.handshakes, "route=\"\(visitor.label)\",code=\"\(status)\"")
             metrics.add(.errors, "protocol=\"\(visitor.spokenLabel)\"")
         case .opened:

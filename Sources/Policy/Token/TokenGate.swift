@@ -39,7 +39,7 @@ public struct TokenGate {
     /// Digests of failed tokens, and whose keys they failed with.
     private var failures: RecentDigests<Failure>
     private var budget: TokenBucket
-    private let verificationsPerSecond: Double
+    private var verificationsPerSecond: Double
     /// What is denied.
     public var denyList = DenyList()
 
@@ -72,6 +72,9 @@ public struct TokenGate {
         cache.removeAll()
         failures.removeAll()
     }
+
+    /// Takes another budget of signatures a second; what is left of the former one stays, up to the new burst.
+    public mutating func replace(verificationsPerSecond: Int) { self.verificationsPerSecond = Double(verificationsPerSecond) }
 
     /// Replaces a provider's keys.
     public mutating func replace(keySet: KeySet, provider: Int) {

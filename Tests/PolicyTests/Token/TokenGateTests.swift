@@ -152,6 +152,19 @@ private func refusal(_ verdict: TokenGate.Verdict) -> TokenRefusal? {
         #expect(isCached(Issuer.judge(&gate, token(["jti": "\"later\""]), after: wait)) == false)
     }
 
+    @Test("another budget holds from the next check on")
+    func budgetsChange() {
+        var gate = Issuer.gate(perSecond: 10)
+        #expect(accepted(Issuer.judge(&gate, token(["jti": "\"c-0\""]))) != nil)
+        guard case .busy = Issuer.judge(&gate, token(["jti": "\"c-1\""])) else {
+            Issue.record("one check is all there is")
+            return
+        }
+        gate.replace(verificationsPerSecond: 1000)
+        let checked = (2..<60).filter { accepted(Issuer.judge(&gate, token(["jti": "\"c-\($0)\""]), after: 50)) != nil }.count
+        #expect(checked == 50)
+    }
+
     @Test("a signature counts as what it costs")
     func costs() {
         func checked(_ algorithm: TokenAlgorithm, _ key: IssuerKey, _ keyID: String) -> Int {

@@ -94,6 +94,8 @@ extension ConfigurationFolding {
         if configuration.proxy.isAlone, draft.sources["drain.grace"] == nil {
             let drain = draft.proxy.drain
             configuration.drainGraceMilliseconds = drain.delayMilliseconds + drain.timeoutSeconds * 1000
+            // What is printed is in force when it is loaded again.
+            draft.configuration.drainGraceMilliseconds = configuration.drainGraceMilliseconds
         }
         return warnings
     }
@@ -251,7 +253,10 @@ extension ConfigurationFolding {
     // MARK: Variables
 
     /// Prefixes of the reference's variables.
-    private static let variablePrefixes = ["JWKS_", "JWT_", "WS_", "CB_", "RATE_LIMIT_", "UPSTREAM_WS", "RAW_WS_", "GRACEFUL_DRAIN"]
+    private static let variablePrefixes = [
+        "JWKS_", "JWT_", "WS_", "CB_", "RATE_LIMIT_", "UPSTREAM_WS", "RAW_WS_", "GRACEFUL_", "SHUTDOWN_", "INGRESS_HOST", "REDIS_UR",
+        "POSTGRES_DS", "POSTGRES_DN", "ROUTE_", "ROUTES_",
+    ]
 
     /// Variables that look like the proxy's and are nobody's.
     private func unknownVariables() -> [String] {

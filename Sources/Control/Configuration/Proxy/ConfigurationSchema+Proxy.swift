@@ -118,6 +118,9 @@ extension ConfigurationSchema {
     private static var jwtTimes: [Key] {
         [
             .amount(
+                "jwt.timeouts.head", timer, at: \.proxy.timeouts.headMilliseconds,
+                "Time for the head of a request on listeners that serve only the proxy; no longer than http.head_timeout."),
+            .amount(
                 "jwt.timeouts.first_message", timer, at: \.proxy.timeouts.firstMessageMilliseconds,
                 "Time for a credential in the first message, from the answer 101."),
             .amount(
@@ -216,6 +219,9 @@ extension ConfigurationSchema {
                 "jwt.close_codes", .choice(["standard", "extended"]), at: \.proxy.closeCodes,
                 "Codes of refusals: 1008 for all, or 4401, 4403, 4408 and 4429."
             ).otherwise("extended; standard in the profile compat"),
+            .flag(
+                "jwt.ready_requires_upstream", .zeroOrOne, at: \.proxy.readyRequiresUpstream,
+                "Whether /readyz is 503 while the circuits of all endpoints are open."),
             .text(
                 "jwt.metrics.public", .choice(["true", "false"]), at: \.proxy.publicMetrics,
                 "Whether the proxy's own listener serves /metrics."

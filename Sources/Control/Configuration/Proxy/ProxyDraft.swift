@@ -30,6 +30,7 @@ struct ProxyDraft: Equatable {
     var breaker = ProxyBreakerDraft()
     var store = ProxyStoreDraft()
     var drain = ProxyDrainDraft()
+    var readyRequiresUpstream = false
     var closeCodes = ""
     var publicMetrics = ""
     var subjectLabels = false
@@ -81,6 +82,7 @@ struct ProxyRateDraft: Equatable {
 
 /// `jwt.timeouts` and, as far as they are a route's, its `timeouts`.
 struct ProxyTimeoutsDraft: Equatable {
+    var headMilliseconds = 5000
     var firstMessageMilliseconds = 10_000
     var deadPeerSeconds = 60
     var writeSeconds = 10

@@ -58,7 +58,7 @@ struct ProxyPolicy: Sendable {
         let before = problems.count
         self.draft = draft
         profile = draft.profile == "compat" ? .compat : .native
-        codes = profile == .compat ? .compat : draft.closeCodes == "standard" ? .standard : .extended
+        codes = draft.closeCodes == "extended" ? .extended : profile == .compat ? .compat : .standard
         trusted = draft.trustedProxies.compactMap { text in
             AddressBlock(text) ?? IPAddress(text).flatMap { AddressBlock($0, length: $0.family == .v4 ? 32 : 128) }
         }
