@@ -134,10 +134,10 @@ def revocation(context):
             equal(client.recv(timeout=5), "still", "somebody else's session")
             client.close()
     context.note(f"sessions on both instances had ended after {worst * 1000:.0f} ms at most")
-    # Of another issuer, before the token was made, ended already: nobody is meant.
+    # Of another issuer, before the token was made: nobody is meant.
     spared = issuer.token(sub="spared", jti="spared")
     with instances[1].open(spared) as client:
-        for form in (dict(iss="https://else.test", sub="spared"), dict(sub="spared", before=now - 1000), dict(jti="spared", exp=now - 1)):
+        for form in (dict(iss="https://else.test", sub="spared"), dict(sub="spared", before=now - 1000)):
             equal(instances[0].revoke(**form)[0], 200, str(form))
         time.sleep(1.2)
         client.send("still")
@@ -152,7 +152,7 @@ def revocation(context):
         log = instance.server.log_path.read_text()
         check(not any(token.split(".")[1] in log for token in tokens) and KEY not in log, "a token in the log")
     lines = [record for record in instances[0].server.records() if record["msg"] == "tokens revoked"]
-    check(len(lines) == len(forms) + 3 and all(line["peer"] == "127.0.0.1" for line in lines), "who called is in the log", lines[:1])
+    check(len(lines) == len(forms) + 2 and all(line["peer"] == "127.0.0.1" for line in lines), "who called is in the log", lines[:1])
 
 
 @case("jwt-shared-revocation-reference")
@@ -596,11 +596,10 @@ def credentials_stay(context):
     instance.path.write_text(instance.path.read_text().replace("protocol: raw", "protocol: mqtt"))
     server = context.server(["--config", str(instance.path)], private=False, SESSION_SECRET=None, DNS_UPSTREAMS=None, HOST=None, PORT=None)
     eventually(lambda: server.request("GET", "/readyz")[0].status == 200, "ready", 8)
-    dials = len(broker.requests)
     for version, body in ((4, b"\0\4MQTT\4\2\0\x1e\0\1c"), (3, b"\0\6MQIsdp\3\2\0\x1e\0\1c")):
         headers = {"Cookie": "session=" + token, "Origin": f"http://127.0.0.1:{server.port}"}
         with connect(url(server), compression=None, additional_headers=headers, subprotocols=["mqtt"]) as client:
             client.send(b"\x10" + bytes([len(body)]) + body)
             equal(client.recv(timeout=5), b"\x20\x02\0\4", f"CONNACK to level {version} without a user name")
             equal(ending(client)[0], 4403, "close")
-    equal(len(broker.requests), dials, "dials for a CONNECT that is refused")
+    equal(broker.messages, [], "what a broker got of a CONNECT that is refused")
