@@ -24,19 +24,18 @@ struct RequestAccess {
 
 extension ShardLoop {
     /// The trace a request belongs to: the caller's, or, for the log only, one of its own. More than one field is none.
-    static func trace(_ request: RequestView) -> TraceContext {
+    func trace(_ request: RequestView) -> TraceContext {
         if request.count(.traceparent) == 1, let value = request.first(.traceparent), let trace = TraceContext(value.utf8.span) {
             return trace
         }
-        var generator = SystemRandomNumberGenerator()
-        return TraceContext(startedBy: &generator)
+        return TraceContext(startedBy: &numbers)
     }
 
     /// Keeps what the end record needs and writes the start record; nil when the log is not interested in requests.
     func beginAccess(_ request: RequestView, _ requestID: String, headIsComplete: Bool = true) -> RequestAccess? {
         guard log.isEnabled(.info) else { return nil }
         let access = RequestAccess(
-            requestID: requestID, traceID: Self.trace(request).traceID, method: headIsComplete ? "\(request.method.name)" : "",
+            requestID: requestID, traceID: trace(request).traceID, method: headIsComplete ? "\(request.method.name)" : "",
             path: headIsComplete ? request.path : "", peer: request.peer.host, client: gateway.clientText(request),
             startedSeconds: MonotonicClock.seconds)
         if log.begin(.debug, "request started", timeMilliseconds: WallClock.nowMilliseconds) {
@@ -83,7 +82,7 @@ extension ShardLoop {
     func logRefusedUpgrade(_ request: RequestView, _ status: Int, _ reason: String, headIsComplete: Bool = true) {
         guard log.begin(.info, "upgrade", timeMilliseconds: WallClock.nowMilliseconds) else { return }
         log.field("reqId", gateway.requestIdentifier(request))
-        log.field("traceId", Self.trace(request).traceID)
+        log.field("traceId", trace(request).traceID)
         log.field("path", headIsComplete ? request.path : "")
         logPeer(request.peer.host, client: gateway.clientText(request))
         log.field("status", status)

@@ -44,7 +44,7 @@ extension ShardLoop {
         let visitor: ProxyVisitor
         do throws(ProxyVisitor.Fault) {
             visitor = try ProxyVisitor(
-                request, plan: plan, route: route, requestID: gateway.requestIdentifier(request), trace: Self.trace(request),
+                request, plan: plan, route: route, requestID: gateway.requestIdentifier(request), trace: trace(request),
                 nowNanoseconds: shard.nowNanoseconds)
         } catch {
             countHandshake(plan.routeLabels[route], error.status)
@@ -90,7 +90,7 @@ extension ShardLoop {
         // Its own checks say what is wrong with it.
         var fault = ProxyVisitor.Fault(status: 400, reason: "websocket")
         do throws(ProxyVisitor.Fault) {
-            _ = try ProxyVisitor(request, plan: plan, route: route, requestID: "", trace: Self.trace(request), nowNanoseconds: 0)
+            _ = try ProxyVisitor(request, plan: plan, route: route, requestID: "", trace: trace(request), nowNanoseconds: 0)
         } catch { fault = error }
         countHandshake(plan.routeLabels[route], fault.status)
         respondProxy(index, request, Self.response(fault))

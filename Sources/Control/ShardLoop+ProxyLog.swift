@@ -53,7 +53,7 @@ extension ShardLoop {
         log.field("ts", Timestamp.rfc3339(microseconds: now))
         log.field("module", "jwt")
         log.field("shard", shard.index)
-        if let visitor { log.field("conn_id", visitor.connectionID) }
+        if let connection = visitor?.connection { log.field("conn_id", "\(connection)") }
         log.field("request_id", Self.cut(record.requestID))
         log.field("traceId", record.traceID)
         log.field("path", Self.cut(record.path))
@@ -65,7 +65,7 @@ extension ShardLoop {
     private func logVisitor(_ visitor: ProxyVisitor) {
         log.field("route", visitor.routeName)
         log.field("protocol", visitor.spokenLabel)
-        if let endpoint = visitor.endpoint { log.field("upstream", endpoint) }
+        if let endpoint = visitor.endpoint { log.field("upstream", endpoint.name) }
         guard let token = visitor.token else { return }
         log.field("sub", visitor.policy.draft.hashesSubject ? proxy.common.subjectDigest(token.subject) : Self.cut(token.subject))
         log.field("iss", Self.cut(token.issuer))

@@ -93,7 +93,7 @@ extension ShardLoop {
         var sessionID = ""
         if case .granted(let holder?) = verdict { sessionID = holder }
         return ConnectionRecord(
-            requestID: requestID, traceID: Self.trace(request).traceID, path: request.path, peer: request.peer.host,
+            requestID: requestID, traceID: trace(request).traceID, path: request.path, peer: request.peer.host,
             client: gateway.clientText(request), target: "", sessionID: sessionID)
     }
 

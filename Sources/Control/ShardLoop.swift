@@ -97,6 +97,8 @@ final class ShardLoop {
     private(set) var admin: AdminShared
     private let ring: LogRing
     var log: LogWriter
+    /// For traces that begin here.
+    var numbers = DrawnNumbers(MaskSource())
     private(set) var draining = false
     private var stopping = false
     private var listenersClosing = false
@@ -391,7 +393,7 @@ final class ShardLoop {
         }
         if case .mux(let admission) = verdict { sessionID = admission.sessionID }
         return ConnectionRecord(
-            requestID: gateway.requestIdentifier(request), traceID: Self.trace(request).traceID, path: request.path,
+            requestID: gateway.requestIdentifier(request), traceID: trace(request).traceID, path: request.path,
             peer: request.peer.host, client: gateway.clientText(request), target: target, sessionID: sessionID)
     }
 

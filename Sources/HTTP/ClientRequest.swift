@@ -9,18 +9,19 @@ public struct ClientEndpoint: Sendable {
     public let port: UInt16
     /// Whom to believe over TLS; nil for plain TCP.
     public let security: ClientSecurity?
+    /// The address, with port 0, where the host is one.
+    let address: SocketAddress?
+    /// Value of `Host`: without a port that the scheme has anyway.
+    public let authority: String
 
     /// An endpoint.
     public init(host: String, port: UInt16, security: ClientSecurity? = nil) {
         self.host = host
         self.port = port
         self.security = security
-    }
-
-    /// Value of `Host`: without a port that the scheme has anyway.
-    public var authority: String {
+        address = SocketAddress(host, port: 0)
         let bracketed = host.utf8.contains(UInt8(ascii: ":")) ? "[\(host)]" : host
-        return port == (security == nil ? 80 : 443) ? bracketed : "\(bracketed):\(port)"
+        authority = port == (security == nil ? 80 : 443) ? bracketed : "\(bracketed):\(port)"
     }
 }
 

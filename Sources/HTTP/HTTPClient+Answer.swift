@@ -85,7 +85,7 @@ extension HTTPClient {
     private func judge(_ exchange: Exchange, _ upgrade: ClientRequest.Upgrade) -> ClientFailure? {
         guard head.status == 101 else { return .status(head.status) }
         guard head.minorVersion == 1, head.namesUpgrade, head.count(of: .upgrade) == 1, head.count(of: .secWebSocketAccept) == 1,
-            let protocolName = value(exchange, .upgrade), protocolName.lowercased() == "websocket",
+            let name = head.first(.upgrade), Self.isWebSocket(exchange.input[head.value(name)]),
             value(exchange, .secWebSocketAccept) == Digest.webSocketAccept(key: exchange.key)
         else { return .handshake }
         guard head.count(of: .secWebSocketProtocol) <= 1 else { return .subprotocol }
@@ -95,6 +95,11 @@ extension HTTPClient {
             guard let offer = upgrade.extensions, Self.isOffered(chosen, in: offer) else { return .extensions }
         }
         return nil
+    }
+
+    /// `websocket`, in any case.
+    private static func isWebSocket(_ value: ArraySlice<UInt8>) -> Bool {
+        value.count == 9 && value.elementsEqual("websocket".utf8) { $0 | 0x20 == $1 }
     }
 
     /// Whether every extension of an answer was offered, by its name: parameters are between the two ends.

@@ -13,7 +13,7 @@ extension HTTPClient {
         writer.request(request.method, target: request.target.utf8.span)
         writer.field("Host", string: request.host ?? request.endpoint.authority)
         if let upgrade = request.upgrade {
-            exchange.key = Digest.webSocketKey()
+            exchange.key = Digest.webSocketKey(random.nextWord(), random.nextWord())
             writer.field("Upgrade", "websocket")
             writer.field("Connection", "Upgrade")
             writer.field("Sec-WebSocket-Version", "13")

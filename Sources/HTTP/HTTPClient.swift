@@ -41,12 +41,15 @@ public final class HTTPClient {
     private var names = NameCache()
     private var finished: [Finished] = []
     var head = ResponseHead(limits: ClientLimits.head)
+    let random = MaskSource()
 
     /// A client whose streams and look-ups carry `owner`.
     public init(shard: Shard, owner: Owner) {
         self.shard = shard
         self.owner = owner
     }
+
+    deinit { random.destroy() }
 
     /// One request under way.
     final class Exchange {
@@ -99,6 +102,10 @@ public final class HTTPClient {
         } else {
             ticket = Ticket(exchanges.count)
             exchanges.append(exchange)
+        }
+        if let address = request.endpoint.address {
+            found(ticket, exchange, [address])
+            return ticket
         }
         switch names.find(request.endpoint.host, for: ticket, shard: shard, owner: owner) {
         case .addresses(let addresses): found(ticket, exchange, addresses)

@@ -27,6 +27,9 @@ public struct MaskSource {
         return mask
     }
 
+    /// Two of them, for what needs more bits and is as hard to guess.
+    public func nextWord() -> UInt64 { UInt64(next()) << 32 | UInt64(next()) }
+
     @inline(never)
     private func refill() {
         let words = UnsafeMutableBufferPointer(start: state.pointee.words, count: ClientLimits.maskBlockWords)
@@ -39,4 +42,14 @@ public struct MaskSource {
         state.pointee.words.deallocate()
         state.deallocate()
     }
+}
+
+/// A source as a generator: asking the system for each number costs a system call.
+public struct DrawnNumbers: RandomNumberGenerator {
+    private let source: MaskSource
+
+    /// Draws from a source, which stays.
+    public init(_ source: MaskSource) { self.source = source }
+
+    public mutating func next() -> UInt64 { source.nextWord() }
 }

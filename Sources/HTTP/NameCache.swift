@@ -7,7 +7,7 @@ import Wire
 /// - A name is looked up when it is first wanted and again when its addresses are older than they are good for, between
 ///   `ClientLimits.addressSecondsMinimum` and `addressSecondsMaximum`. Those who want it meanwhile wait for the same look-up.
 /// - When a look-up fails, what was known before is used on, and asked again a second later; until an answer comes nobody waits for one.
-/// - Numeric addresses need none of it.
+/// - Numeric addresses need none of it, and do not come here.
 struct NameCache {
     struct Entry {
         let name: String
@@ -30,7 +30,6 @@ struct NameCache {
 
     /// Addresses of a host, with port 0, or a place in the queue for them.
     mutating func find(_ host: String, for exchange: UInt32, shard: Shard, owner: Owner) -> Answer {
-        if let address = SocketAddress(host, port: 0) { return .addresses([address]) }
         let index: Int
         if let known = entries.firstIndex(where: { $0.name == host }) {
             index = known

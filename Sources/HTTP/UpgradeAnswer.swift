@@ -11,11 +11,31 @@ public enum UpgradeAnswer {
     /// wants said. False without buffers.
     public static func accept(_ slot: SlotIndex, key: String, subprotocol: String? = nil, fields: [(name: String, value: String)] = [],
                               on shard: Shard) -> Bool {
-        var text = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        text += "Sec-WebSocket-Accept: \(Digest.webSocketAccept(key: key))\r\n"
-        if let subprotocol { text += "Sec-WebSocket-Protocol: \(subprotocol)\r\n" }
-        return write(text + lines(fields) + "\r\n", slot, shard)
+        var bytes = acceptBytes + (subprotocol?.utf8.count ?? 0)
+        for field in fields { bytes += field.name.utf8.count + field.value.utf8.count + 4 }
+        return withUnsafeTemporaryAllocation(byteCount: bytes, alignment: 1) { area in
+            var writer = ByteWriter(area)
+            writer.text("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ")
+            writer.string(Digest.webSocketAccept(key: key))
+            if let subprotocol {
+                writer.text("\r\nSec-WebSocket-Protocol: ")
+                writer.string(subprotocol)
+            }
+            writer.text("\r\n")
+            for field in fields {
+                writer.string(field.name)
+                writer.text(": ")
+                writer.string(field.value)
+                writer.text("\r\n")
+            }
+            writer.text("\r\n")
+            precondition(!writer.failed)
+            return shard.append(slot, area.baseAddress!, writer.count)
+        }
     }
+
+    /// Bytes of a 101 without the texts it is given.
+    private static let acceptBytes = 192
 
     private static func lines(_ fields: [(name: String, value: String)]) -> String {
         fields.map { "\($0.name): \($0.value)\r\n" }.joined()

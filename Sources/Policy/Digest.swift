@@ -82,8 +82,13 @@ public enum Digest {
         precondition(done == 1, "no entropy")
     }
 
-    /// A fresh `Sec-WebSocket-Key`: sixteen random bytes (RFC 6455 section 4.1).
-    public static func webSocketKey() -> String { TextEncoding.base64(random(16)) }
+    /// A fresh `Sec-WebSocket-Key`: sixteen random bytes (RFC 6455 section 4.1), given as two words.
+    public static func webSocketKey(_ first: UInt64, _ second: UInt64) -> String {
+        let words = [first, second]
+        return unsafe words.withUnsafeBytes { bytes in
+            unsafe TextEncoding.base64(Span(_unsafeStart: bytes.baseAddress!.assumingMemoryBound(to: UInt8.self), count: 16))
+        }
+    }
 
     /// A random UUID, version 4 (RFC 9562 section 5.4), lower-case.
     public static func uuid() -> String {
@@ -102,10 +107,20 @@ public enum Digest {
 
     /// `Sec-WebSocket-Accept` for a key already trimmed (RFC 6455 section 4.2.2).
     public static func webSocketAccept(key: String) -> String {
-        var input = Array(key.utf8)
-        for byte in "\(WebSocketHandshake.guid)".utf8 { input.append(byte) }
-        return TextEncoding.base64(sha1(input))
+        let guid = WebSocketHandshake.guid
+        let inputBytes = key.utf8.count + guid.utf8CodeUnitCount
+        return unsafe withUnsafeTemporaryAllocation(byteCount: inputBytes + sha1Bytes, alignment: 1) { area in
+            var writer = unsafe ByteWriter(area)
+            writer.string(key)
+            writer.text(guid)
+            let digest = unsafe area.baseAddress.unsafelyUnwrapped.assumingMemoryBound(to: UInt8.self) + inputBytes
+            let done = unsafe crypto_sha1(area.baseAddress, inputBytes, digest)
+            precondition(done == 1 && !writer.failed, "SHA-1 is not available")
+            return unsafe TextEncoding.base64(Span(_unsafeStart: digest, count: sha1Bytes))
+        }
     }
+
+    private static let sha1Bytes = 20
 }
 
 /// Base64 text of byte strings, for values that are built once per session or upgrade.
@@ -116,8 +131,11 @@ enum TextEncoding {
     }
 
     /// RFC 4648 section 4 with padding.
-    static func base64(_ bytes: [UInt8]) -> String {
-        write(capacity: Base64.encodedBytes(bytes.count)) { Base64.encode(bytes.span, to: &$0) }
+    static func base64(_ bytes: [UInt8]) -> String { base64(bytes.span) }
+
+    /// The same.
+    static func base64(_ bytes: Span<UInt8>) -> String {
+        write(capacity: Base64.encodedBytes(bytes.count)) { Base64.encode(bytes, to: &$0) }
     }
 
     /// A JSON string literal.

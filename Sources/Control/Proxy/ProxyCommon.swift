@@ -48,9 +48,6 @@ final class ProxyCommon: Sendable {
         var addresses: [IPAddress: Held] = [:]
         /// Sessions of routes that have a limit.
         var routes: [String: Int] = [:]
-        var breakers: [String: CircuitBreaker] = [:]
-        var loads: [String: Int] = [:]
-        var turn: UInt64 = 0
         var lingering: [(whose: Lingering, untilMilliseconds: Int64)] = []
         var firstLingering = 0
     }
@@ -65,6 +62,10 @@ final class ProxyCommon: Sendable {
     let lines = FailureLines()
     let beats = ShardBeats()
     private let tables = Mutex(Tables())
+    /// By name.
+    private let endpoints = Mutex<[String: EndpointState]>([:])
+    /// Counts sessions, for endpoints that take turns.
+    private let turn = Atomic<UInt64>(0)
     /// Keys digests of subjects in logs; another at every start.
     private let secret = Digest.random(32)
 
@@ -214,60 +215,27 @@ final class ProxyCommon: Sendable {
 
     // MARK: Endpoints
 
-    /// The endpoints of a route in the order in which they are tried, those left out whose circuit is open; and how many were.
+    /// What is known of an endpoint.
+    func endpoint(_ name: String) -> EndpointState {
+        endpoints.withLock { endpoints in
+            if let known = endpoints[name] { return known }
+            let state = EndpointState(name)
+            endpoints[name] = state
+            return state
+        }
+    }
+
+    /// The endpoints of a route in the order in which they are tried, those left out whose circuit is open.
     func order(_ plan: ProxyPlan, _ numbers: [Int], _ route: ProxyRoute, subject: String?, nowMilliseconds: Int64) -> [Int] {
         let settings = plan.breakerSettings
-        return tables.withLock { tables in
-            tables.turn &+= 1
-            let weights = numbers.map { plan.endpoints[$0].upstream.weight }
-            let names = numbers.map { plan.endpoints[$0].name }
-            let loads = names.map { tables.loads[$0] ?? 0 }
-            let order = route.balancing.order(weights: weights, sessions: loads, turn: tables.turn, subject: subject, names: names)
-            return order.filter { place in
-                tables.breakers[names[place]]?.wouldAdmit(settings, nowMilliseconds: nowMilliseconds) ?? true
-            }.map { numbers[$0] }
-        }
+        func admits(_ number: Int) -> Bool { plan.endpoints[number].state.wouldAdmit(settings, nowMilliseconds: nowMilliseconds) }
+        if numbers.count == 1 { return admits(numbers[0]) ? numbers : [] }
+        let order = route.balancing.order(
+            weights: numbers.map { plan.endpoints[$0].upstream.weight }, sessions: numbers.map { plan.endpoints[$0].state.sessions },
+            turn: turn.add(1, ordering: .relaxed).newValue, subject: subject, names: numbers.map { plan.endpoints[$0].name })
+        return order.map { numbers[$0] }.filter(admits)
     }
 
-    /// Asks an endpoint's breaker for a pass before it is tried.
-    func pass(_ name: String, _ settings: CircuitBreaker.Settings, nowMilliseconds: Int64) -> CircuitBreaker.Admission {
-        tables.withLock { $0.breakers[name, default: CircuitBreaker()].admit(settings, nowMilliseconds: nowMilliseconds) }
-    }
-
-    /// Tells a breaker how a dial ended; true when it opened by it.
-    func dialled(
-        _ name: String, _ pass: CircuitBreaker.Pass, failed: Bool?, _ settings: CircuitBreaker.Settings, nowMilliseconds: Int64
-    ) -> Bool {
-        tables.withLock { tables in
-            var breaker = tables.breakers[name] ?? CircuitBreaker()
-            defer { tables.breakers[name] = breaker }
-            switch failed {
-            case true?: return breaker.failed(pass, settings, nowMilliseconds: nowMilliseconds)
-            case false?: _ = breaker.succeeded(pass)
-            case nil: breaker.abandoned(pass)
-            }
-            return false
-        }
-    }
-
-    /// A session began or ended at an endpoint.
-    func load(_ name: String, _ change: Int) {
-        tables.withLock { tables in
-            let load = (tables.loads[name] ?? 0) + change
-            tables.loads[name] = load > 0 ? load : nil
-        }
-    }
-
-    /// Whether an endpoint takes sessions as a matter of course: its circuit is neither open nor half open.
-    func isClosed(_ name: String) -> Bool { tables.withLock { $0.breakers[name]?.state ?? .closed } == .closed }
-
-    /// State of each breaker that was asked: 0 closed, 1 half open, 2 open.
-    var circuits: [String: UInt64] { tables.withLock { $0.breakers.mapValues { UInt64($0.state.rawValue) } } }
-}
-
-extension ProxyPlan {
-    var breakerSettings: CircuitBreaker.Settings {
-        CircuitBreaker.Settings(
-            threshold: policy.draft.breaker.failures, openMilliseconds: Int64(policy.draft.breaker.openSeconds) * 1000)
-    }
+    /// State of each breaker: 0 closed, 1 half open, 2 open.
+    var circuits: [String: UInt64] { endpoints.withLock { $0.mapValues { UInt64($0.circuit.rawValue) } } }
 }

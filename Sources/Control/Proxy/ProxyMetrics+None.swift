@@ -74,10 +74,3 @@ final class SubjectLabels: Sendable {
         return isNamed ? labels : "sub=\"other\",preferred_username=\"other\""
     }
 }
-
-extension ProxyCommon {
-    /// Labels of `ws_auth_success_total`: none, unless the operator wants subjects.
-    func successLabels(_ token: VerifiedToken, _ policy: ProxyPolicy) -> String {
-        policy.draft.subjectLabels ? subjects.labels(token) : ""
-    }
-}

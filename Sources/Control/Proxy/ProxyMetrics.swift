@@ -7,27 +7,35 @@ import Wire
 /// only; messages and bytes are counted by the shards (`ProxyCounters`).
 final class ProxyMetrics: Sendable {
     /// Families that are counted here.
-    enum Family: String, CaseIterable, Sendable {
-        case connections = "ws_connections_total"
-        case protocols = "ws_protocol_connections_total"
-        case authFailures = "ws_auth_failures_total"
-        case authSuccesses = "ws_auth_success_total"
-        case errors = "ws_proxy_errors_total"
-        case retries = "ws_proxy_retries_total"
-        case circuits = "ws_circuit_open_total"
-        case healthy = "ws_upstream_health_success_total"
-        case unhealthy = "ws_upstream_health_failure_total"
-        case rates = "ws_rate_limit_violations_total"
-        case revocations = "ws_revocations_total"
-        case handshakes = "ws_handshakes_total"
-        case auth = "ws_auth_total"
-        case algorithms = "ws_token_alg_total"
-        case cache = "ws_token_cache_total"
-        case closes = "ws_closes_total"
-        case dials = "ws_upstream_dials_total"
-        case limits = "ws_limit_rejections_total"
-        case expired = "ws_expired_sessions_total"
-        case droppedRoles = "sluice_jwt_dropped_roles_total"
+    enum Family: UInt8, CaseIterable, Sendable {
+        case connections, protocols, authFailures, authSuccesses, errors, retries, circuits, healthy, unhealthy, rates,
+             revocations, handshakes, auth, algorithms, cache, closes, dials, limits, expired, droppedRoles
+
+        /// As it is shown.
+        var name: String {
+            switch self {
+            case .connections: "ws_connections_total"
+            case .protocols: "ws_protocol_connections_total"
+            case .authFailures: "ws_auth_failures_total"
+            case .authSuccesses: "ws_auth_success_total"
+            case .errors: "ws_proxy_errors_total"
+            case .retries: "ws_proxy_retries_total"
+            case .circuits: "ws_circuit_open_total"
+            case .healthy: "ws_upstream_health_success_total"
+            case .unhealthy: "ws_upstream_health_failure_total"
+            case .rates: "ws_rate_limit_violations_total"
+            case .revocations: "ws_revocations_total"
+            case .handshakes: "ws_handshakes_total"
+            case .auth: "ws_auth_total"
+            case .algorithms: "ws_token_alg_total"
+            case .cache: "ws_token_cache_total"
+            case .closes: "ws_closes_total"
+            case .dials: "ws_upstream_dials_total"
+            case .limits: "ws_limit_rejections_total"
+            case .expired: "ws_expired_sessions_total"
+            case .droppedRoles: "sluice_jwt_dropped_roles_total"
+            }
+        }
 
         var help: String {
             switch self {
@@ -56,13 +64,19 @@ final class ProxyMetrics: Sendable {
     }
 
     /// Histograms of set-up and end.
-    enum Timing: String, CaseIterable, Sendable {
-        case connection = "ws_connection_duration_seconds"
-        case session = "ws_session_seconds"
-        case auth = "ws_auth_seconds"
-        case dial = "ws_upstream_dial_seconds"
+    enum Timing: UInt8, CaseIterable, Sendable {
+        case connection, session, auth, dial
 
-        /// A day for sessions, seconds for the rest.
+        /// As it is shown.
+        var name: String {
+            switch self {
+            case .connection: "ws_connection_duration_seconds"
+            case .session: "ws_session_seconds"
+            case .auth: "ws_auth_seconds"
+            case .dial: "ws_upstream_dial_seconds"
+            }
+        }
+
         var bounds: [Double] {
             switch self {
             case .connection, .session: [0.1, 1, 5, 15, 60, 300, 900, 3600, 14_400, 86_400]
@@ -90,29 +104,65 @@ final class ProxyMetrics: Sendable {
         init(_ timing: Timing) { buckets = [UInt64](repeating: 0, count: timing.bounds.count) }
     }
 
+    /// One series of a counter.
+    final class Sample: Sendable {
+        private let value = Atomic<UInt64>(0)
+
+        var count: UInt64 { value.load(ordering: .relaxed) }
+
+        func add(_ amount: UInt64 = 1) { value.add(amount, ordering: .relaxed) }
+    }
+
+    /// One series of a histogram.
+    final class Series: Sendable {
+        private let bounds: [Double]
+        private let histogram: Mutex<Histogram>
+
+        init(_ timing: Timing) {
+            bounds = timing.bounds
+            histogram = Mutex(Histogram(timing))
+        }
+
+        var reading: Histogram { histogram.withLock { $0 } }
+
+        func observe(seconds: Double) {
+            histogram.withLock { histogram in
+                if let bucket = bounds.firstIndex(where: { seconds <= $0 }) { histogram.buckets[bucket] += 1 }
+                histogram.count += 1
+                histogram.sum += seconds
+            }
+        }
+    }
+
     private struct State {
-        var counts: [Family: [String: UInt64]] = [:]
-        var timings: [Timing: [String: Histogram]] = [:]
+        var counts: [Family: [String: Sample]] = [:]
+        var timings: [Timing: [String: Series]] = [:]
     }
 
     private let state = Mutex(State())
 
-    /// Adds to a sample; `labels` as they stand between the braces.
-    func add(_ family: Family, _ labels: String = "", _ amount: UInt64 = 1) {
-        state.withLock { $0.counts[family, default: [:]][labels, default: 0] += amount }
-    }
-
-    /// Adds an observation.
-    func observe(_ timing: Timing, _ labels: String = "", seconds: Double) {
+    /// A sample, to be added to; `labels` as they stand between the braces.
+    func sample(_ family: Family, _ labels: String) -> Sample {
         state.withLock { state in
-            let bounds = timing.bounds
-            var histogram = state.timings[timing]?[labels] ?? Histogram(timing)
-            if let bucket = bounds.firstIndex(where: { seconds <= $0 }) { histogram.buckets[bucket] += 1 }
-            histogram.count += 1
-            histogram.sum += seconds
-            state.timings[timing, default: [:]][labels] = histogram
+            if let known = state.counts[family]?[labels] { return known }
+            let sample = Sample()
+            state.counts[family, default: [:]][labels] = sample
+            return sample
         }
     }
+
+    /// A histogram likewise.
+    func series(_ timing: Timing, _ labels: String) -> Series {
+        state.withLock { state in
+            if let known = state.timings[timing]?[labels] { return known }
+            let series = Series(timing)
+            state.timings[timing, default: [:]][labels] = series
+            return series
+        }
+    }
+
+    /// Adds to a sample.
+    func add(_ family: Family, _ labels: String = "", _ amount: UInt64 = 1) { sample(family, labels).add(amount) }
 
     /// A configured text as the value of a label.
     static func label(_ text: String) -> String {
@@ -121,24 +171,36 @@ final class ProxyMetrics: Sendable {
 
     /// Close codes that are labels; any other is `other`.
     static func code(_ code: UInt16) -> String {
-        switch code {
+        switch labelledCode(code) {
         case 0: "none"
-        case 1000...1003, 1005...1015, 4401, 4403, 4408, 4429: "\(code)"
-        default: "other"
+        case otherCode: "other"
+        default: "\(code)"
+        }
+    }
+
+    private static let otherCode = Int(UInt16.max)
+
+    /// The code, if it is a label.
+    static func labelledCode(_ code: UInt16) -> Int {
+        switch code {
+        case 0, 1000...1003, 1005...1015, 4401, 4403, 4408, 4429: Int(code)
+        default: otherCode
         }
     }
 
     // MARK: The page
 
     func write(to page: inout MetricsPage, _ shards: [ProxyCounters], _ plan: ProxyPlan) {
-        let (counts, timings) = state.withLock { ($0.counts, $0.timings) }
+        let (counts, timings) = state.withLock { state in
+            (state.counts.mapValues { $0.mapValues(\.count) }, state.timings.mapValues { $0.mapValues(\.reading) })
+        }
         for family in Family.allCases {
-            page.family(family.rawValue, "counter", family.help)
+            page.family(family.name, "counter", family.help)
             let samples = Self.none(of: family, plan).merging(counts[family] ?? [:]) { $1 }
-            for (labels, value) in samples.sorted(by: { $0.key < $1.key }) { page.sample(family.rawValue, labels, value) }
+            for (labels, value) in samples.sorted(by: { $0.key < $1.key }) { page.sample(family.name, labels, value) }
         }
         for timing in Timing.allCases {
-            page.family(timing.rawValue, "histogram", timing.help)
+            page.family(timing.name, "histogram", timing.help)
             let samples = Self.none(of: timing, plan).merging(timings[timing] ?? [:]) { $1 }
             for (labels, histogram) in samples.sorted(by: { $0.key < $1.key }) {
                 Self.write(histogram, timing, labels, &page)
@@ -155,11 +217,11 @@ final class ProxyMetrics: Sendable {
         var sum: UInt64 = 0
         for (bound, count) in zip(timing.bounds, histogram.buckets) {
             sum += count
-            page.sample(timing.rawValue + "_bucket", prefix + "le=\"\(Quantity.number(bound))\"", sum)
+            page.sample(timing.name + "_bucket", prefix + "le=\"\(Quantity.number(bound))\"", sum)
         }
-        page.sample(timing.rawValue + "_bucket", prefix + "le=\"+Inf\"", histogram.count)
-        page.sample(timing.rawValue + "_sum", labels, histogram.sum)
-        page.sample(timing.rawValue + "_count", labels, histogram.count)
+        page.sample(timing.name + "_bucket", prefix + "le=\"+Inf\"", histogram.count)
+        page.sample(timing.name + "_sum", labels, histogram.sum)
+        page.sample(timing.name + "_count", labels, histogram.count)
     }
 
     private func live(_ page: inout MetricsPage, _ shards: [ProxyCounters], _ plan: ProxyPlan) {

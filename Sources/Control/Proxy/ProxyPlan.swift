@@ -15,14 +15,16 @@ final class ProxyPlan: Sendable {
         /// What breakers and metrics know it by, and the name as a label.
         let name: String
         let label: String
+        let state: EndpointState
 
-        init(upstream: ProxyUpstream, client: ClientEndpoint, probe: UpstreamProber.Probe?, isMQTT: Bool) {
+        init(upstream: ProxyUpstream, client: ClientEndpoint, probe: UpstreamProber.Probe?, isMQTT: Bool, common: ProxyCommon) {
             self.upstream = upstream
             self.client = client
             self.probe = probe
             self.isMQTT = isMQTT
             name = upstream.url.endpoint
             label = "upstream=\"\(ProxyMetrics.label(name))\""
+            state = common.endpoint(name)
         }
     }
 
@@ -31,10 +33,11 @@ final class ProxyPlan: Sendable {
     /// By number; a route has the numbers of its own.
     let endpoints: [Endpoint]
     private let numbers: [(common: [Int], raw: [Int])]
-    /// Names of the routes as values of labels: they are written with every session.
-    let routeLabels: [String]
-    /// What sessions of each route are bound by.
-    let settings: [ProxySettings]
+    /// Beside the policy's routes.
+    let routings: [ProxyRouting]
+    /// How endpoints are dialled, and when their circuits open.
+    let timeouts: ClientTimeouts
+    let breakerSettings: CircuitBreaker.Settings
     /// TLS towards the issuers of keys, by provider.
     let issuers: [ClientSecurity?]
     /// Counts compilations: shards see that there is another.
@@ -56,7 +59,7 @@ final class ProxyPlan: Sendable {
                         client: ClientEndpoint(
                             host: upstream.url.host, port: upstream.url.port, security: upstream.url.isSecure ? security : nil),
                         probe: UpstreamProber.Probe(detail.draft.health, tokenPath: detail.draft.healthTokenPath),
-                        isMQTT: route.sessionProtocol == .mqtt))
+                        isMQTT: route.sessionProtocol == .mqtt, common: common))
                     return endpoints.count - 1
                 }
             }
@@ -64,9 +67,13 @@ final class ProxyPlan: Sendable {
             numbers.append((shared, route.rawUpstreams.isEmpty ? shared : place(route.rawUpstreams)))
         }
         self.endpoints = endpoints
-        routeLabels = policy.routes.routes.map { ProxyMetrics.label($0.name) }
         self.numbers = numbers
-        settings = zip(policy.routes.routes, policy.details).map { Self.settings($0, $1.draft, policy) }
+        routings = policy.routes.routes.indices.map { number in
+            ProxyRouting(number, policy, Self.settings(policy.routes.routes[number], policy.details[number].draft, policy))
+        }
+        timeouts = Self.timeouts(policy)
+        breakerSettings = CircuitBreaker.Settings(
+            threshold: policy.draft.breaker.failures, openMilliseconds: Int64(policy.draft.breaker.openSeconds) * 1000)
         var issuers: [ClientSecurity?] = []
         for provider in policy.providers {
             var settings = ClientSecuritySettings()
@@ -153,8 +160,7 @@ final class ProxyPlan: Sendable {
         return settings
     }
 
-    /// How endpoints are dialled.
-    var timeouts: ClientTimeouts {
+    private static func timeouts(_ policy: ProxyPolicy) -> ClientTimeouts {
         var timeouts = ClientTimeouts()
         timeouts.connectMilliseconds = UInt64(policy.draft.dial.connectMilliseconds)
         timeouts.tlsMilliseconds = UInt64(policy.draft.dial.tlsMilliseconds)

@@ -8,6 +8,9 @@ import Wire
 final class ProxyVisitor {
     let plan: ProxyPlan
     let route: Int
+    let routing: ProxyRouting
+    /// Where its session is counted.
+    var samples: ShardSamples?
     let path: String
     let query: String
     let webSocketKey: String
@@ -25,7 +28,7 @@ final class ProxyVisitor {
     let beganNanoseconds: UInt64
 
     /// What the log and the admin interface call its connection.
-    var connectionID = ""
+    var connection: ConnectionIdentifier?
     var spoken: ProxyProtocol
     var finding: TokenSources.Finding?
     var token: VerifiedToken?
@@ -41,9 +44,9 @@ final class ProxyVisitor {
     /// Under which it waits.
     var waitingNumber: UInt32?
     /// Endpoints that were given a pass, by number.
-    var passes: [UInt32: CircuitBreaker.Pass] = [:]
+    var passes: [(number: UInt32, pass: CircuitBreaker.Pass)] = []
     /// The endpoint that has it.
-    var endpoint: String?
+    var endpoint: EndpointState?
     var isOpen = false
     /// Names its session to the proxy.
     var ticket: ProxyTicket?
@@ -64,11 +67,11 @@ final class ProxyVisitor {
     }
 
     var policy: ProxyPolicy { plan.policy }
-    var proxyRoute: ProxyRoute { plan.policy.routes.routes[route] }
-    var routeName: String { proxyRoute.name }
-    var detail: ProxyPolicy.Route { plan.policy.details[route] }
+    var proxyRoute: ProxyRoute { routing.route }
+    var routeName: String { routing.route.name }
+    var detail: ProxyPolicy.Route { routing.detail }
     /// What it is called in labels.
-    var label: String { plan.routeLabels[route] }
+    var label: String { routing.label }
 
     /// Fields of an upgrade (specification, section 17).
     private static let maximumFields = 64
@@ -80,15 +83,16 @@ final class ProxyVisitor {
         self.plan = plan
         self.route = route
         guard request.head.pointee.fieldCount <= Self.maximumFields else { throw Fault(status: 431, reason: "fields") }
+        let routing = plan.routings[route]
+        self.routing = routing
         webSocketKey = try Self.key(request)
-        let proxyRoute = plan.policy.routes.routes[route]
         path = request.path
         query = request.string(request.query)
         do throws(SubprotocolOffer.Fault) {
             offer = try SubprotocolOffer(lines: request.all(.secWebSocketProtocol))
         } catch { throw Fault(status: 400, reason: "subprotocol") }
         let extensions = request.all(.secWebSocketExtensions)
-        self.extensions = proxyRoute.passesCompression && !extensions.isEmpty ? extensions.joined(separator: ", ") : nil
+        self.extensions = routing.route.passesCompression && !extensions.isEmpty ? extensions.joined(separator: ", ") : nil
         origins = request.all(.origin)
         let peer = request.peerAddress.normalized
         let isTrusted = plan.policy.trusted.contains { $0.contains(peer) }
@@ -97,15 +101,20 @@ final class ProxyVisitor {
         let scheme = isTrusted ? request.first(.xForwardedProto)?.lowercased() : nil
         isSecure = request.isSecure || scheme == "https" || scheme == "wss"
         address = isTrusted ? Self.client(request.all(.xForwardedFor), peer: peer, trusted: plan.policy.trusted) : peer
-        spoken = proxyRoute.sessionProtocol
-        let fields = Self.fields(request)
-        credentials = TokenRequest(fields: fields.map { (name: $0.name.lowercased(), value: $0.value) }, query: query, offer: offer)
-        let identity = proxyRoute.identity
-        var passed = identity.passedFields.flatMap { wanted in
-            fields.filter { $0.name.lowercased() == wanted.lowercased() && !identity.isReserved($0.name) }
-        }.map { ClientRequest.Field($0.name, $0.value) }
+        spoken = routing.route.sessionProtocol
+        credentials = TokenRequest(fields: Self.credentials(request, routing), query: query, offer: offer)
+        var passed: [ClientRequest.Field] = []
+        passed.reserveCapacity(routing.passedNames.count + Self.ownFields)
+        for name in routing.passedNames {
+            for index in 0..<request.head.pointee.fieldCount where request.isNamed(index, name) {
+                passed.append(ClientRequest.Field(
+                    request.string(request.head.pointee.name(index)), request.string(request.head.pointee.value(index))))
+            }
+        }
         let chain = isTrusted ? request.all(.xForwardedFor) : []
-        passed.append(ClientRequest.Field("X-Forwarded-For", (chain + ["\(peer)"]).joined(separator: ", ")))
+        let client = "\(address)"
+        let own = address == peer ? client : "\(peer)"
+        passed.append(ClientRequest.Field("X-Forwarded-For", chain.isEmpty ? own : (chain + [own]).joined(separator: ", ")))
         passed.append(ClientRequest.Field("X-Forwarded-Proto", isSecure ? "https" : "http"))
         let publicHost = plan.policy.draft.publicHost
         passed.append(ClientRequest.Field("X-Forwarded-Host", host.isEmpty ? publicHost : host))
@@ -113,7 +122,7 @@ final class ProxyVisitor {
         passed += Self.traceFields(request, trace)
         self.passed = passed
         record = ConnectionRecord(
-            requestID: requestID, traceID: trace.traceID, path: request.path, peer: "\(peer)", client: "\(address)", target: "",
+            requestID: requestID, traceID: trace.traceID, path: path, peer: "\(peer)", client: client, target: "",
             sessionID: "")
         beganNanoseconds = nowNanoseconds
     }
@@ -128,9 +137,15 @@ final class ProxyVisitor {
         return isPassed ? fields + [ClientRequest.Field("tracestate", state)] : fields
     }
 
-    private static func fields(_ request: RequestView) -> [(name: String, value: String)] {
-        (0..<request.head.pointee.fieldCount).map { index in
-            (name: request.string(request.head.pointee.name(index)), value: request.string(request.head.pointee.value(index)))
+    /// Fields that say where a request came from.
+    private static let ownFields = 5
+
+    /// Fields that a credential may stand in, names in lower case.
+    private static func credentials(_ request: RequestView, _ routing: ProxyRouting) -> [(name: String, value: String)] {
+        (0..<request.head.pointee.fieldCount).compactMap { index in
+            guard request.isNamed(index, routing.credentialNames) else { return nil }
+            let name = request.string(request.head.pointee.name(index)).lowercased()
+            return (name, request.string(request.head.pointee.value(index)))
         }
     }
 

@@ -53,7 +53,7 @@ extension ShardProxy {
         visitor.version = connect.version
         if visitor.isConnectJudged { return rewrite(connect, bytes, visitor, ticket) }
         func field(_ range: Range<Int>?) -> [UInt8]? { range.map { range in range.map { bytes[$0] } } }
-        let sources = visitor.policy.sources(visitor.route, .mqtt)
+        let sources = visitor.routing.sources(.mqtt)
         let found = sources.find(
             username: field(connect.username), password: field(connect.password), handshake: visitor.token == nil ? nil : visitor.finding)
         switch found {

@@ -47,8 +47,9 @@ extension ShardProxy {
     /// Takes a client's stream over and judges it.
     func begin(_ visitor: ProxyVisitor, _ slot: SlotIndex, leftover: (buffer: BufferIndex, start: Int, count: Int)) {
         visitors[ObjectIdentifier(visitor.record)] = visitor
+        visitor.samples = samples
         keepConnection(visitor, slot)
-        visitor.connectionID = "\(ConnectionIdentifier(slot, on: shard))"
+        visitor.connection = ConnectionIdentifier(slot, on: shard)
         if let refused = judgeBefore(visitor) { return refuse(visitor, slot, leftover, refused) }
         judgeHandshake(visitor, slot, leftover: leftover)
     }
@@ -69,7 +70,7 @@ extension ShardProxy {
         }
         visitor.spoken = visitor.spoken.decided(bySubprotocol: chosenSubprotocol(visitor, dialsFirst: false))
         do throws(TokenSources.Fault) {
-            visitor.finding = try visitor.policy.sources(visitor.route, visitor.spoken).find(in: visitor.credentials)
+            visitor.finding = try visitor.routing.sources(visitor.spoken).find(in: visitor.credentials)
         } catch { return ProxyRefused(status: 400, reason: "credentials") }
         if case .cookie? = visitor.finding?.source {
             switch visitor.policy.origins.judgeCookie(visitor.origins, host: visitor.host, isSecure: visitor.isSecure) {
@@ -84,7 +85,7 @@ extension ShardProxy {
     /// Judges the credential of a handshake, if there is one, and goes on.
     func judgeHandshake(_ visitor: ProxyVisitor, _ slot: SlotIndex, leftover: (buffer: BufferIndex, start: Int, count: Int)) {
         guard let finding = visitor.finding else {
-            let sources = visitor.policy.sources(visitor.route, visitor.spoken)
+            let sources = visitor.routing.sources(visitor.spoken)
             if !visitor.proxyRoute.requiresToken { return open(visitor, slot, leftover) }
             if sources.awaitsFirstMessage(visitor.spoken) { return listen(visitor, slot, leftover) }
             common.metrics.add(.auth, authLabels(visitor, result: "refused", reason: "missing", source: "none"))
@@ -110,23 +111,29 @@ extension ShardProxy {
 
     /// `isLast`: a key that came meanwhile has been taken.
     private func judge(_ finding: TokenSources.Finding, _ visitor: ProxyVisitor, isLast: Bool) -> CredentialVerdict {
-        let providers = visitor.detail.providers.isEmpty ? [0] : visitor.detail.providers
         let began = MonotonicClock.seconds
-        let text = Array(finding.token.utf8)
         // A configuration that came since may have other providers: the client is judged by the one in force.
         guard let verdict = gate?.judge(
-            text.span, among: providers, rules: visitor.detail.rules, nowMilliseconds: WallClock.nowMilliseconds,
+            finding.token.utf8.span, among: visitor.routing.providers, rules: visitor.detail.rules,
+            nowMilliseconds: WallClock.nowMilliseconds,
             monotonicMilliseconds: Int64(shard.now))
         else { return .refused(ProxyRefused(status: 503, reason: "reloaded", end: .tryAgainLater, retrySeconds: 1)) }
         let metrics = common.metrics
-        metrics.observe(.auth, seconds: MonotonicClock.seconds - began)
+        let samples = visitor.samples ?? self.samples
+        samples.observe(.auth, seconds: MonotonicClock.seconds - began)
         let source = finding.source.label
         switch verdict {
         case .accepted(let token, let fromCache):
-            metrics.add(.auth, authLabels(visitor, result: "accepted", reason: "ok", source: source))
-            metrics.add(.authSuccesses, common.successLabels(token, visitor.policy))
-            metrics.add(.algorithms, "alg=\"\(token.algorithm.rawValue)\"")
-            metrics.add(.cache, "result=\"\(fromCache ? "hit" : "miss")\"")
+            samples.add(
+                .auth, ShardSamples.Place(subject: visitor.route, first: finding.source.number),
+                authLabels(visitor, result: "accepted", reason: "ok", source: source))
+            if visitor.policy.draft.subjectLabels {
+                metrics.add(.authSuccesses, common.subjects.labels(token))
+            } else {
+                samples.add(.authSuccesses)
+            }
+            samples.add(.algorithms, ShardSamples.Place(first: token.algorithm.number), "alg=\"\(token.algorithm.rawValue)\"")
+            samples.add(.cache, ShardSamples.Place(first: fromCache ? 1 : 0), "result=\"\(fromCache ? "hit" : "miss")\"")
             return .accepted(token)
         case .refused(let refusal, _):
             metrics.add(.auth, authLabels(visitor, result: "refused", reason: refusal.code, source: source))

@@ -55,7 +55,7 @@ extension ShardProxy {
             client: slot, webSocketKey: visitor.webSocketKey, leftover: leftover, record: visitor.record, admission: admission)
         request.identity = Self.identity(visitor.token)
         request.route = UInt16(min(visitor.route, 63))
-        request.settings = visitor.plan.settings[visitor.route]
+        request.settings = visitor.routing.settings
         visitor.ticket = sessions.open(request)
     }
 
@@ -69,22 +69,17 @@ extension ShardProxy {
         // Of those on trial only the first is tried, and by this session alone.
         var isOnTrial = false
         while let first = order.first {
-            if case .admitted(let pass) = common.pass(plan.endpoints[first].name, plan.breakerSettings, nowMilliseconds: now) {
-                visitor.passes[UInt32(first)] = pass
+            if case .admitted(let pass) = plan.endpoints[first].state.pass(plan.breakerSettings, nowMilliseconds: now) {
+                visitor.passes.append((UInt32(first), pass))
                 if case .probe = pass { isOnTrial = true }
                 break
             }
             order.removeFirst()
         }
-        if order.count > 1 { order = [order[0]] + order.dropFirst().filter { common.isClosed(plan.endpoints[$0].name) } }
+        if order.count > 1 { order = [order[0]] + order.dropFirst().filter { plan.endpoints[$0].state.circuit == .closed } }
         let claims = visitor.token?.document ?? .null
         let tokenText = visitor.token == nil ? nil : visitor.finding?.token
-        var query = visitor.query
-        // What stands there is ours to say.
-        if case .query(let name) = route.identity.placement(visitor.spoken) { query = QueryText.removing([name], from: query) }
-        if !route.keepsCredentialQuery {
-            query = QueryText.removing(visitor.policy.sources(visitor.route, visitor.spoken).queryNames, from: query)
-        }
+        let query = visitor.routing.query(visitor.query, visitor.spoken)
         let endpoints: [ProxyEndpoint] = order.compactMap { number in
             let endpoint = plan.endpoints[number]
             guard var target = route.target(at: endpoint.upstream, path: visitor.path, query: query) else { return nil }

@@ -31,6 +31,8 @@ final class ShardProxy {
     let common: ProxyCommon
     /// nil: not configured.
     private(set) var plan: ProxyPlan?
+    /// Where sessions of the plan are counted.
+    private(set) var samples: ShardSamples
     var gate: TokenGate?
     var visitors: [ObjectIdentifier: ProxyVisitor] = [:]
     /// Clients that wait, by the context of their stream or a number of their own.
@@ -56,6 +58,7 @@ final class ShardProxy {
     init(shard: Shard, owners: WebSocketProxy.Owners, parked: Owner, capacity: Int, common: ProxyCommon, shards: Int) {
         self.shard = shard
         self.common = common
+        samples = ShardSamples(common.metrics)
         self.shards = shards
         parkedOwner = parked
         sessions = WebSocketProxy(shard: shard, owners: owners, capacity: capacity, shared: common.sessions)
@@ -67,6 +70,8 @@ final class ShardProxy {
     func apply(_ next: ProxyPlan?) {
         let former = plan
         plan = next
+        // Routes and endpoints have other numbers.
+        samples = ShardSamples(common.metrics)
         guard let next else {
             gate = nil
             deniedNumber = 0
@@ -161,6 +166,7 @@ final class ShardProxy {
 
     private func count(_ report: ProxyReport, _ visitor: ProxyVisitor) {
         let metrics = common.metrics
+        let samples = visitor.samples ?? self.samples
         switch report {
         case .refused(_, let status, let reason):
             if reason == Self.noPlaceReason { metrics.add(.limits, "limit=\"sessions\"") }
@@ -168,9 +174,11 @@ final class ShardProxy {
             metrics.add(.errors, "protocol=\"\(visitor.spokenLabel)\"")
         case .opened:
             visitor.isOpen = true
-            metrics.add(.connections)
-            metrics.add(.handshakes, "route=\"\(visitor.label)\",code=\"101\"")
-            if visitor.spoken != .auto { metrics.add(.protocols, "protocol=\"\(visitor.spokenLabel)\"") }
+            samples.add(.connections)
+            samples.add(.handshakes, ShardSamples.Place(subject: visitor.route), "route=\"\(visitor.label)\",code=\"101\"")
+            if visitor.spoken != .auto {
+                samples.add(.protocols, ShardSamples.Place(first: visitor.spokenNumber), "protocol=\"\(visitor.spokenLabel)\"")
+            }
         case .dialled(_, let dial): count(dial, visitor)
         case .denied: break
         case .ended(_, let summary): count(summary, visitor)
@@ -179,30 +187,43 @@ final class ShardProxy {
 
     private func count(_ dial: ProxyDial, _ visitor: ProxyVisitor) {
         let metrics = common.metrics
-        let name = visitor.plan.endpoints[Int(dial.endpoint)].name
-        let label = visitor.plan.endpoints[Int(dial.endpoint)].label
-        metrics.add(.dials, label + ",result=\"\(dial.failure.map { "\($0.label)" } ?? "ok")\"")
-        metrics.observe(.dial, label, seconds: Double(dial.milliseconds) / 1000)
-        let pass = visitor.passes.removeValue(forKey: dial.endpoint) ?? .regular
+        let samples = visitor.samples ?? self.samples
+        let number = Int(dial.endpoint)
+        let label = visitor.plan.endpoints[number].label
+        let state = visitor.plan.endpoints[number].state
+        if let failure = dial.failure {
+            metrics.add(.dials, label + ",result=\"\(failure.label)\"")
+        } else {
+            samples.add(.dials, ShardSamples.Place(subject: number), label + ",result=\"ok\"")
+        }
+        samples.observe(.dial, ShardSamples.Place(subject: number), label, seconds: Double(dial.milliseconds) / 1000)
+        let place = visitor.passes.firstIndex { $0.number == dial.endpoint }
+        let pass = place.map { visitor.passes.remove(at: $0).pass } ?? .regular
         let failed: Bool? = dial.failure.map { $0.isEndpointFault ? true : nil } ?? false
-        let opened = common.dialled(
-            name, pass, failed: failed, visitor.plan.breakerSettings, nowMilliseconds: MonotonicClock.milliseconds)
+        let opened = state.dialled(
+            pass, failed: failed, visitor.plan.breakerSettings, nowMilliseconds: MonotonicClock.milliseconds)
         if opened { metrics.add(.circuits, "protocol=\"\(visitor.spokenLabel)\"") }
         if dial.failure != nil { metrics.add(.retries, "protocol=\"\(visitor.spokenLabel)\"") }
         if dial.failure == nil {
-            visitor.endpoint = name
-            common.load(name, 1)
+            visitor.endpoint = state
+            state.count(1)
             endHandshake(visitor)
         }
     }
 
     private func count(_ summary: ProxySummary, _ visitor: ProxyVisitor) {
         let metrics = common.metrics
+        let samples = visitor.samples ?? self.samples
         let seconds = Double(summary.milliseconds) / 1000
-        metrics.observe(.connection, seconds: seconds)
-        metrics.observe(.session, "route=\"\(visitor.label)\",protocol=\"\(visitor.spokenLabel)\"", seconds: seconds)
-        let code = ProxyMetrics.code(summary.closeCode)
-        metrics.add(.closes, "route=\"\(visitor.label)\",from=\"\(summary.closeFrom.label)\",code=\"\(code)\"")
+        samples.observe(.connection, seconds: seconds)
+        samples.observe(
+            .session, ShardSamples.Place(subject: visitor.route, first: visitor.spokenNumber),
+            "route=\"\(visitor.label)\",protocol=\"\(visitor.spokenLabel)\"", seconds: seconds)
+        samples.add(
+            .closes,
+            ShardSamples.Place(
+                subject: visitor.route, first: ProxyMetrics.labelledCode(summary.closeCode), second: Int(summary.closeFrom.rawValue)),
+            "route=\"\(visitor.label)\",from=\"\(summary.closeFrom.label)\",code=\"\(ProxyMetrics.code(summary.closeCode))\"")
         switch summary.cause {
         case .expired: metrics.add(.expired)
         case .revoked: metrics.add(.revocations)
@@ -220,11 +241,10 @@ final class ShardProxy {
         endHandshake(visitor)
         if let key = visitor.connectionKey { common.places.disconnect(key) }
         givePlaceBack(visitor)
-        if let endpoint = visitor.endpoint { common.load(endpoint, -1) }
+        visitor.endpoint?.count(-1)
         for (number, pass) in visitor.passes {
-            _ = common.dialled(
-                visitor.plan.endpoints[Int(number)].name, pass, failed: nil, visitor.plan.breakerSettings,
-                nowMilliseconds: MonotonicClock.milliseconds)
+            _ = visitor.plan.endpoints[Int(number)].state.dialled(
+                pass, failed: nil, visitor.plan.breakerSettings, nowMilliseconds: MonotonicClock.milliseconds)
         }
     }
 }
@@ -232,6 +252,7 @@ final class ShardProxy {
 extension ProxyVisitor {
     /// What is spoken, as metrics tell it.
     var spokenLabel: String { spoken == .mqtt ? "mqtt" : "raw" }
+    var spokenNumber: Int { spoken == .mqtt ? 1 : 0 }
 }
 
 extension ProxyPlan {

@@ -82,7 +82,7 @@ final class UpstreamProber {
         for index in places.indices where !places[index].isUnderWay && shard.now >= places[index].dueMilliseconds {
             places[index].dueMilliseconds = shard.now + interval(plan)
             let endpoint = plan.endpoints[places[index].number]
-            let admission = common.pass(endpoint.name, plan.breakerSettings, nowMilliseconds: MonotonicClock.milliseconds)
+            let admission = endpoint.state.pass(plan.breakerSettings, nowMilliseconds: MonotonicClock.milliseconds)
             guard case .admitted(let pass) = admission, let request = request(endpoint, plan) else { continue }
             nextContext &+= 1
             places[index].isUnderWay = true
@@ -141,8 +141,8 @@ final class UpstreamProber {
         guard let plan, places.indices.contains(place) else { return }
         places[place].isUnderWay = false
         let endpoint = plan.endpoints[places[place].number]
-        let opened = common.dialled(
-            endpoint.name, pass, failed: failed, plan.breakerSettings, nowMilliseconds: MonotonicClock.milliseconds)
+        let opened = endpoint.state.dialled(
+            pass, failed: failed, plan.breakerSettings, nowMilliseconds: MonotonicClock.milliseconds)
         if let failed { common.metrics.add(failed ? .unhealthy : .healthy) }
         if opened { common.metrics.add(.circuits, "protocol=\"\(endpoint.isMQTT ? "mqtt" : "raw")\"") }
     }

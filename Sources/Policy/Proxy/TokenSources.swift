@@ -38,6 +38,20 @@ public enum TokenSource: Sendable, Hashable {
         }
     }
 
+    /// Tells places apart where a label stands for each.
+    public var number: Int {
+        switch self {
+        case .authorization: 0
+        case .header: 1
+        case .cookie: 2
+        case .query: 3
+        case .subprotocol: 4
+        case .mqttPassword: 5
+        case .mqttUsername: 6
+        case .firstMessage: 7
+        }
+    }
+
     /// Whether the handshake can hold it.
     public var isInHandshake: Bool {
         switch self {

@@ -148,11 +148,11 @@ public struct RoleList: Sendable, Equatable {
             let sorted = clients.sorted { $0.name.utf8.lexicographicallyPrecedes($1.name.utf8) }
             lists += sorted.map { $0.value["roles"] }
         }
-        var seen: Set<[UInt8]> = []
+        var seen = Seen()
         var text = ""
         var dropped = 0
         for case .array(let elements)? in lists {
-            for role in elements.compactMap(\.string) where !role.isEmpty && seen.insert(Array(role.utf8)).inserted {
+            for role in elements.compactMap(\.string) where !role.isEmpty && seen.insert(role) {
                 let encoded = UpstreamIdentity.encoded(role)
                 let fits = text.utf8.count + encoded.utf8.count + 1 <= UpstreamIdentity.maximumValueBytes
                 guard fits, !role.unicodeScalars.contains(where: Self.isRefused) else { dropped += 1; continue }
@@ -161,6 +161,23 @@ public struct RoleList: Sendable, Equatable {
         }
         self.text = text
         self.dropped = dropped
+    }
+
+    /// Roles that were met, told apart by their bytes; few of them are found faster without a table.
+    private struct Seen {
+        private static let few = 16
+        private var names: [String] = []
+        private var table: Set<[UInt8]> = []
+
+        /// False when it was met before.
+        mutating func insert(_ name: String) -> Bool {
+            if names.contains(where: { $0.utf8.elementsEqual(name.utf8) }) { return false }
+            if names.count < Self.few {
+                names.append(name)
+                return true
+            }
+            return table.insert(Array(name.utf8)).inserted
+        }
     }
 
     private static func isRefused(_ scalar: Unicode.Scalar) -> Bool {

@@ -26,6 +26,9 @@ public enum TokenAlgorithm: String, Sendable, Hashable, CaseIterable {
         self = algorithm
     }
 
+    /// Tells algorithms apart where a label stands for each: an enumeration without values is a byte.
+    public var number: Int { Int(unsafe unsafeBitCast(self, to: UInt8.self)) }
+
     /// Whether both ends share a secret.
     public var isSymmetric: Bool { keyKind == .secret }
 

@@ -103,11 +103,11 @@ struct TokenClaims: Sendable {
     }
 
     /// The claims of a token whose signature holds.
-    func verified(provider: Int, header: TokenHeader, key: TokenDigest, json: [UInt8]) -> VerifiedToken {
+    func verified(provider: Int, header: TokenHeader, key: TokenDigest) -> VerifiedToken {
         VerifiedToken(
             provider: provider, issuer: issuer ?? "", subject: document["sub"]?.string ?? "", tokenID: document["jti"]?.string,
             sessionID: document["sid"]?.string, keyID: header.keyID, algorithm: header.algorithm, keyThumbprint: key,
-            expirySeconds: expiry.value, notBeforeSeconds: notBefore.value, issuedSeconds: issued.value, claims: json)
+            expirySeconds: expiry.value, notBeforeSeconds: notBefore.value, issuedSeconds: issued.value, document: document)
     }
 
     /// What the provider's own rules say.

@@ -36,7 +36,6 @@ public struct TokenVerifier: Sendable {
         public var keyID: String? { header.keyID }
         let header: TokenHeader
         let claims: TokenClaims
-        let json: [UInt8]
         let parts: CompactToken
         let signature: [UInt8]
     }
@@ -56,7 +55,7 @@ public struct TokenVerifier: Sendable {
         guard allowed[provider].contains(header.algorithm) else { throw .algorithmNotAllowed }
         guard header.hasType || !rules.requiresType else { throw .header }
         if let refusal = claims.cheapRefusal(rules, nowMilliseconds: nowMilliseconds) { throw refusal }
-        return Candidate(provider: provider, header: header, claims: claims, json: json, parts: parts, signature: signature)
+        return Candidate(provider: provider, header: header, claims: claims, parts: parts, signature: signature)
     }
 
     /// Steps 7, 9, 10 and 11, these with the provider's rules. `text` is what was examined. Throws `keyIDUnknown` when the keys must be
@@ -73,8 +72,7 @@ public struct TokenVerifier: Sendable {
         }
         if let refusal = candidate.claims.refusal(provider, nowMilliseconds: nowMilliseconds) { throw refusal }
         if let refusal = candidate.claims.refusal(of: provider.rules) { throw refusal }
-        return candidate.claims.verified(
-            provider: candidate.provider, header: candidate.header, key: key.thumbprint, json: candidate.json)
+        return candidate.claims.verified(provider: candidate.provider, header: candidate.header, key: key.thumbprint)
     }
 
     /// Step 7 alone: whether there is a key is known without the cost of a signature.

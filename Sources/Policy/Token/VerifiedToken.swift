@@ -22,20 +22,33 @@ public struct VerifiedToken: Sendable {
     public let expirySeconds: Double?
     public let notBeforeSeconds: Double?
     public let issuedSeconds: Double?
-    /// The claims, JSON as received; `document` is them parsed.
-    public let claims: [UInt8]
+    /// The claims parsed, for rules, pointers, topic rights and what upstreams are told. Parsed once, when the token was verified.
+    public let document: JSONValue
 
-    /// The claims parsed, for rules, pointers and topic rights. Costs a parse.
-    public var document: JSONValue {
-        JSONReader.read(claims.span, depth: TokenLimits.payloadDepth, uniqueNames: true) ?? .null
-    }
-
-    /// The roles in the claims. Costs a parse.
+    /// The roles in the claims.
     public var roles: TokenRoles { TokenRoles(claims: document) }
 
     /// Memory a remembered token takes, bytes, rounded up.
     var bytes: Int {
         let texts = issuer.utf8.count + subject.utf8.count + (tokenID?.utf8.count ?? 0) + (sessionID?.utf8.count ?? 0)
-        return 512 + claims.count + texts + (keyID?.utf8.count ?? 0)
+        return 512 + document.memoryBytes + texts + (keyID?.utf8.count ?? 0)
     }
+}
+
+extension JSONValue {
+    /// Memory it takes, bytes, rounded up: each value stands in a box, arrays grow by doubling, texts above 15 bytes are elsewhere.
+    fileprivate var memoryBytes: Int {
+        switch self {
+        case .null: 0
+        case .boolean, .number: Self.boxBytes
+        case .string(let text): Self.boxBytes + Self.bytes(text)
+        case .array(let elements): elements.reduce(2 * Self.boxBytes) { $0 + 2 * MemoryLayout<JSONValue>.stride + $1.memoryBytes }
+        case .object(let members):
+            members.reduce(2 * Self.boxBytes) { $0 + 2 * MemoryLayout<JSONMember>.stride + Self.bytes($1.name) + $1.value.memoryBytes }
+        }
+    }
+
+    private static let boxBytes = 48
+
+    private static func bytes(_ text: String) -> Int { text.utf8.count > 15 ? boxBytes + text.utf8.count : 0 }
 }

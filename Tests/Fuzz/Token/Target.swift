@@ -31,7 +31,8 @@ public func fuzzToken(_ start: UnsafePointer<UInt8>, _ count: Int) -> CInt {
     }
     if let token = accepted(signed(Array("{\"alg\":\"HS256\",\"kid\":\"k\"}".utf8), bytes)) {
         let claims = token.document
-        precondition(claims["sub"]?.string == token.subject && !token.subject.isEmpty && token.claims == bytes)
+        precondition(claims["sub"]?.string == token.subject && !token.subject.isEmpty)
+        precondition(claims == JSONReader.read(bytes.span, depth: TokenLimits.payloadDepth, uniqueNames: true))
         precondition((claims["exp"]?.number ?? 0) > 1_799_999_970)
         _ = token.roles
         var rules = ClaimRules()
@@ -48,7 +49,7 @@ private func accepted(_ text: [UInt8]) -> VerifiedToken? {
     guard case .accepted(let again, true) = gate.judge(text.span, nowMilliseconds: now, monotonicMilliseconds: 1) else {
         fatalError("a token that was accepted is remembered")
     }
-    precondition(again.claims == token.claims)
+    precondition(again.document == token.document)
     return token
 }
 
