@@ -359,7 +359,7 @@ NONSENSE = [
 ]
 
 
-@case("jwt-postgres-nonsense", slow=True)
+@case("jwt-postgres-nonsense")
 def nonsense(context):
     """Answers that are no answers end the connection to the store, or wait for its deadline, and cost nobody anything else."""
     need()
@@ -391,9 +391,12 @@ def nonsense(context):
                 threading.Thread(target=talk, args=(connection, greeting, answer), daemon=True).start()
         threading.Thread(target=babble, daemon=True).start()
         issuer, upstream = Issuer(context), Upstream(context)
-        instance = Member(context, issuer, upstream, f"postgres://u:p@127.0.0.1:{listener.getsockname()[1]}/x", up=False)
+        address = f"postgres://u:p@127.0.0.1:{listener.getsockname()[1]}/x"
+        # Several, since each waits longer from attempt to attempt.
+        instances = [Member(context, issuer, upstream, address, up=False) for _ in range(4)]
+        instance = instances[0]
         with instance.open(issuer.token(sub="live")) as client:
-            before, slowest = instance.server.resident_bytes(), 0.0
+            before, slowest = [one.server.resident_bytes() for one in instances], 0.0
 
             def asked():
                 nonlocal slowest
@@ -402,13 +405,12 @@ def nonsense(context):
                 equal(client.recv(timeout=5), "x", "an echo")
                 slowest = max(slowest, time.monotonic() - began)
                 return len(served) > len(NONSENSE)
-            # The pause between two attempts is five seconds at most, and half of it chance.
-            eventually(asked, "every answer was given", 150)
+            eventually(asked, "every answer was given", 120)
             token = issuer.token(sub="s", jti="j")
             with instance.open(token) as other:
                 check(instance.revoke(sub="s", jti="j")[0] in (200, 500), "a revocation")
                 equal(ending(other), (4401, "token revoked"), "the session")
-        grown = instance.server.resident_bytes() - before
+        grown = max(one.server.resident_bytes() - former for one, former in zip(instances, before))
         check(grown < 32 << 20, "memory that nonsense takes", grown)
         check(slowest < 1, "an echo waited for the store", slowest)
         context.note(f"{len(served)} connections, {grown >> 10} KiB more, slowest echo {slowest * 1000:.1f} ms")

@@ -48,7 +48,8 @@ struct PostgresTests {
         let text = PostgresStatement.parameter([denial, denial])
         #expect(text.hasPrefix("[{\"id\":\"\(PostgresStatement.id(denial))\",\"sub\":") && text.hasSuffix("}]") && !text.utf8.contains(0))
         let rows: [[String?]] = [["x", denial.json], ["x", nil], ["x"], [], ["x", "{}"], ["x", "{\"jti\":\"\",\"exp\":1}"],
-                                 ["x", "[1]", "y"], ["x", "{\"jti\":\"j\",\"exp\":\"Infinity\"}"], ["x", "{\"jti\":\"j\",\"exp\":9.007199254740992e+15}"]]
+                                 ["x", "[1]", "y"], ["x", "{\"jti\":\"j\",\"exp\":\"Infinity\"}"],
+                                 ["x", "{\"jti\":\"j\",\"exp\":9.007199254740992e+15}"]]
         let read = PostgresStatement.denials(rows, nowSeconds: 1)
         #expect(read == [denial, Revocation(target: .tokenID("j"), expirySeconds: 9_007_199_254_740_992)])
     }

@@ -39,9 +39,9 @@ final class PostgresConnection {
 
     deinit { cpostgres_close(handle) }
 
-    /// The last line of what libpq says: why the last host refused.
+    /// The last line of what libpq says: why the last host refused. What it adds by way of advice begins with a tab.
     private var problem: String {
-        let lines = String(cString: cpostgres_problem(handle)).split(whereSeparator: \.isNewline)
+        let lines = String(cString: cpostgres_problem(handle)).split(whereSeparator: \.isNewline).filter { !$0.hasPrefix("\t") }
         return String((lines.last ?? "the connection ended").prefix(PostgresLimits.reasonCharacters))
     }
 
@@ -56,11 +56,27 @@ final class PostgresConnection {
         }
     }
 
-    /// Runs a statement with parameters or, when they are nil, one or more without; the rows of the last.
-    func run(_ statement: String, _ parameters: [String]? = nil) throws(PostgresFailure) -> [[String?]] {
+    /// The rows a statement answered, and how many columns it has, which it has without rows, too.
+    struct Answer {
+        var columns = 0
+        var rows: [[String?]] = []
+
+        init() {}
+
+        init(_ answer: OpaquePointer) {
+            let columns = cpostgres_answer_columns(answer)
+            self.columns = Int(columns)
+            rows = (0..<cpostgres_answer_rows(answer)).map { row in
+                (0..<columns).map { cpostgres_answer_text(answer, row, $0).map { String(cString: $0) } }
+            }
+        }
+    }
+
+    /// Runs a statement with parameters or, when they are nil, one or more without; the answer of the last.
+    func run(_ statement: String, _ parameters: [String]? = nil) throws(PostgresFailure) -> Answer {
         let deadline = Self.nowMilliseconds + PostgresLimits.statementMilliseconds
         guard send(statement, parameters) else { throw PostgresFailure(reason: problem) }
-        var rows: [[String?]] = []
+        var last = Answer()
         var failure: PostgresFailure?
         while true {
             var step = cpostgres_exchange(handle)
@@ -77,12 +93,12 @@ final class PostgresConnection {
                 // What the server says may quote a parameter; its code is enough.
                 failure = PostgresFailure(reason: "refused: \(code)", code: code)
             } else {
-                rows = Self.rows(answer)
+                last = Answer(answer)
             }
             guard Self.nowMilliseconds < deadline else { throw PostgresFailure(reason: "no end of answers", isLate: true) }
         }
         if let failure { throw failure }
-        return rows
+        return last
     }
 
     private func send(_ statement: String, _ parameters: [String]?) -> Bool {
@@ -98,14 +114,6 @@ final class PostgresConnection {
     ) -> Bool {
         guard let first = texts.first else { return body(found) }
         return first.withUnsafeBufferPointer { pointers(texts.dropFirst(), found + [$0.baseAddress], body) }
-    }
-
-    private static func rows(_ answer: OpaquePointer) -> [[String?]] {
-        (0..<cpostgres_answer_rows(answer)).map { row in
-            (0..<cpostgres_answer_columns(answer)).map { column in
-                cpostgres_answer_text(answer, row, column).map { String(cString: $0) }
-            }
-        }
     }
 
     /// Waits for something unasked, for `wake`, or for a moment.

@@ -22,7 +22,7 @@ enum PostgresLimits {
     /// Denials of one statement, at most 4 KiB each.
     static let denialsPerStatement = 64
     /// Notifications that are looked up together.
-    static let notificationsPerStatement = 500
+    static let notificationsPerStatement = rowsPerPage
     /// Longest text of a database that is read: hosts, port and names.
     static let locationBytes = 2048
     /// Longest message of a failed connection that is logged.

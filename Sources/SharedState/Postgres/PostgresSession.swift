@@ -24,20 +24,48 @@ final class PostgresSession {
     /// When `passTime` has something to do.
     var nextMilliseconds: UInt64 { pulseMilliseconds }
 
-    private func run(_ statement: String, _ parameters: [String]? = nil) throws(PostgresFailure) -> [[String?]] {
+    @discardableResult
+    private func run(_ statement: String, _ parameters: [String]? = nil) throws(PostgresFailure) -> PostgresConnection.Answer {
         counters.add(.requests)
         let began = PostgresConnection.nowMilliseconds
         defer { counters.latency(microseconds: (PostgresConnection.nowMilliseconds - began) * 1000) }
         return try connection.run(statement, parameters)
     }
 
+    private static let misshapen = PostgresFailure(reason: "an answer has not the shape that was asked for")
+
+    /// Runs a statement that answers one row, of which the first value is asked for.
+    private func value(_ statement: String, _ parameters: [String] = []) throws(PostgresFailure) -> String {
+        guard let value = try run(statement, parameters).rows.first?.first ?? nil else { throw Self.misshapen }
+        return value
+    }
+
+    private func isTrue(_ statement: String) throws(PostgresFailure) -> Bool {
+        switch try value(statement) {
+        case "t": return true
+        case "f": return false
+        default: throw Self.misshapen
+        }
+    }
+
+    private func number(_ statement: String, _ parameters: [String]) throws(PostgresFailure) -> Int {
+        guard let number = Int(try value(statement, parameters)), number >= 0 else { throw Self.misshapen }
+        return number
+    }
+
+    /// Runs a statement that answers ids and documents.
+    private func documents(_ statement: String, _ parameters: [String]) throws(PostgresFailure) -> [[String?]] {
+        let answer = try run(statement, parameters)
+        guard answer.columns == 2, answer.rows.count <= PostgresLimits.rowsPerPage else { throw Self.misshapen }
+        return answer.rows
+    }
+
     // MARK: - Reading
 
     /// Makes ready what is read and written.
     func greet() throws(PostgresFailure) {
-        _ = try run(PostgresStatement.greeting)
-        if try run(PostgresStatement.exists, []).first?.first == "t" { return }
-        _ = try run(PostgresStatement.create)
+        try run(PostgresStatement.greeting)
+        if try !isTrue(PostgresStatement.exists) { try run(PostgresStatement.create) }
     }
 
     /// Reads every row that holds, as many as can be held; what the table knows, by what tells denials apart.
@@ -47,7 +75,7 @@ final class PostgresSession {
         var count = 0
         while count < TokenLimits.denials {
             let now = SharedStore.nowSeconds
-            let rows = try run(PostgresStatement.page, [last, "\(now)"])
+            let rows = try documents(PostgresStatement.page, [last, "\(now)"])
             let denials = PostgresStatement.denials(rows, nowSeconds: now)
             for denial in denials { known[denial.digest] = known[denial.digest]?.merged(with: denial) ?? denial }
             merge(denials, of: rows.count)
@@ -70,7 +98,7 @@ final class PostgresSession {
         let ids = payloads.filter(StoreAnswer.isDigest)
         if ids.count < payloads.count { looksAtAll = true }
         if ids.isEmpty { return true }
-        let rows = try run(PostgresStatement.rows, [PostgresStatement.parameter(ids: ids)])
+        let rows = try documents(PostgresStatement.rows, [PostgresStatement.parameter(ids: ids)])
         merge(PostgresStatement.denials(rows, nowSeconds: SharedStore.nowSeconds), of: rows.count)
         return true
     }
@@ -80,8 +108,8 @@ final class PostgresSession {
     /// Writes denials; `settled` is told of the oldest that are settled, and whether they are kept.
     func write(_ denials: [Revocation], settled: (Int, Bool) -> Void) throws(PostgresFailure) {
         do throws(PostgresFailure) {
-            let rows = try run(PostgresStatement.keep, [PostgresStatement.parameter(denials), "\(TokenLimits.denials)"])
-            settled(denials.count, rows.first?.first == "0")
+            let refused = try number(PostgresStatement.keep, [PostgresStatement.parameter(denials), "\(TokenLimits.denials)"])
+            settled(denials.count, refused == 0)
         } catch {
             guard error.isOfData else { throw error }
             counters.add(.errors)
@@ -99,16 +127,15 @@ final class PostgresSession {
         guard now >= pulseMilliseconds else { return }
         pulseMilliseconds = now + PostgresLimits.pulseMilliseconds
         // An empty table is one that lost its rows, if there were any.
-        if try run(PostgresStatement.pulse, []).first?.first == "f" { limits.denials.sendAll(nowSeconds: SharedStore.nowSeconds) }
+        if try !isTrue(PostgresStatement.pulse) { limits.denials.sendAll(nowSeconds: SharedStore.nowSeconds) }
         if looksAtAll {
             looksAtAll = false
             _ = try readAll()
         }
         guard now >= cleanupMilliseconds else { return }
         let ended = SharedStore.nowSeconds - Double(PostgresLimits.keptSeconds)
-        let count = (try run(PostgresStatement.cleanup, ["\(ended)"]).first?.first ?? nil).flatMap { Int($0) } ?? 0
         // A full helping leaves more for the next pulse.
-        if count >= PostgresLimits.rowsPerCleanup { return }
+        if try number(PostgresStatement.cleanup, ["\(ended)"]) >= PostgresLimits.rowsPerCleanup { return }
         let chance = UInt64.random(in: 0...PostgresLimits.cleanupMilliseconds / 4)
         cleanupMilliseconds = now + PostgresLimits.cleanupMilliseconds - chance
     }
