@@ -3,7 +3,7 @@
 /// Lives in preallocated memory, its lanes and the times of messages in flight beside it.
 struct Client {
     enum Phase: UInt8 {
-        case unused, connecting, securing, upgrading, open, closed
+        case unused, connecting, securing, upgrading, joining, open, closed
     }
 
     var channel = Channel()
@@ -22,7 +22,7 @@ struct Client {
 
 /// One sequence of messages: a connection, or one stream of a connection that has many.
 struct Lane {
-    /// Bytes received of the message that is arriving.
+    /// Bytes received of the message that is arriving, behind those that take turns with it.
     var position = 0
     var inFlight = 0
     /// Position of the oldest stamp in the lane's ring.

@@ -59,7 +59,7 @@ final class LoadLoop {
         pattern = MessagePattern(
             payloadBytes: options.mode == .burst ? 0 : sentBytes, depth: options.mode == .upload ? 4096 : options.depth,
             isWebSocket: options.endpoint.isWebSocket, streams: options.streams, isPing: options.sendsPings,
-            prefix: options.mode == .burst ? header + request : header)
+            prefix: options.mode == .burst ? header + request : header, heads: LoadLoop.heads(options))
         answerBytes = header.count + options.messageBytes
         writeBytes = options.endpoint.isDatagram ? min(64, 65507 / pattern.frameBytes) * pattern.frameBytes : Int.max
         if options.mode == .burst { bursts = Bursts(count: options.burstDatagrams, clients: options.connections) }
@@ -72,7 +72,7 @@ final class LoadLoop {
         lanes.initialize(repeating: Lane(), count: options.connections * lanesPerClient)
         stamps = .allocate(capacity: options.connections * options.depth)
         stamps.initialize(repeating: 0, count: options.connections * options.depth)
-        let subprotocol = options.streams > 0 ? "aero-tcp-mux-v1" : nil
+        let subprotocol = options.topics > 0 ? Publishing.subprotocol : options.streams > 0 ? "aero-tcp-mux-v1" : nil
         requests = options.endpoint.upgradeRequests(options, cookies: cookies, subprotocol: subprotocol)
     }
 
@@ -137,6 +137,10 @@ final class LoadLoop {
     }
 
     private func opened(_ index: Int) {
+        if options.topics > 0, clients[index].phase != .joining {
+            if !join(index) { fail(index, "CONNECT did not leave") }
+            return
+        }
         clients[index].phase = .open
         clients[index].head = []
         openCount += 1
@@ -225,7 +229,7 @@ final class LoadLoop {
             switch clients[index].phase {
             case .connecting: connected(index)
             case .securing: handshake(index)
-            case .upgrading, .open:
+            case .upgrading, .joining, .open:
                 if happened.contains(.writable) { writable(index) }
                 if !happened.isDisjoint(with: [.readable, .error, .hangup]) { readable(index) }
             case .unused, .closed: break
@@ -335,10 +339,15 @@ final class LoadLoop {
             return
         }
         guard count > 0 else { return fail(index, "closed by the server") }
-        if clients[index].phase == .upgrading {
-            upgrade(index, count: count)
-        } else {
-            take(index, input, count: count)
+        switch clients[index].phase {
+        case .upgrading: upgrade(index, count: count)
+        case .joining:
+            switch welcomed(index, UnsafeBufferPointer(start: input, count: count)) {
+            case nil: fail(index, "the broker did not accept")
+            case true?: opened(index)
+            case false?: break
+            }
+        default: take(index, input, count: count)
         }
     }
 
@@ -414,13 +423,9 @@ final class LoadLoop {
         if options.mode == .echo || options.mode == .idle {
             if !pattern.matches(bytes, count: count, position: lane.pointee.position) { mismatches += 1 }
         }
-        let total = lane.pointee.position + count
-        guard total >= answerBytes else {
-            lane.pointee.position = total
-            return 0
-        }
-        lane.pointee.position = total % answerBytes
-        return total / answerBytes
+        let before = lane.pointee.position
+        lane.pointee.position = (before + count) % (answerBytes * pattern.turns)
+        return (before + count) / answerBytes - before / answerBytes
     }
 
     /// Records completed messages of a lane and has it send as many again.

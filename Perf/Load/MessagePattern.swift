@@ -9,30 +9,40 @@ struct MessagePattern {
     let bytes: UnsafeMutablePointer<UInt8>
     let byteCount: Int
     let frameBytes: Int
-    /// One payload, unmasked, with what it begins with.
+    /// Payloads, unmasked, with what they begin with: one, or as many as take turns.
     let payload: UnsafeMutablePointer<UInt8>
     let payloadBytes: Int
+    /// Payloads that take turns.
+    let turns: Int
 
     /// At least 256 KiB or `depth` messages, whichever is less, so that released messages leave in one write.
     /// With `streams`, message by message to each of them in turn.
-    /// `prefix` are the first bytes of every payload, which they make longer.
-    init(payloadBytes givenBytes: Int, depth: Int, isWebSocket: Bool, streams: Int = 0, isPing: Bool = false, prefix: [UInt8] = []) {
+    /// `prefix` are the first bytes of every payload, which they make longer. Of `heads` each payload has one instead, in turn.
+    init(
+        payloadBytes givenBytes: Int, depth: Int, isWebSocket: Bool, streams: Int = 0, isPing: Bool = false, prefix: [UInt8] = [],
+        heads: [[UInt8]] = []
+    ) {
         let payloadBytes = prefix.count + givenBytes
         self.payloadBytes = payloadBytes
+        turns = max(1, heads.count)
         let innerBytes = streams > 0 ? MultiplexedInput.headerBytes : 0
         let contentBytes = innerBytes + payloadBytes
-        payload = .allocate(capacity: payloadBytes)
-        for index in 0..<payloadBytes { payload[index] = UInt8(truncatingIfNeeded: index &* 31 &+ index >> 8) }
-        for index in prefix.indices { payload[index] = prefix[index] }
+        payload = .allocate(capacity: payloadBytes * turns)
+        for turn in 0..<turns {
+            let start = payload + turn * payloadBytes
+            for index in 0..<payloadBytes { start[index] = UInt8(truncatingIfNeeded: index &* 31 &+ index >> 8) }
+            for (index, byte) in (heads.isEmpty ? prefix : heads[turn]).enumerated() { start[index] = byte }
+        }
         let headerBytes = !isWebSocket ? 0 : contentBytes < 126 ? 6 : contentBytes < 65536 ? 8 : 14
         frameBytes = headerBytes + contentBytes
         let wanted = max(1, min(depth, 262_144 / frameBytes))
-        let count = (wanted + max(1, streams) - 1) / max(1, streams) * max(1, streams)
+        let round = max(turns, streams)
+        let count = (wanted + round - 1) / round * round
         byteCount = count * frameBytes
         bytes = .allocate(capacity: byteCount)
         for message in 0..<count {
             let frame = bytes + message * frameBytes
-            (frame + headerBytes + innerBytes).update(from: payload, count: payloadBytes)
+            (frame + headerBytes + innerBytes).update(from: payload + message % turns * payloadBytes, count: payloadBytes)
             if streams > 0 {
                 let type = isPing ? MultiplexedInput.ping : MultiplexedInput.data
                 MessagePattern.innerHeader(frame + headerBytes, type, stream: message % streams + 1, payloadBytes: payloadBytes)
@@ -62,12 +72,15 @@ struct MessagePattern {
         for index in 0..<payloadBytes { frame[headerBytes + index] ^= key[index & 3] }
     }
 
-    /// Whether a run of received payload is what was sent, `position` bytes into a message.
+    /// Bytes of all payloads that take turns.
+    var periodBytes: Int { turns * payloadBytes }
+
+    /// Whether a run of received payload is what was sent, `position` bytes into the first of those that take turns.
     func matches(_ run: UnsafePointer<UInt8>, count: Int, position: Int) -> Bool {
         var done = 0
         while done < count {
-            let start = (position + done) % payloadBytes
-            let length = min(payloadBytes - start, count - done)
+            let start = (position + done) % periodBytes
+            let length = min(periodBytes - start, count - done)
             if memcmp(run + done, payload + start, length) != 0 { return false }
             done += length
         }

@@ -90,6 +90,8 @@ struct Options {
     var burstDatagrams = 0
     /// Ask the sink at `remote` how many datagrams have reached it.
     var countsArrivals = false
+    /// Topics that packets of MQTT are published to in turn; 0: messages are no packets.
+    var topics = 0
     /// Fields of the upgrade beside its own, as `Name: value`.
     var fields: [String] = []
     /// One of these goes into each upgrade, in turn.
@@ -134,6 +136,7 @@ struct Options {
           --arrivals         ask the sink at --udp's address, over TCP, how many datagrams have reached it
           --burst N          ask the burst service at --udp's address for N datagrams of --size on each connection, and
                              again when they arrived or nothing has arrived for 50 ms
+          --mqtt TOPICS      every message is a PUBLISH of --size bytes in all, to TOPICS topics in turn, behind a CONNECT
           --request METHOD   plain requests, one in flight on each connection, with --body HEX, --content-type TYPE;
                              an answer other than 200, or of fewer than --least-answer BYTES, is a failure
           --session          POST /session on the gateway first, one for every 64 connections, and send its cookie
@@ -161,6 +164,10 @@ struct Options {
             complain("sluice-load: \(refusal)")
             return nil
         }
+        if let refusal = options.packetRefusal {
+            complain("sluice-load: \(refusal)")
+            return nil
+        }
         if options.rate > 0 && options.mode != .echo {
             complain("sluice-load: --rate is for echo")
             return nil
@@ -177,6 +184,14 @@ struct Options {
         // ChannelData over TCP is padded to four bytes, which an equal stream of messages does not show.
         if endpoint.isTURN && !messageBytes.isMultiple(of: 4) { return "over TURN, --size must be a multiple of 4" }
         return nil
+    }
+
+    /// Why the options for packets do not fit together; nil when they do.
+    private var packetRefusal: String? {
+        if topics == 0 { return nil }
+        if !endpoint.isWebSocket || streams > 0 || remote != nil { return "--mqtt is for messages of a WebSocket" }
+        let range = Publishing.minimumBytes...Publishing.maximumBytes
+        return range.contains(messageBytes) ? nil : "a packet has \(range.lowerBound) to \(range.upperBound) bytes here"
     }
 
     /// Bytes written as pairs of hexadecimal digits.
@@ -238,6 +253,9 @@ struct Options {
         case "--mux":
             guard let number = count(1...4096) else { return false }
             streams = number
+        case "--mqtt":
+            guard let number = count(1...Publishing.maximumTopics) else { return false }
+            topics = number
         case "--udp":
             guard let address = DatagramAddress(value) else { return false }
             remote = address

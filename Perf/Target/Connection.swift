@@ -40,6 +40,10 @@ struct Connection {
     var reader = FrameReader()
     /// Handshake bytes so far; nil once it is done, and always for raw services.
     var head: [UInt8]?
+    /// A broker whose client has not said CONNECT, or is saying it.
+    private var awaitsConnect: Bool
+    /// CONNACK: accepted, no session present, in a frame of its own (MQTT 3.1.1 section 3.2).
+    private static let welcome: [UInt8] = [0x82, 4, 0x20, 2, 0, 0]
     /// Output the socket did not take.
     var pending: [UInt8] = []
     var pendingOffset = 0
@@ -54,6 +58,7 @@ struct Connection {
         self.descriptor = descriptor
         self.service = service
         head = service.isWebSocket ? [] : nil
+        awaitsConnect = service.isBroker
     }
 
     /// A source that may send.
@@ -118,7 +123,8 @@ struct Connection {
         switch service {
         case .sink, .source, .datagramEcho, .datagramSink, .datagramBurst: return true
         case .echo: return send(scratch.input, count: count)
-        case .webSocketEcho, .webSocketSink, .webSocketSource: return frames(scratch, start: 0, count: count)
+        case .webSocketEcho, .webSocketSink, .webSocketSource, .webSocketBroker, .webSocketBrokerSink:
+            return frames(scratch, start: 0, count: count)
         }
     }
 
@@ -133,8 +139,10 @@ struct Connection {
         }
         let key = headerValue("sec-websocket-key", in: collected[..<end])
         guard let key, !key.isEmpty else { return false }
+        let offer = headerValue("sec-websocket-protocol", in: collected[..<end]) ?? ""
         let answer = Array(
             ("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+                + (service.isBroker && offer.contains("mqtt") ? "Sec-WebSocket-Protocol: mqtt\r\n" : "")
                 + "Sec-WebSocket-Accept: \(acceptValue(key: key))\r\n\r\n").utf8)
         head = nil
         guard answer.withUnsafeBufferPointer({ send($0.baseAddress!, count: $0.count) }) else { return false }
@@ -157,7 +165,15 @@ struct Connection {
                 }
             }
             let run = min(reader.remainingBytes, count - input)
-            if answersFrame {
+            if awaitsConnect {
+                // Its client waits for the answer: behind the message there is nothing.
+                reader.skip(run)
+                if reader.remainingBytes == 0 {
+                    awaitsConnect = false
+                    (scratch.output + output).update(from: Self.welcome, count: Self.welcome.count)
+                    output += Self.welcome.count
+                }
+            } else if answersFrame {
                 reader.unmask(from: scratch.input + input, to: scratch.output + output, count: run)
                 output += run
             } else {
@@ -172,10 +188,11 @@ struct Connection {
 
     /// An echo answers data; everything answers Ping and Close, except a source in the middle of a frame.
     private var answersFrame: Bool {
-        switch reader.opcode {
+        if awaitsConnect { return false }
+        return switch reader.opcode {
         case 8, 9: service != .webSocketSource
         case 10: false
-        default: service == .webSocketEcho
+        default: service == .webSocketEcho || service == .webSocketBroker
         }
     }
 }

@@ -16,6 +16,10 @@ enum Service: String {
     case webSocketSink = "wssink"
     /// WebSocket: messages as fast as they are taken.
     case webSocketSource = "wssource"
+    /// WebSocket: a broker of MQTT 3.1.1 that accepts everybody and sends every packet back to its sender.
+    case webSocketBroker = "wsmqtt"
+    /// WebSocket: one that discards every packet.
+    case webSocketBrokerSink = "wsmqttsink"
     /// UDP: every datagram comes back.
     case datagramEcho = "udp-echo"
     /// UDP: every datagram is counted; a TCP connection to the same port is told the count.
@@ -25,10 +29,13 @@ enum Service: String {
 
     var isWebSocket: Bool {
         switch self {
-        case .webSocketEcho, .webSocketSink, .webSocketSource: true
+        case .webSocketEcho, .webSocketSink, .webSocketSource, .webSocketBroker, .webSocketBrokerSink: true
         default: false
         }
     }
+
+    /// The first message of a connection is its CONNECT.
+    var isBroker: Bool { self == .webSocketBroker || self == .webSocketBrokerSink }
 
     var isDatagram: Bool { self == .datagramEcho || self == .datagramSink || self == .datagramBurst }
 
@@ -51,7 +58,8 @@ struct Options {
 
     static let usage = """
         usage: sluice-target SERVICE:PORT ... [--size BYTES] [--total BYTES]
-          services   echo, sink, source (raw TCP); wsecho, wssink, wssource (WebSocket); udp-echo;
+          services   echo, sink, source (raw TCP); wsecho, wssink, wssource (WebSocket); wsmqtt, wsmqttsink
+                     (brokers that send every packet back, or discard it); udp-echo;
                      udp-sink, which tells a TCP connection to its port how many datagrams have arrived;
                      udp-burst, which answers u16 count, u16 bytes with so many datagrams of that size
           --size     payload of one message of a source (65536)

@@ -80,6 +80,12 @@ def _tls(name, title, service, load, metric, unit, scale=1.0, floors=(), **more)
                own="sluice-tls", **more)
 
 
+def _publish(name, title, service, load, **more):
+    """PUBLISH packets through a route that judges topics, beside the same through one that does not, which the row's ratio refers to."""
+    return Row(name, "JWT proxy, PUBLISH of 100 B at QoS 0, " + title + ": server CPU per message", service, load + ["--size", "100"],
+               "server_cpu_us_per_message", "µs", floors=["sluice-mqtt-opaque"], others=[], own="sluice-mqtt", **more)
+
+
 def _proxy(name, title, service, load, metric, unit, scale=1.0, floors=("floor-ws", "floor-ws-16k"), others=("nginx", "haproxy"), **more):
     """WebSocket to WebSocket: the JWT proxy, WebSocket proxies without tokens, and forwarders that parse nothing."""
     return Row(name, title, service, load, metric, unit, scale, floors=list(floors), others=list(others), own="sluice-jwt", **more)
@@ -158,4 +164,10 @@ ROWS = {row.name: row for row in [
            ["--connect-rate", "--connections", "32"], "server_cpu_us_per_handshake", "µs", floors=["floor-ws"],
            others=["sluice-jwt-rs256", "sluice-jwt-es256", "nginx", "haproxy"], fresh=True,
            also=[("handshakes_per_second", "set-ups/s", "", 1), SHARE, TAIL, ("failures", "failures", "", 1)]),
+    _publish("proxy-mqtt", "64 sessions with one topic each, sent back, 16 in flight each", "mqtt",
+             ["--connections", "64", "--depth", "16", "--mqtt", "1"], also=[RATE, SHARE, MEDIAN, TAIL]),
+    _publish("proxy-mqtt-up", "8 sessions with one topic each, to a sink", "mqttsink",
+             ["--connections", "8", "--mode", "upload", "--mqtt", "1"], also=[RATE, SHARE]),
+    _publish("proxy-mqtt-topics", "8 sessions with 1,000 topics each, to a sink", "mqttsink",
+             ["--connections", "8", "--mode", "upload", "--mqtt", "1000"], also=[RATE, SHARE]),
 ]}

@@ -155,9 +155,9 @@ class SluiceProxy(Sluice):
 
     websocket_target = True
 
-    def __init__(self, name, description, cold=None):
+    def __init__(self, name, description, cold=None, route="protocol: raw"):
         super().__init__(name, description)
-        self.cold = cold
+        self.cold, self.route = cold, route
 
     def missing(self):
         return super().missing() or tokens.MISSING
@@ -175,7 +175,7 @@ jwt:
   providers:
     - {{ name: perf, issuer: "{tokens.ISSUER}", audiences: [{tokens.AUDIENCE}], algorithms: [RS256, ES256], jwks_file: {material["keys.json"]} }}
   routes:
-    - {{ name: perf, prefix: /ws, protocol: raw, upstreams: [{{ url: "ws://127.0.0.1:{target_port}" }}] }}
+    - {{ name: perf, prefix: /ws, {self.route}, upstreams: [{{ url: "ws://127.0.0.1:{target_port}" }}] }}
 """)
         environment = dict(os.environ, PORT=str(port), HOST="127.0.0.1", LOG_LEVEL="warn", SESSION_SECRET="perf")
         child = processes.start([binary("sluice"), "serve", "--config", configuration], place.server_core,
@@ -185,6 +185,12 @@ jwt:
             return child, f"ws://127.0.0.1:{port}/ws", ["--header-file", material[self.cold]]
         with open(material["RS256"], encoding="ascii") as file:
             return child, f"ws://127.0.0.1:{port}/ws", ["--header", file.readline().strip()]
+
+
+# Twenty filters, half of them below the first level of the topics that are published to; the last is theirs.
+TOPIC_RULES = ([f"bench/line-{number}/+/state/#" for number in range(10)] + [f"office/{number}/+/up/#" for number in range(9)] + ["bench/+/up"])
+TOPIC_ROUTE = ("protocol: mqtt, authz: { mode: rules, rules: ["
+               + ", ".join(f'{{ publish: ["{name}"], subscribe: ["{name}"] }}' for name in TOPIC_RULES) + "] }")
 
 
 class DatagramFloor(Floor):
@@ -493,6 +499,8 @@ SYSTEMS = {system.name: system for system in [
     SluiceProxy("sluice-jwt", "the gateway's JWT proxy, opaque route, one token of RS256: WebSocket in, WebSocket out"),
     SluiceProxy("sluice-jwt-rs256", "the same, no token twice: every set-up verifies RS256 (2048 bit)", "RS256"),
     SluiceProxy("sluice-jwt-es256", "the same, no token twice: every set-up verifies ES256", "ES256"),
+    SluiceProxy("sluice-mqtt", "the JWT proxy, a route that judges topics by 20 rules", route=TOPIC_ROUTE),
+    SluiceProxy("sluice-mqtt-opaque", "the JWT proxy, an MQTT route that judges nothing behind CONNECT", route="protocol: mqtt"),
     SluiceDatagrams("sluice-udp", "the gateway on /udp: WebSocket in, UDP out"),
     DatagramFloor("udp-floor", "datagram floor, one send and one receive for each datagram", False),
     DatagramFloor("udp-floor-train", "datagram floor, trains of datagrams (UDP_SEGMENT out, UDP_GRO in)", True),

@@ -59,7 +59,7 @@ def say(text):
 
 def start_target(place):
     """The target, and a second one whose source sends messages of 1 MiB; the ports of their services."""
-    services = ["echo", "sink", "source", "wsecho", "wssink", "wssource", "udp-echo", "udp-sink", "udp-burst"]
+    services = ["echo", "sink", "source", "wsecho", "wssink", "wssource", "wsmqtt", "wsmqttsink", "udp-echo", "udp-sink", "udp-burst"]
     child, ports = _start_target(place, [f"{name}:0" for name in services])
     bulk, bulk_ports = _start_target(place, ["wssource:0", "--size", "1048576"])
     ports["wsbulk"] = bulk_ports["wssource"]
