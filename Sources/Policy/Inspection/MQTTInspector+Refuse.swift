@@ -70,19 +70,23 @@ extension MQTTInspector {
         guard let list = MQTTFilterList(packet, version) else { return .fault(.malformed) }
         var refusals = [UInt8](repeating: 0, count: list.count)
         var fresh: Set<Int> = []
+        var accepted: [Int?] = []
         var isMalformed = false
         list.forEach(packet) { number, entry in
             if isMalformed { return }
             let filter = packet.extracting(entry.filter)
             let digest = Self.digest(filter)
             let isKnown = subscriptions.contains(digest) || fresh.contains(digest)
-            // Beyond the bound nothing is compared, so that a long list costs no more than a session may ask for.
-            guard number < maximumSubscriptions, isKnown || subscriptions.count + fresh.count < maximumSubscriptions else {
+            guard number < max(Self.judgedFilters, maximumSubscriptions),
+                isKnown || subscriptions.count + fresh.count < maximumSubscriptions
+            else {
                 refusals[number] = version == .v5 ? MQTTReply.quotaExceeded : MQTTReply.subscribeFailure
                 return
             }
             switch table.subscribe(filter, qos: entry.options & 3) {
-            case .allowed: if !isKnown { fresh.insert(digest) }
+            case .allowed:
+                accepted.append(isKnown ? nil : digest)
+                if !isKnown { fresh.insert(digest) }
             case .denied:
                 refusals[number] = version == .v5 ? MQTTReply.notAuthorised : MQTTReply.subscribeFailure
                 tell(.subscribe, filter)
@@ -92,7 +96,7 @@ extension MQTTInspector {
         if isMalformed { return .fault(.malformed) }
         let refused = refusals.count { $0 != 0 }
         guard refused > 0 else {
-            subscriptions.formUnion(fresh)
+            expectAnswer(list.packetID, accepted)
             return .passes
         }
         deniedSubscriptions &+= UInt64(refused)
@@ -108,19 +112,28 @@ extension MQTTInspector {
             }
             return .dropped
         }
-        repairsPending = true
-        subscriptions.formUnion(fresh)
+        expectAnswer(list.packetID, accepted)
+        awaitsSuback = true
         // The memory of the packet is the piece's, or the scanner's, and the new one is shorter.
         let place = unsafe UnsafeMutablePointer(mutating: head.bytes.baseAddress.unsafelyUnwrapped)
         unsafe place.update(from: rest, count: rest.count)
         return .replaced(rest.count)
     }
 
+    /// Most filters of one SUBSCRIBE that are compared, whatever a session may have, so that a long list of refusals costs no more.
+    private static let judgedFilters = 4096
+
+    /// A SUBSCRIBE goes on.
+    private mutating func expectAnswer(_ packetID: UInt16, _ filters: [Int?]) {
+        subscriptions.subscribed(packetID, filters)
+        if subscriptions.awaitsAnswer { awaitsSuback = true }
+    }
+
     @inline(never)
     private mutating func unsubscribe(_ head: MQTTHead) -> Judgement {
         let packet = unsafe head.bytes.span
         guard let list = MQTTFilterList(packet, version) else { return .fault(.malformed) }
-        list.forEach(packet) { _, entry in subscriptions.remove(Self.digest(packet.extracting(entry.filter))) }
+        list.forEach(packet) { _, entry in subscriptions.unsubscribed(Self.digest(packet.extracting(entry.filter))) }
         return .passes
     }
 
@@ -145,9 +158,10 @@ extension MQTTInspector {
             if isRefused { clearAnswers() }
             return .passes
         case .auth, .disconnect: return .passes
-        case .suback where repairsPending:
+        case .suback where awaitsSuback:
+            unsafe subscriptions.answered(head.bytes.span, version)
             let outcome = unsafe repairs.repair(head.bytes.span, version)
-            repairsPending = !repairs.isEmpty
+            awaitsSuback = !repairs.isEmpty || subscriptions.awaitsAnswer
             switch outcome {
             case .unchanged: return .passes
             case .malformed: return .fault(.malformed)

@@ -19,8 +19,8 @@
 // than what the client sent. A caller that reads on without giving them away lets it grow; it should stop at a bound of its own.
 //
 // Bounds: a kept head (`MQTTLimits`), 8 KiB for refused packet ids, one byte for each topic alias the broker admits, 8 bytes
-// for each subscription, 32 unanswered SUBSCRIBEs, half a kilobyte of topics that are known, 16 that were told. All exist from first
-// use on.
+// for each subscription, 32 unanswered SUBSCRIBEs, half a kilobyte of topics that are known where no index finds their rules, 16 that
+// were told. All exist from first use on.
 
 import Wire
 
@@ -112,13 +112,12 @@ public struct MQTTDenial: Sendable, Equatable {
     var brokerPasses = true
     var hasConnack = false
     var isRefused = false
-    /// Some SUBACK is to be repaired.
-    var repairsPending = false
+    /// Some SUBACK is to be looked at.
+    var awaitsSuback = false
     var aliases = TopicAliases()
     var seen = SeenTopics()
     var repairs = MQTTSubscribeRepairs()
-    /// Digests of the filters that are subscribed to.
-    var subscriptions: Set<Int> = []
+    var subscriptions = SubscriptionCount()
     /// One bit for each packet id whose PUBREL is to be answered here; nil before the first.
     var releases: UnsafeMutablePointer<UInt64>?
     /// Digests of the topics that were told.
@@ -207,6 +206,13 @@ public struct MQTTDenial: Sendable, Equatable {
         _ base: UnsafeMutableRawPointer, _ cursor: inout Int, _ end: Int, _ run: inout MQTTRun
     ) -> MQTTStop {
         while true {
+            // Nearly all packets.
+            if let publish = unsafe clientScanner.wholePublish(base, cursor, end), unsafe mayPass(publish, base + cursor) {
+                tally.count(.publish)
+                unsafe run.pass(base, cursor, publish.packetBytes)
+                cursor &+= publish.packetBytes
+                continue
+            }
             switch unsafe clientScanner.next(base, &cursor, end) {
             case .needMore: return .end
             case .failed(let fault): return .fault(fault)
@@ -237,6 +243,24 @@ public struct MQTTDenial: Sendable, Equatable {
         }
     }
 
+    /// Whether a PUBLISH goes on; one that does not is looked at once more, with what it takes to refuse it.
+    @inline(__always)
+    private mutating func mayPass(_ publish: MQTTWholePublish, _ packet: UnsafeMutableRawPointer) -> Bool {
+        let text = unsafe (packet + publish.topic).assumingMemoryBound(to: UInt8.self)
+        let topic = unsafe UnsafeBufferPointer(start: text, count: publish.topicBytes)
+        let rights = unsafe seen.rights(topic) ?? newRights(topic)
+        return rights?.contains(qos: publish.qos, isRetained: publish.isRetained) ?? false
+    }
+
+    /// The rights for a topic that is not known from before; nil when it is none.
+    @inline(__always)
+    private mutating func newRights(_ topic: UnsafeBufferPointer<UInt8>) -> TopicPublishRights? {
+        guard let rights = unsafe table.publishRights(topic.span) else { return nil }
+        // What an index tells is not worth remembering.
+        if !table.isIndexed { unsafe seen.keep(topic, rights) }
+        return rights
+    }
+
     /// What becomes of a packet of the client.
     enum Judgement {
         case passes
@@ -255,8 +279,7 @@ public struct MQTTDenial: Sendable, Equatable {
 
     @inline(__always)
     mutating func judgeTopic(_ head: MQTTHead) -> Judgement {
-        let topic = unsafe head.topicBytes
-        if let rights = unsafe seen.rights(topic) {
+        if let rights = unsafe seen.rights(head.topicBytes) {
             return rights.contains(qos: head.qos, isRetained: head.isRetained) ? .passes : refuse(head, .denied)
         }
         return judgeNew(head)
@@ -265,9 +288,7 @@ public struct MQTTDenial: Sendable, Equatable {
     /// A PUBLISH to a topic that is not known from before.
     @inline(never)
     private mutating func judgeNew(_ head: MQTTHead) -> Judgement {
-        let topic = unsafe head.topicBytes
-        guard let rights = unsafe table.publishRights(topic.span) else { return refuse(head, .malformed) }
-        unsafe seen.keep(topic, rights)
+        guard let rights = unsafe newRights(head.topicBytes) else { return refuse(head, .malformed) }
         return rights.contains(qos: head.qos, isRetained: head.isRetained) ? .passes : refuse(head, .denied)
     }
 
@@ -284,7 +305,7 @@ public struct MQTTDenial: Sendable, Equatable {
             case .packet(let head):
                 tally.count(head.type)
                 brokerPasses = true
-                if !hasConnack || repairsPending || head.type == .connack {
+                if !hasConnack || awaitsSuback || head.type == .connack {
                     switch read(head) {
                     case .passes: break
                     case .fault(let fault): return .fault(fault)

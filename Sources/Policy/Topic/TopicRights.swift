@@ -5,8 +5,9 @@
 //      user name, client id ──┘                   text of all patterns, end to end
 //
 // What a client may do with topics is decided by its token, so it is compiled once, into at most 256 entries in one piece of
-// memory. A decision walks the entries of a source and stops at the first that fits; if none does, the answer is no. Nothing is
-// allocated or counted: sessions hold the table, a few words that point into the memory, beside the object that owns it.
+// memory. The first entry of a source that fits decides; if none does, the answer is no. Filters are found through an index when
+// something is published, everything else is walked over. Nothing is allocated or counted: sessions hold the table, a few words that
+// point into the memory, beside the object that owns it.
 //
 // An entry that allows must contain all that is asked for. One that denies must only have something in common with it: a
 // subscription to `#` is refused by a denial of `secret/#` in front.
@@ -126,19 +127,24 @@ public final class TopicRights: Sendable {
     deinit { table.deallocate() }
 }
 
-/// Compiled rights, as sessions hold them: a view of memory that `TopicRights` owns. Never changed after it was made.
+/// Compiled rights, as sessions hold them: a view of memory that `TopicRights` owns. Never changed after it was made. 56 bytes.
 @safe public struct TopicTable: @unchecked Sendable {
     private let entries: UnsafeMutablePointer<TopicEntry>
     private let text: UnsafeMutablePointer<UInt8>
-    private let textCount: Int
+    private let textCount: UInt32
     /// Where the entries of scopes, of the list and of the rules end.
-    private let scopesEnd: Int
-    private let aclEnd: Int
-    private let rulesEnd: Int
+    private let scopesEnd: UInt32
+    private let aclEnd: UInt32
+    private let rulesEnd: UInt32
     private let modes: TopicSettings.Modes
     private let needsAll: Bool
     /// Whether some entry asks for QoS or retention.
     private let hasConditions: Bool
+    /// Where no entry does: what the list and the rules say of publishing.
+    private let aclIndex: UnsafePointer<TopicIndex>?
+    private let rulesIndex: UnsafePointer<TopicIndex>?
+    /// Whether asking for a topic costs a few steps, however many entries there are.
+    let isIndexed: Bool
 
     init(_ settings: TopicSettings, _ entries: [TopicEntry], _ text: [UInt8], _ ends: [Int]) {
         unsafe self.entries = .allocate(capacity: max(entries.count, 1))
@@ -149,22 +155,38 @@ public final class TopicRights: Sendable {
             unsafe (self.entries + index).initialize(to: entry)
         }
         for (index, byte) in text.enumerated() { unsafe (self.text + index).initialize(to: byte) }
-        textCount = text.count
-        scopesEnd = ends[0]
-        aclEnd = ends[1]
-        rulesEnd = ends[2]
+        textCount = UInt32(text.count)
+        scopesEnd = UInt32(ends[0])
+        aclEnd = UInt32(ends[1])
+        rulesEnd = UInt32(ends[2])
         modes = settings.modes
         needsAll = settings.combination == .all
         hasConditions = entries.contains { $0.qosMask != 7 || $0.retainMask != 3 }
+        let acl = unsafe hasConditions ? nil : TopicIndex(entries, ends[0]..<ends[1], text: self.text)
+        let rules = unsafe hasConditions ? nil : TopicIndex(entries, ends[1]..<ends[2], text: self.text)
+        isIndexed = ends[0] == 0 && acl != nil && rules != nil
+        unsafe aclIndex = unsafe Self.kept(acl)
+        unsafe rulesIndex = unsafe Self.kept(rules)
+    }
+
+    private static func kept(_ index: TopicIndex?) -> UnsafePointer<TopicIndex>? {
+        guard let index else { return nil }
+        let place = UnsafeMutablePointer<TopicIndex>.allocate(capacity: 1)
+        unsafe place.initialize(to: index)
+        return unsafe UnsafePointer(place)
     }
 
     func deallocate() {
+        unsafe aclIndex?.pointee.deallocate()
+        unsafe aclIndex?.deallocate()
+        unsafe rulesIndex?.pointee.deallocate()
+        unsafe rulesIndex?.deallocate()
         unsafe entries.deallocate()
         unsafe text.deallocate()
     }
 
     /// Number of entries.
-    public var count: Int { rulesEnd }
+    public var count: Int { Int(rulesEnd) }
 
     /// Whether a message may be published: a PUBLISH with its own topic, or a will.
     public func publish(_ topic: Span<UInt8>, qos: UInt8, isRetained: Bool) -> TopicVerdict {
@@ -174,15 +196,21 @@ public final class TopicRights: Sendable {
     }
 
     /// The same for every QoS, retained or not: what a topic alias stands for. Malformed: nil.
+    @inline(__always)
     public func publishRights(_ topic: Span<UInt8>) -> TopicPublishRights? {
         guard TopicFilter.isName(topic) else { return nil }
         if modes.isEmpty { return .all }
+        // Nearly always QoS means nothing, and one answer stands for all.
+        if hasConditions { return conditionalRights(topic) }
+        return decide(topic, .publish, qosBit: 1, retainBit: 1) ? .all : TopicPublishRights.none
+    }
+
+    @inline(never)
+    private func conditionalRights(_ topic: Span<UInt8>) -> TopicPublishRights {
         var rights = TopicPublishRights.none
         for qos: UInt8 in 0...2 {
             if decide(topic, .publish, qosBit: 1 << qos, retainBit: 1) { rights.insert(qos: qos, isRetained: false) }
             if decide(topic, .publish, qosBit: 1 << qos, retainBit: 2) { rights.insert(qos: qos, isRetained: true) }
-            // Nearly always QoS means nothing, and one answer stands for all.
-            if !hasConditions { return rights == .none ? TopicPublishRights.none : .all }
         }
         return rights
     }
@@ -200,25 +228,39 @@ public final class TopicRights: Sendable {
     private func decide(_ subject: Span<UInt8>, _ action: TopicEntry.Actions, qosBit: UInt8, retainBit: UInt8) -> Bool {
         var allowed = needsAll
         if modes.contains(.scopes) {
-            let says = firstFit(0, scopesEnd, subject, action, qosBit, retainBit)
+            let says = unsafe firstFit(0, scopesEnd, subject, action, qosBit, retainBit, nil)
             allowed = needsAll ? allowed && says : allowed || says
         }
         if modes.contains(.acl) {
-            let says = firstFit(scopesEnd, aclEnd, subject, action, qosBit, retainBit)
+            let says = unsafe firstFit(scopesEnd, aclEnd, subject, action, qosBit, retainBit, aclIndex)
             allowed = needsAll ? allowed && says : allowed || says
         }
         if modes.contains(.rules) {
-            let says = firstFit(aclEnd, rulesEnd, subject, action, qosBit, retainBit)
+            let says = unsafe firstFit(aclEnd, rulesEnd, subject, action, qosBit, retainBit, rulesIndex)
             allowed = needsAll ? allowed && says : allowed || says
         }
         return allowed
     }
 
     /// What the first entry in `start..<end` that fits says; no without one.
+    @inline(__always)
+    private func firstFit(
+        _ start: UInt32, _ end: UInt32, _ subject: Span<UInt8>, _ action: TopicEntry.Actions, _ qosBit: UInt8, _ retainBit: UInt8,
+        _ index: UnsafePointer<TopicIndex>?
+    ) -> Bool {
+        guard let index = unsafe index, action == .publish else {
+            return firstFit(Int(start), Int(end), subject, action, qosBit, retainBit)
+        }
+        let number = unsafe index.pointee.first(subject)
+        return unsafe number != TopicIndex.none && entries[Int(number)].allows
+    }
+
+    /// The same, entry by entry.
+    @inline(never)
     private func firstFit(
         _ start: Int, _ end: Int, _ subject: Span<UInt8>, _ action: TopicEntry.Actions, _ qosBit: UInt8, _ retainBit: UInt8
     ) -> Bool {
-        let patterns = unsafe UnsafeBufferPointer(start: text, count: textCount)
+        let patterns = unsafe UnsafeBufferPointer(start: text, count: Int(textCount))
         let texts = unsafe patterns.span
         let head = Self.head(subject)
         // What is subscribed to is a filter, whose first bytes may be wildcards.

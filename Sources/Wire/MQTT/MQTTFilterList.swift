@@ -112,6 +112,34 @@ public struct MQTTFilterList: Sendable, Equatable {
     }
 }
 
+/// What a broker answers to a SUBSCRIBE (MQTT 3.1.1 section 3.9).
+public struct MQTTSuback {
+    /// The packet id.
+    public let packetID: UInt16
+    /// Where one code for each filter lies in the packet, in their order.
+    public let codes: Range<Int>
+    /// Packet id and, in MQTT 5, properties with their length.
+    let variableHeader: Range<Int>
+
+    /// Codes from here on are failures (MQTT 3.1.1 section 3.9.3, MQTT 5 table 3-8).
+    public static let firstFailure: UInt8 = 0x80
+
+    /// Reads a whole SUBACK; nil when it is malformed.
+    public init?(_ packet: Span<UInt8>, _ version: MQTTVersion) {
+        guard packet.count >= 4 else { return nil }
+        var fields = MQTTFields(1..<packet.count)
+        guard fields.length(packet) != nil else { return nil }
+        let start = fields.index
+        guard let id = fields.short(packet) else { return nil }
+        if version == .v5 {
+            guard let count = fields.length(packet), fields.take(count) != nil else { return nil }
+        }
+        packetID = id
+        codes = fields.index..<packet.count
+        variableHeader = start..<fields.index
+    }
+}
+
 /// SUBACKs that are owed a failure code for each filter that did not reach the broker.
 public struct MQTTSubscribeRepairs: Sendable {
     /// Most SUBSCRIBEs with refused filters that may be unanswered at a time. A client waits for answers; one that does not is
@@ -151,25 +179,16 @@ public struct MQTTSubscribeRepairs: Sendable {
 
     /// Puts the failure codes of refused filters into a whole SUBACK at their places; properties stay as they are.
     public mutating func repair(_ suback: Span<UInt8>, _ version: MQTTVersion) -> Outcome {
-        guard suback.count >= 4 else { return .malformed }
-        var fields = MQTTFields(1..<suback.count)
-        guard fields.length(suback) != nil else { return .malformed }
-        let start = fields.index
-        guard let id = fields.short(suback) else { return .malformed }
-        guard let index = pending.firstIndex(where: { $0.packetID == id }) else { return .unchanged }
+        guard let answer = MQTTSuback(suback, version) else { return .malformed }
+        guard let index = pending.firstIndex(where: { $0.packetID == answer.packetID }) else { return .unchanged }
         let refusals = pending.remove(at: index).refusals
-        if version == .v5 {
-            guard let count = fields.length(suback), fields.take(count) != nil else { return .malformed }
-        }
-        let codes = fields.index..<suback.count
-        guard codes.count == refusals.count(where: { $0 == 0 }) else { return .malformed }
-        let header = start..<codes.lowerBound
-        let remaining = header.count + refusals.count
+        guard answer.codes.count == refusals.count(where: { $0 == 0 }) else { return .malformed }
+        let remaining = answer.variableHeader.count + refusals.count
         let packet = [UInt8](capacity: MQTTLimits.fixedHeaderBytes + remaining) { writer in
             writer.byte(suback[0])
             writer.mqttLength(remaining)
-            writer.bytes(suback.extracting(header))
-            var code = codes.lowerBound
+            writer.bytes(suback.extracting(answer.variableHeader))
+            var code = answer.codes.lowerBound
             for refusal in refusals {
                 if refusal != 0 {
                     writer.byte(refusal)

@@ -95,6 +95,21 @@ public enum MQTTFault: Sendable, Equatable {
     }
 }
 
+/// A PUBLISH that lies whole in a piece. Offsets are from its first byte.
+public struct MQTTWholePublish {
+    public let topic: Int
+    public let topicBytes: Int
+    public let packetBytes: Int
+    public let flags: UInt8
+
+    /// 0 or 1.
+    @inline(__always)
+    public var qos: UInt8 { flags >> 1 & 3 }
+    /// Whether the broker is to keep it.
+    @inline(__always)
+    public var isRetained: Bool { flags & 1 != 0 }
+}
+
 /// What a scanner found next.
 public enum MQTTItem {
     /// Everything up to `end` is consumed.
@@ -145,6 +160,38 @@ public enum MQTTItem {
 
     /// Bytes kept of a head that is cut.
     public var keptBytes: Int { keptIsJudged ? 0 : keptCount }
+
+    /// A PUBLISH of a client that lies whole at `base + cursor`, and has a topic of its own and nothing rare: QoS 0 or 1, no property.
+    /// Nil for anything else, which `next` looks at. Nothing is consumed: the caller may move its cursor over the packet.
+    @inline(__always)
+    public func wholePublish(_ base: UnsafeRawPointer, _ cursor: Int, _ end: Int) -> MQTTWholePublish? {
+        // Flags, a length of one or two bytes, the topic's length.
+        guard end &- cursor >= 6, remaining == 0, keptCount == 0, fault == nil, direction == .fromClient else { return nil }
+        let place = unsafe (base + cursor).assumingMemoryBound(to: UInt8.self)
+        let first = unsafe place[0]
+        guard first & 0xF4 == 0x30 else { return nil }
+        var header = 2
+        var total = unsafe Int(place[1])
+        if total >= 0x80 {
+            let upper = unsafe Int(place[2])
+            guard upper < 0x80 else { return nil }
+            total = total & 0x7F | upper &<< 7
+            header = 3
+        }
+        total &+= header
+        let topicBytes = unsafe Int(place[header]) &<< 8 | Int(place[header &+ 1])
+        let topic = header &+ 2
+        var needed = topic &+ topicBytes
+        let hasID = first & 2 != 0
+        if hasID { needed &+= 2 }
+        if version == .v5 { needed &+= 1 }
+        guard needed <= total, total <= end &- cursor, total <= maximumPacketBytes, topicBytes > 0,
+            needed <= MQTTLimits.maximumPublishHeadBytes
+        else { return nil }
+        if version == .v5, unsafe place[needed &- 1] != 0 { return nil }
+        if hasID, unsafe place[topic &+ topicBytes] | place[topic &+ topicBytes &+ 1] == 0 { return nil }
+        return MQTTWholePublish(topic: topic, topicBytes: topicBytes, packetBytes: total, flags: first & 0x0F)
+    }
 
     /// Reads on at `base + cursor` and moves `cursor`, never beyond `end`.
     @inline(__always)

@@ -1,7 +1,8 @@
 import Wire
 
 /// The first byte chooses direction and version, the second how the rest is cut: packets are the same however they are
-/// cut, heads and bodies are the stream, and SUBSCRIBEs without some filters read as they should.
+/// cut, heads and bodies are the stream, a packet that is whole at first sight is so, and SUBSCRIBEs without some filters read as they
+/// should.
 @_cdecl("LLVMFuzzerTestOneInput")
 public func fuzzMQTTScanner(_ start: UnsafePointer<UInt8>, _ count: Int) -> CInt {
     guard count >= 2 else { return 0 }
@@ -38,7 +39,10 @@ private func scan(_ stream: [UInt8], piece: Int, _ direction: MQTTDirection, _ v
             guard let base = raw.baseAddress else { return }
             var cursor = 0
             walk: while true {
-                switch scanner.next(base, &cursor, raw.count) {
+                let whole = scanner.wholePublish(base, cursor, raw.count)
+                let item = scanner.next(base, &cursor, raw.count)
+                if let whole { compare(whole, item) }
+                switch item {
                 case .needMore: break walk
                 case .failed(let fault): result.fault = fault; break walk
                 case .body(let place, let count, _): result.bytes += part[place..<place + count]
@@ -60,6 +64,13 @@ private func scan(_ stream: [UInt8], piece: Int, _ direction: MQTTDirection, _ v
     }
     result.isAtBoundary = scanner.isAtBoundary
     return result
+}
+
+/// A packet that is whole at first sight is what a closer look finds.
+private func compare(_ whole: MQTTWholePublish, _ item: MQTTItem) {
+    guard case .packet(let head) = item else { fatalError("a whole packet is none") }
+    precondition(head.type == .publish && head.packetBytes == whole.packetBytes && head.flags == whole.flags && head.topicAlias == 0)
+    precondition(head.topic == whole.topic..<(whole.topic + whole.topicBytes) && whole.qos < 2)
 }
 
 private func filters(_ list: MQTTFilterList, _ packet: [UInt8]) -> [[UInt8]] {

@@ -1,8 +1,9 @@
 import Policy
 import Wire
 
-/// Two filters over a small alphabet, a slash apart from other bytes: inclusion and overlap are what trying every short topic
-/// says. And a table of rights, with the input as its claims: asking it never fails, and templates fill in nothing that means more.
+/// Two filters over a small alphabet, a slash apart from other bytes: inclusion, overlap and what an index of both finds are what
+/// trying every short topic says. And a table of rights, with the input as its claims: asking it never fails, and templates fill in
+/// nothing that means more.
 @_cdecl("LLVMFuzzerTestOneInput")
 public func fuzzTopicFilter(_ start: UnsafePointer<UInt8>, _ count: Int) -> CInt {
     let bytes = Array(UnsafeBufferPointer(start: start, count: count))
@@ -35,7 +36,14 @@ private let topics: [[UInt8]] = {
 private func compare(_ left: [UInt8], _ right: [UInt8]) {
     var isInside = true
     var meets = false
+    // The same two as entries of a list, where the first that fits decides: found through an index.
+    let list = "{\"acl\":[{\"permission\":\"deny\",\"action\":\"publish\",\"topic\":\"\(text(left))\"},"
+        + "{\"permission\":\"allow\",\"action\":\"publish\",\"topic\":\"\(text(right))\"}]}"
+    guard let claims = JSONReader.read(Array(list.utf8).span, depth: 8) else { fatalError("the list is well formed") }
+    let rights = TopicRights(TopicSettings(modes: .acl), TopicIdentity(claims: claims, username: "", clientID: ""))
     for topic in topics {
+        let isAllowed = !matches(left, topic) && matches(right, topic)
+        precondition((rights.table.publish(topic.span, qos: 0, isRetained: false) == .allowed) == isAllowed)
         let inRight = TopicFilter.matches(right.span, topic.span)
         precondition(inRight == matches(right, topic))
         guard inRight else { continue }
@@ -50,6 +58,8 @@ private func compare(_ left: [UInt8], _ right: [UInt8]) {
         precondition(TopicFilter.overlap(left.span, right.span) == meets)
     }
 }
+
+private func text(_ bytes: [UInt8]) -> String { String(decoding: bytes, as: UTF8.self) }
 
 /// Matching as the standard words it, level by level.
 private func matches(_ filter: [UInt8], _ topic: [UInt8]) -> Bool {

@@ -202,6 +202,44 @@ struct MQTTInspectorTests {
         #expect(plain.toClient.suffix(5) == Built.suback([0x80]))
     }
 
+    @Test("what is refused does not count, here or by the broker, and a filter counts once")
+    func quotaOfRefused() throws {
+        let session = try session(.v5, subscriptions: 3)
+        func subscribe(_ filters: [String], _ id: Int) { session.client(Built.subscribe(filters, id: id, isVersion5: true)) }
+        subscribe((0..<50).map { "no/\($0)" } + ["down/1", "down/1", "down/2"], 1)
+        #expect(session.toBroker == Built.subscribe(["down/1", "down/1", "down/2"], id: 1, isVersion5: true))
+        // The broker takes one of them.
+        session.broker(Built.suback([1, 1, 0x87], id: 1, isVersion5: true))
+        #expect(session.inspector.subscriptions.count == 1)
+        subscribe(["down/1", "down/3", "$share/g/down/1"], 2)
+        session.broker(Built.suback([1, 1, 0x97], id: 2, isVersion5: true))
+        #expect(session.inspector.subscriptions.count == 2)
+        session.broker(Built.suback([0x87, 0x87, 0x87], id: 2, isVersion5: true))
+        #expect(session.inspector.subscriptions.count == 2, "an answer nobody waits for")
+        subscribe(["down/4"], 3)
+        let sent = session.toBroker.count
+        subscribe(["down/5"], 4)
+        #expect(session.toBroker.count == sent && session.inspector.subscriptions.count == 3, "one too many")
+        session.client(Built.packet(0xA2, Built.short(5) + [0] + Built.field("down/4") + Built.field("down/9")))
+        subscribe(["down/5"], 6)
+        #expect(session.inspector.subscriptions.count == 3)
+        // A list of refusals longer than a session may have is judged, too.
+        let long = (0..<1500).map { "no/\($0)" } + ["down/1"]
+        let many = InspectedSession(.v311, try InspectedSession.rules(subscribe: ["down/#"]), packetBytes: 1 << 16)
+        many.broker(Built.connack(.v311))
+        many.client(Built.subscribe(long))
+        #expect(many.toBroker == Built.subscribe(["down/1"]))
+        #expect(many.inspector.subscriptions.count == 1 && many.inspector.deniedSubscriptions == 1500)
+    }
+
+    @Test("more SUBSCRIBEs without an answer than are remembered")
+    func unanswered() throws {
+        let session = try session(.v311, subscriptions: 100)
+        for id in 1...40 { session.client(Built.subscribe(["down/\(id)"], id: id)) }
+        for id in 1...40 { session.broker(Built.suback([0x80], id: id)) }
+        #expect(session.inspector.subscriptions.count == 40 - SubscriptionCount.maximumUnanswered)
+    }
+
     @Test("topics that are known and topics that take their places are judged alike")
     func seenTopics() throws {
         let session = try session(.v311, publish: ["up/+", "x/#"])

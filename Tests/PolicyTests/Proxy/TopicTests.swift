@@ -68,6 +68,54 @@ struct TopicFilterTests {
         }
     }
 
+    @Test("many filters at once say what each says, the first of them first", arguments: 0..<60)
+    func index(seed: Int) throws {
+        var state = UInt64(seed &+ 1) &* 0x9E37_79B9_7F4A_7C15
+        func pick(_ texts: [String]) -> String {
+            state = state &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407
+            return texts[Int(state >> 33) % texts.count]
+        }
+        // Levels that agree in their first eight bytes, in their length, or in nothing; and empty ones.
+        let names = ["", "a", "b", "ab", "abc", "device", "device-1", "device-2", "device-001", "device-002", "device-0010", "$a", "ü"]
+        func path(_ levels: [String]) -> String { (0...(Int(state >> 40) % 4)).map { _ in pick(levels) }.joined(separator: "/") }
+        var filters: [String] = []
+        while filters.count < 1 + seed % 20 {
+            let filter = pick([path(names + ["+", "+"]), path(names + ["+"]) + "/#", "#", "+/+"])
+            if isFilter(filter), filter.count < 200 { filters.append(filter) }
+        }
+        let denies = filters.map { _ in seed % 3 > 0 && pick(["deny", "allow", "allow"]) == "deny" }
+        let list = zip(filters, denies).map { filter, denies in
+            "{\"permission\":\"\(denies ? "deny" : "allow")\",\"action\":\"publish\",\"topic\":\"\(filter)\"}"
+        }
+        let text = Array("{\"acl\":[\(list.joined(separator: ","))]}".utf8)
+        let parsed = JSONReader.read(text.span, depth: 8)
+        let claims = try #require(parsed)
+        let rights = TopicRights(TopicSettings(modes: .acl), TopicIdentity(claims: claims, username: "", clientID: ""))
+        #expect(rights.ignoredEntries == 0)
+        for _ in 0..<2000 {
+            let topic = path(names)
+            guard isName(topic) else { continue }
+            let first = zip(filters, denies).first { matches($0.0, topic) }
+            let verdict = rights.table.publish(Array(topic.utf8).span, qos: 0, isRetained: false)
+            #expect((verdict == .allowed) == (first.map { !$0.1 } ?? false), "\(topic) by \(filters)")
+        }
+    }
+
+    @Test("filters deeper or longer than an index takes are compared one by one")
+    func beyondTheIndex() throws {
+        let deep = Array(repeating: "a", count: 40).joined(separator: "/")
+        let long = (0..<250).map { "l\($0)/" + Array(repeating: "+", count: 20).joined(separator: "/") }
+        for filters in [[deep, "x/#"], long + ["x/#"]] {
+            let templates = try filters.map { try TopicTemplate($0) }
+            let rights = TopicRights(
+                TopicSettings(modes: .rules, rules: [TopicRule(publish: templates)]),
+                TopicIdentity(claims: .null, username: "", clientID: ""))
+            for (topic, verdict) in [("x/1", TopicVerdict.allowed), (deep, filters[0] == deep ? .allowed : .denied), ("y", .denied)] {
+                #expect(rights.table.publish(Array(topic.utf8).span, qos: 0, isRetained: false) == verdict, "\(topic)")
+            }
+        }
+    }
+
     @Test("every byte at every place of a name")
     func names() {
         for count in 1...17 {
