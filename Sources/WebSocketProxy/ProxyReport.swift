@@ -95,6 +95,7 @@ extension ProxyCause {
         case .closedByAdministrator: .administrativeAction
         case .drained: ProxyEnd.draining.disconnectReason
         case .rate: ProxyEnd.messageRate.disconnectReason
+        case .evicted: ProxyEnd.sessionLimit.disconnectReason
         case .denied: ProxyEnd.forbidden.disconnectReason
         case .idle: ProxyEnd.idle.disconnectReason
         default: nil

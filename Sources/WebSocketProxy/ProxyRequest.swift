@@ -181,6 +181,8 @@ public struct ProxyAdmit {
     public var inspection: (demands: MQTTInspection, connectBytes: Int)?
     /// Sent upstream instead of the first bytes that were shown, as one message with what was shown behind them; nil for those as they are.
     public var replacement: (of: Int, by: [UInt8])?
+    /// What the client gets in front of its Close when there is no upstream for it after all: one binary message (an MQTT CONNACK).
+    public var unavailable: [UInt8] = []
 
     /// Admits with the bytes as they came.
     public init(_ target: ProxyTarget?, identity: ProxyIdentity) {

@@ -188,7 +188,8 @@ final class ProxyDetails {
     /// First data, unmasked.
     var first: [UInt8] = []
     var firstIsText = false
-    var replacement: (of: Int, by: [UInt8])?
+    /// Told in front of Close to a client that was admitted and finds no upstream.
+    var unavailable: [UInt8] = []
     /// Who closed first, with what.
     var closeFrom = ProxyOrigin.proxy
     var closePayload: ControlPayload?

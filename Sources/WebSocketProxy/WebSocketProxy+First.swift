@@ -193,6 +193,7 @@ extension WebSocketProxy {
     private func admit(_ index: UInt32, _ admitted: ProxyAdmit) {
         let details = details(index)
         details.identity = admitted.identity
+        details.unavailable = admitted.unavailable
         if let replacement = admitted.replacement {
             precondition(replacement.of <= details.first.count, "only what was shown is replaced")
             details.first.replaceSubrange(..<replacement.of, with: replacement.by)

@@ -178,7 +178,7 @@ extension WebSocketProxy {
         if now >= details.redialAt { return dial(index) }
         if now >= session(index).pointee.drainAt {
             if session(index).pointee.phase == .dialling { return refuse(index, status: 503, reason: "draining") }
-            return reject(index, .drained, ProxyRefusal(details.settings.close(.draining)))
+            return reject(index, .drained, ProxyRefusal(details.settings.close(.draining), message: details.unavailable))
         }
         schedule(index)
     }
@@ -186,7 +186,9 @@ extension WebSocketProxy {
     /// No upstream could be had.
     private func unavailable(_ index: UInt32, _ failure: ClientFailure) {
         if session(index).pointee.phase == .admitted {
-            return reject(index, .upstreamUnavailable, ProxyRefusal(details(index).settings.close(.upstreamUnavailable)))
+            let details = details(index)
+            return reject(
+                index, .upstreamUnavailable, ProxyRefusal(details.settings.close(.upstreamUnavailable), message: details.unavailable))
         }
         switch failure {
         case .status(let status) where [401, 403, 404].contains(status) && details(index).settings.relaysStatus:

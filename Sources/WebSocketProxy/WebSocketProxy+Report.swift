@@ -99,7 +99,7 @@ extension WebSocketProxy {
     private func close(_ index: UInt32, _ cause: ProxyCause, _ close: ProxyClose) {
         switch session(index).pointee.phase {
         case .dialling: refuse(index, status: cause == .revoked ? 401 : 503, reason: "\(cause.label)")
-        case .first, .judged, .admitted: reject(index, cause, ProxyRefusal(close))
+        case .first, .judged, .admitted: reject(index, cause, ProxyRefusal(close, message: details(index).unavailable))
         default: end(index, cause, client: close, upstream: ProxyClose(.policyViolation))
         }
     }
@@ -130,7 +130,9 @@ extension WebSocketProxy {
                 session(index).pointee.drainAt = shard.now + handshakeMilliseconds
                 schedule(index)
             case .dialling: refuse(index, status: 503, reason: "draining")
-            default: reject(index, .drained, ProxyRefusal(details(index).settings.close(.draining)))
+            default:
+                let details = details(index)
+                reject(index, .drained, ProxyRefusal(details.settings.close(.draining), message: details.unavailable))
             }
         }
         open.sort { left, right in

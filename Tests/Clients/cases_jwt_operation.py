@@ -135,7 +135,7 @@ class Field:
             opened = Opened(server.port, "/mqtt", fields=["Sec-WebSocket-Protocol: mqtt"])
             client = Peer(opened.socket, opened.rest)
             client.send(frame(BINARY, mqtt.connect(5, f"c{number}", username="u", password=token)))
-            client.packets, client.acknowledged, client.sent, client.end = bytearray(), 0, 0, None
+            client.packets, client.acknowledged, client.sent, client.end, client.last = bytearray(), 0, 0, None, None
             self.clients.append(client)
         for client in self.clients:
             first, payload = client.frame()
@@ -180,10 +180,43 @@ class Field:
 @case("jwt-drain-mqtt", slow=True)
 def drain(context):
     """T30: a thousand MQTT sessions under traffic are told to go, spread over the time there is; what was acknowledged has arrived."""
+    drained(context, ", mqtt: { password: remove }")
+
+
+@case("jwt-drain-inspected", slow=True)
+def drain_inspected(context):
+    """T30 where topics are judged: the same, and each client of MQTT 5 gets DISCONNECT 0x8B between two packets, then 1001."""
+    drained(context, """, mqtt: { password: remove }, authz: { mode: rules, rules: [
+        { publish: ["t/+", "own/${claim:/sub}/#"], subscribe: ["t/#", "own/${claim:/sub}/#"] } ] }""", farewell=(0xE0, b"\x8b"))
+
+
+class Leaver:
+    """A client of paho with MQTT 5 that publishes to itself until it is told to go."""
+
+    def __init__(self, server, name, token):
+        import paho.mqtt.client as paho
+        self.topic, self.ends, self.acknowledged, self.heard = f"own/{name}/x", [], set(), []
+        self.joined, self.gone = threading.Event(), threading.Event()
+        self.client = paho_client(paho.MQTTv5, client_id=name, reconnect_on_failure=False)
+        self.client.ws_set_options(path="/mqtt")
+        self.client.username_pw_set("u", token)
+        self.client.on_connect = lambda own, *_: own.subscribe(self.topic, 1)
+        self.client.on_subscribe = lambda *_: (self.joined.set(), self.send())
+        self.client.on_publish = lambda *told: (self.acknowledged.add(told[2]), time.sleep(0.05), self.send())
+        self.client.on_message = lambda *told: self.heard.append(told[2].payload)
+        self.client.on_disconnect = lambda *told: (self.ends.append(told[3]), self.gone.set())
+        self.client.connect("127.0.0.1", server.port, 60)
+        self.client.loop_start()
+
+    def send(self):
+        self.client.publish(self.topic, bytes(2000), 1)
+
+
+def drained(context, options, farewell=None):
+    """A thousand sessions through a route with these options; the packet each gets in front of its Close, if any."""
     need()
     issuer = Issuer(context, "ES256")
     port = mosquitto(context, "max_queued_messages 0\nmax_inflight_messages 0\n")
-    options = ", mqtt: { password: remove }"
     server = native(context, issuer, ROUTE % ("mqtt", "mqtt", "mqtt", f"ws://127.0.0.1:{port}/", options),
                     rest=REST + "  drain: { delay: 0s, timeout: 5s }\nshards: 2\n")
     arrived = set()
@@ -198,6 +231,9 @@ def drain(context):
     witness.loop_start()
     context.defer(lambda: (witness.disconnect(), witness.loop_stop()))
     check(ready.wait(20), "the witness has subscribed")
+    # First of all: paho cannot wait for descriptors beyond 1,023.
+    leavers = [Leaver(server, f"p{number}", issuer.token(sub=f"p{number}", jti=f"p{number}")) for number in range(10 if farewell else 0)]
+    check(all(one.joined.wait(30) for one in leavers), "clients of paho")
     field = Field(server, [issuer.token(sub=f"s{number}", jti=f"j{number}") for number in range(1000)])
     busy = [number for number in range(1000) if number % 10]
     for number in busy:
@@ -215,6 +251,14 @@ def drain(context):
     ends = [client.end for client in field.clients]
     check(all(end and end[1] == b"\x03\xe9going away" for end in ends), "1001 for everybody", [end for end in ends if not end][:1], ends[0])
     check(not any(client.packets for client in field.clients), "a packet that was cut")
+    if farewell:
+        wrong = [client.last for client in field.clients if client.last != farewell]
+        check(not wrong, "DISCONNECT in front of every Close", len(wrong), wrong[:3])
+        for one in leavers:
+            check(one.gone.wait(20), "an end of paho's")
+            one.client.loop_stop()
+            equal([reason.value for reason in one.ends], [farewell[1][0]], "the reason paho was told")
+            check(one.acknowledged, "traffic of paho's")
     times = sorted(end[0] for end in ends)
     tenths = {int((at - times[0]) * 10 / (times[-1] - times[0] + 1e-9)) for at in times}
     check(len(tenths) >= 8 and times[-1] - times[0] > 2, "ends are spread", sorted(tenths), times[-1] - times[0])

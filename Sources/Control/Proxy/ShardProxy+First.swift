@@ -171,6 +171,7 @@ extension ShardProxy {
             }
             var admitted = ProxyAdmit(target, identity: Self.identity(visitor.token))
             admitted.replacement = replacement
+            admitted.unavailable = refusal(.upstreamUnavailable, visitor).message
             return .admit(admitted)
         }
     }
