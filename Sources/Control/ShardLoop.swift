@@ -225,10 +225,7 @@ final class ShardLoop {
             mux.endTurn()
             relay.endTurn()
             if unacknowledged != 0 { acknowledge() }
-            if stopping, finished() {
-                postgres?.finish()
-                return
-            }
+            if stopping, finished() { return }
         }
     }
 
@@ -540,6 +537,8 @@ final class ShardLoop {
             listenersClosing = true
             shard.closeListeners()
         }
-        return shard.listenersClosed && shard.slotsUsed == 0
+        guard shard.listenersClosed, shard.slotsUsed == 0 else { return false }
+        postgres?.finish()
+        return true
     }
 }
