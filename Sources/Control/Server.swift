@@ -143,10 +143,12 @@ final class ServerProcess {
     /// Sessions of the JWT proxy that did not end in time are no failure, unless the operator wants them to be.
     private func cutShort(_ reason: String, sessions: Int) -> Int32 {
         logger.log(.warn, reason, ["sessions": .number(sessions)])
-        return snapshot.configuration.proxy.settings.drain.isStrict ? Self.strictExitStatus : 0
+        return sessions > 0 && snapshot.configuration.proxy.settings.drain.isStrict ? Self.strictExitStatus : 0
     }
 
     private static let strictExitStatus: Int32 = 3
+    /// Sessions that are cut at the end of a drain are counted once, and their connections are closed, before the process leaves.
+    private static let cutSeconds = 0.5
 
     /// Says where clients reach the UDP relay, if that was configured and is not `former`.
     func logRelayURL(former: String = "") {
@@ -200,7 +202,7 @@ final class ServerProcess {
         if announce() { return leave("signalled again: leaving with connections open") }
         logger.log(.info, "draining", ["graceMs": .number(grace)])
         for thread in threads { thread.post(.drain, UInt64(grace)) }
-        let deadline = MonotonicClock.seconds + Double(grace) / 1000
+        let deadline = MonotonicClock.seconds + Double(grace) / 1000 + (snapshot.configuration.proxy.isAlone ? Self.cutSeconds : 0)
         var stopped = false
         while threads.contains(where: { !$0.hasEnded }) {
             // A shard serves probes until none of them has a connection: load balancers see the 503 whichever shard they meet.

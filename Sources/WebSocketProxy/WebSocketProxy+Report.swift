@@ -145,16 +145,24 @@ extension WebSocketProxy {
         }
     }
 
-    /// Cuts what is left when the time of a drain is over; how many sessions.
+    /// Cuts what is left when the time of a drain is over; how many sessions had not ended. Those that have ended and whose client still
+    /// takes its time with the TCP connection are cut too, and not counted.
     public func abort() -> Int {
+        let shard = state.pointee.shard
         var cut = 0
-        for index in 0..<UInt32(state.pointee.touched) where isLive(index) || session(index).pointee.phase == .finishing {
-            if session(index).pointee.phase == .dialling {
-                refuse(index, status: 503, reason: "draining")
-            } else {
+        for index in 0..<UInt32(state.pointee.touched) {
+            let client = session(index).pointee.client.slot
+            switch session(index).pointee.phase {
+            case .free: break
+            case .dialling: refuse(index, status: 503, reason: "draining")
+            case .ending: shard.close(client)
+            default:
                 cut += 1
                 details(index).cause = .drained
-                concludeEarly(index)
+                let upstream = session(index).pointee.upstream.slot
+                conclude(index)
+                shard.close(client)
+                if upstream != .none { shard.close(upstream) }
             }
         }
         return cut
