@@ -16,7 +16,7 @@ enum ProxyParty: UInt8 {
 /// One end of a session: its stream, and what comes from it.
 struct ProxySide {
     struct Flags: OptionSet {
-        let rawValue: UInt16
+        let rawValue: UInt32
         /// Not read: what comes from it has nowhere to go, or its Pongs wait, or it sends too often.
         static let pausedBehind = Flags(rawValue: 1 << 0)
         static let pausedReplies = Flags(rawValue: 1 << 1)
@@ -41,6 +41,11 @@ struct ProxySide {
         static let pressed = Flags(rawValue: 1 << 10)
         /// What it sends first is shown before it leaves.
         static let shown = Flags(rawValue: 1 << 13)
+        /// Messages above its rate wait instead of ending the session. And: what waited is being passed on.
+        static let throttled = Flags(rawValue: 1 << 14)
+        static let replayed = Flags(rawValue: 1 << 15)
+        /// Its stream ended behind bytes that wait.
+        static let endsLater = Flags(rawValue: 1 << 16)
     }
 
     var sieve: FrameSieve
@@ -132,7 +137,7 @@ struct ProxySession {
     var upstream: ProxySide
     var maximumMessageBytes: UInt64
     var bufferBytes: Int
-    /// Messages from the client that were charged.
+    /// Messages from the client that were charged; when they wait for their budget, one more may be paid for than has begun.
     var charged: UInt64 = 0
     var rate: MessageRate?
     var rateCell: Unmanaged<MessageRateCell>?
@@ -173,8 +178,9 @@ final class ProxyDetails {
     let webSocketKey: String
     let began: UInt64
     var identity: ProxyIdentity
-    /// Buffers that came before they could be used.
+    /// Bytes of the client that were read and cannot be passed on yet, in order: there is no upstream, or no budget.
     var early: [(buffer: BufferIndex, start: Int, count: Int)] = []
+    var earlyBytes = 0
     var target: ProxyTarget?
     var ticket = HTTPClient.noTicket
     var tries = 0

@@ -49,8 +49,10 @@ public struct ProxySettings: Sendable, Equatable {
 
 /// Sizes and times that no configuration changes, with reasons.
 enum ProxyBounds {
-    /// Reads of a client that may wait until its upstream is there. It is not read meanwhile; this is what was under way.
-    static let earlyBuffers = 40
+    /// Buffers of a client that may wait for its upstream, or for its budget. It is no longer read when they hold as much as a receiver
+    /// may have waiting, and what small reads bring is put together; the rest is what was under way: a look of the kernel brings 32
+    /// reads, and until a cancelled receive ends there can be many. This only bounds what no kernel does.
+    static let earlyBuffers = 1024
     /// A part of a bulk buffer below this is moved in place rather than sent as a part of its own: a page is copied faster than a
     /// vectored send grows.
     static let shareMinimumBytes = 4096

@@ -47,8 +47,11 @@ extension WebSocketProxy {
         session.pointee.phase = .closing
         session.pointee.phaseEnds = state.pointee.shard.now + details(index).settings.closeMilliseconds
         // The rest of a message that was cut short by the Close is not waited for; the answer is.
+        let waits = sink.pointee.flags.contains(.pausedRate)
         resume(sink, .pausedAny)
         schedule(index)
+        guard party == .upstream else { return }
+        if waits { passWaiting(index) } else { replay(index) }
     }
 
     /// A side's TCP connection ended without a Close, or behind one.
@@ -59,7 +62,13 @@ extension WebSocketProxy {
         case .free, .ending: return
         case .dialling, .first, .judged, .admitted: return abandon(index)
         case .finishing: return conclude(index)
-        case .open: vanished(index, party)
+        case .open:
+            if party == .client, source.pointee.flags.contains(.pausedRate), !details(index).early.isEmpty {
+                // What it sent is not all passed on.
+                source.pointee.flags.insert(.endsLater)
+                return
+            }
+            vanished(index, party)
         case .closing:
             // Who has sent Close may end its side at once; its answer is on its way. Who has not will not answer any more.
             if source.pointee.flags.contains(.closeReceived) { return }
@@ -141,6 +150,7 @@ extension WebSocketProxy {
         let shard = state.pointee.shard
         guard session.pointee.phase != .ending else { return }
         session.pointee.phase = .ending
+        dropEarly(index)
         reportEnd(index)
         state.pointee.counters.subtract(.active)
         state.pointee.counters.add(.sessions, session.pointee.route, UInt64.max)
@@ -164,7 +174,7 @@ extension WebSocketProxy {
         let client = session.pointee.client.slot
         if session.pointee.phase != .dialling {
             details(index).cause = .clientVanished
-            return concludeEarly(index)
+            return conclude(index)
         }
         // Nobody is there to be answered, but whoever holds something for this client has to hear of it.
         state.pointee.counters.add(.refused)
@@ -173,17 +183,12 @@ extension WebSocketProxy {
         state.pointee.shard.close(client)
     }
 
-    /// Ends a session that has its 101 and no upstream.
-    func concludeEarly(_ index: UInt32) {
-        dropEarly(index)
-        conclude(index)
-    }
-
-    /// Gives back what opening a session held: buffers that came too early, and a dial.
+    /// Gives back what a session waited with and for: buffers that could not be passed on, and a dial.
     func dropEarly(_ index: UInt32) {
         let details = details(index)
         for piece in details.early { state.pointee.shard.release(piece.buffer) }
         details.early = []
+        details.earlyBytes = 0
         details.first = []
         if details.ticket != HTTPClient.noTicket { state.pointee.dialler.cancel(details.ticket) }
         details.ticket = HTTPClient.noTicket

@@ -26,14 +26,7 @@ extension WebSocketProxy {
         session.pointee.phaseEnds = shard.now + details.settings.firstDataMilliseconds
         schedule(index)
         shard.resumeReceive(session.pointee.client.slot)
-        replayFirst(index)
-    }
-
-    private func replayFirst(_ index: UInt32) {
-        let details = details(index)
-        let early = details.early
-        details.early = []
-        for piece in early { read(index, .client, piece.buffer, piece.start, piece.start + piece.count) }
+        replay(index)
     }
 
     /// Bytes that cannot simply be passed on: before the session is open, or from a side that is not listened to.
@@ -46,8 +39,12 @@ extension WebSocketProxy {
         case .dialling, .judged, .admitted: keepEarly(index, buffer, start, end)
         case .open where source.pointee.flags.contains(.pausedJudged) && !source.pointee.flags.contains(.deaf):
             keepEarly(index, buffer, start, end)
+        case .open where source.pointee.flags.contains(.pausedRate) && !source.pointee.flags.contains(.deaf):
+            guard keep(index, buffer, start, end - start) else { return finish(index, .client, .aboveRate) }
         case .open, .closing:
-            if source.pointee.flags.contains(.deaf) { return state.pointee.shard.release(buffer) }
+            guard source.pointee.flags.isDisjoint(with: .deaf), source.pointee.flags.contains(.shown) else {
+                return state.pointee.shard.release(buffer)
+            }
             readFirst(index, buffer, start, end)
         case .finishing, .free, .ending: state.pointee.shard.release(buffer)
         }
@@ -55,14 +52,11 @@ extension WebSocketProxy {
 
     /// What a client sent while it cannot be used yet.
     private func keepEarly(_ index: UInt32, _ buffer: BufferIndex, _ start: Int, _ end: Int) {
-        let details = details(index)
-        guard details.early.count < ProxyBounds.earlyBuffers else {
-            state.pointee.shard.release(buffer)
+        guard keep(index, buffer, start, end - start) else {
             if session(index).pointee.phase == .dialling { return refuse(index, status: 400, reason: "early_data") }
             return turnAway(index, .firstDataTooBig, ProxyRefusal(ProxyClose(.messageTooBig)))
         }
-        details.early.append((buffer, start, end - start))
-        state.pointee.shard.pauseReceive(session(index).pointee.client.slot)
+        if session(index).pointee.phase != .open { readWhileWaiting(index) }
     }
 
     private func readFirst(_ index: UInt32, _ buffer: BufferIndex, _ start: Int, _ end: Int) {
@@ -124,10 +118,14 @@ extension WebSocketProxy {
         switch session.pointee.phase {
         case .judged, .admitted:
             if cursor == end { return shard.release(buffer) }
-            details(index).early.append((buffer, cursor, end - cursor))
+            // In front of what waits already: this buffer was read before it.
+            details(index).early.insert((buffer, cursor, end - cursor), at: 0)
+            details(index).earlyBytes += end - cursor
+            readWhileWaiting(index)
         case .open where session.pointee.client.flags.contains(.pausedJudged):
             if cursor == end { return shard.release(buffer) }
-            details(index).early.append((buffer, cursor, end - cursor))
+            details(index).early.insert((buffer, cursor, end - cursor), at: 0)
+            details(index).earlyBytes += end - cursor
         case .open: read(index, .client, buffer, cursor, end)
         default: shard.release(buffer)
         }
@@ -139,7 +137,7 @@ extension WebSocketProxy {
             wait(index, .client) { $0.close = payload }
             sendWaiting(index, .client)
         }
-        concludeEarly(index)
+        conclude(index)
     }
 
     /// Shows what has come; true when more is to be read.
@@ -161,7 +159,6 @@ extension WebSocketProxy {
                 pause(side(session(index), .client), .pausedJudged)
             } else {
                 session(index).pointee.phase = .judged
-                state.pointee.shard.pauseReceive(session(index).pointee.client.slot)
             }
         case .admit(let admitted): admit(index, admitted)
         case .refuse(let refusal): turnAway(index, .refused, refusal)
@@ -200,7 +197,7 @@ extension WebSocketProxy {
         }
         guard let target = admitted.target else { return letThrough(index, admitted) }
         session(index).pointee.phase = .admitted
-        state.pointee.shard.pauseReceive(session(index).pointee.client.slot)
+        readWhileWaiting(index)
         begin(index, target)
     }
 
@@ -228,7 +225,7 @@ extension WebSocketProxy {
         if mayInterject, session.pointee.upstream.flags.contains(.waiting) { sendWaiting(index, .upstream) }
         guard wasJudged else { return }
         resume(side(session, .client), .pausedJudged)
-        replayFirst(index)
+        replay(index)
     }
 
     /// Refuses a client that has its 101, whether it has an upstream or not.
@@ -260,7 +257,7 @@ extension WebSocketProxy {
         details.closePayload = ControlPayload(refusal.close)
         wait(index, .client) { $0.close = ControlPayload(refusal.close) }
         sendWaiting(index, .client)
-        concludeEarly(index)
+        conclude(index)
     }
 
     /// What was collected goes upstream. False without buffers.

@@ -23,7 +23,7 @@ extension WebSocketProxy {
         source.pointee.heardAt = state.pointee.shard.now
         // Phases before `open` come first.
         guard session.pointee.phase.rawValue >= ProxySession.Phase.open.rawValue,
-            source.pointee.flags.isDisjoint(with: [.deaf, .shown])
+            source.pointee.flags.isDisjoint(with: [.deaf, .shown, .pausedRate])
         else { return readOtherwise(index, party, buffer, start, end) }
         if session.pointee.mode == .inspected { return inspect(index, session, party, buffer, start, end) }
         pass(index, session, party, buffer, start, end)
@@ -39,9 +39,16 @@ extension WebSocketProxy {
         var leaving = Departure(start: start, end: start)
         var cursor = start
         var ending = ProxyEnding.none
+        var wait: UInt64 = 0
         reading: while true {
             let stops = source.pointee.flags.contains(.boundaries) || sink.pointee.flags.contains(.waiting)
-            if stops { source.pointee.sieve.freshMask = state.pointee.masks.next() }
+            if stops {
+                if source.pointee.flags.contains(.throttled) {
+                    wait = mustWait(session, base, cursor, end, inFront: leaving.count)
+                    if wait > 0 { break reading }
+                }
+                source.pointee.sieve.freshMask = state.pointee.masks.next()
+            }
             let item = source.pointee.sieve.next(
                 base, &cursor, end, maximumMessageBytes: session.pointee.maximumMessageBytes, stopsAtBoundaries: stops)
             if item.start != item.end {
@@ -70,18 +77,38 @@ extension WebSocketProxy {
                 break reading
             }
         }
-        send(index, session, party, buffer, leaving)
+        if wait > 0 {
+            part(index, session, buffer, leaving, cursor, end, wait)
+        } else {
+            send(index, session, party, buffer, leaving)
+        }
         if ending != .none { return finish(index, party, ending) }
         if sink.pointee.flags.contains(.waiting), source.pointee.sieve.isAtBoundary { sendWaiting(index, party.other) }
     }
 
-    /// Sends what leaves, counts it, and stops reading a source whose sink is behind.
-    @inline(__always)
-    func send(_ index: UInt32, _ session: UnsafeMutablePointer<ProxySession>, _ party: ProxyParty, _ buffer: BufferIndex,
-                      _ leaving: Departure) {
+    /// What stands in front of a message that waits for its budget leaves; the rest of the buffer stays.
+    @inline(never)
+    private func part(_ index: UInt32, _ session: UnsafeMutablePointer<ProxySession>, _ buffer: BufferIndex, _ leaving: Departure,
+                      _ cursor: Int, _ end: Int, _ waitNanoseconds: UInt64) {
         let shard = state.pointee.shard
+        let sink = side(session, .upstream)
+        count(session, .client)
+        if leaving.count > 0 {
+            session.pointee.dataAt = shard.now
+            // There is room for a copy: that was asked before.
+            let isShared = leaving.count >= ProxyBounds.shareMinimumBytes
+                && shard.share(sink.pointee.slot, buffer, start: leaving.start, count: leaving.count)
+            if !isShared { _ = shard.append(sink.pointee.slot, shard.bytes(buffer) + leaving.start, leaving.count) }
+            if isBehind(session, sink) { sinkBehind(index, .upstream) }
+        }
+        if session.pointee.bytesPerSecond != 0 { throttleBytes(index, session) }
+        hold(index, buffer, cursor, end, waitNanoseconds)
+    }
+
+    /// Tells the counters what has come from a side.
+    @inline(__always)
+    func count(_ session: UnsafeMutablePointer<ProxySession>, _ party: ProxyParty) {
         let source = side(session, party)
-        let sink = side(session, party.other)
         let (bytes, messages) = (source.pointee.sieve.payloadBytes, source.pointee.sieve.messages)
         let counters = state.pointee.counters
         if party == .client {
@@ -93,6 +120,15 @@ extension WebSocketProxy {
             counters.add(.messagesDown, session.pointee.route, messages &- session.pointee.countedDown.messages)
             session.pointee.countedDown = (bytes, messages)
         }
+    }
+
+    /// Sends what leaves, counts it, and stops reading a source whose sink is behind.
+    @inline(__always)
+    func send(_ index: UInt32, _ session: UnsafeMutablePointer<ProxySession>, _ party: ProxyParty, _ buffer: BufferIndex,
+              _ leaving: Departure) {
+        let shard = state.pointee.shard
+        let sink = side(session, party.other)
+        count(session, party)
         if leaving.start == leaving.end {
             shard.release(buffer)
         } else {
@@ -101,7 +137,7 @@ extension WebSocketProxy {
             if isBehind(session, sink) { sinkBehind(index, party.other) }
         }
         if party == .client {
-            if session.pointee.rateCell != nil, !session.pointee.closesAboveRate { throttle(index) }
+            if session.pointee.client.flags.contains(.throttled) { throttle(index) }
             if session.pointee.bytesPerSecond != 0 { throttleBytes(index, session) }
         }
     }

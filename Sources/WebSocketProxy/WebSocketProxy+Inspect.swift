@@ -22,7 +22,12 @@ extension WebSocketProxy {
         var runStart = 0
         var runEnd = 0
         var ending = ProxyEnding.none
+        var wait: UInt64 = 0
         reading: while true {
+            if source.pointee.flags.contains(.throttled) {
+                wait = mustWait(session, base, cursor, end, inFront: runEnd - runStart)
+                if wait > 0 { break reading }
+            }
             switch source.pointee.sieve.collect(base, &cursor, end, maximumMessageBytes: session.pointee.maximumMessageBytes) {
             case .needMore: break reading
             case .data(let run):
@@ -52,7 +57,16 @@ extension WebSocketProxy {
             let found = judge(index, session, inspector, party, base, &leaving)
             if found != .none { ending = found }
         }
-        leaveInspected(index, session, party, buffer, leaving.start, leaving.count)
+        if wait == 0 || ending != .none {
+            leaveInspected(index, session, party, buffer, leaving.start, leaving.count)
+        } else {
+            count(session, party)
+            // There is room for it: that was asked before. What is inserted in front has room of its own, or ended the session.
+            let payload = UnsafeRawBufferPointer(start: base + leaving.start, count: leaving.count)
+            if !sendFrame(index, .upstream, payload) { ending = .exhausted }
+            if session.pointee.bytesPerSecond != 0 { throttleBytes(index, session) }
+            hold(index, buffer, cursor, end, wait)
+        }
         if session.pointee.inspector != nil { settle(index, session, party) }
         if ending != .none { return finish(index, party, ending) }
         if side(session, party.other).pointee.flags.contains(.waiting) { sendWaiting(index, party.other) }

@@ -30,12 +30,14 @@ extension WebSocketProxy {
             route: min(request.route, UInt16(ProxyBounds.routes - 1)),
             phase: .dialling, mode: .opaque)
         shard.transfer(request.client, to: state.pointee.owners.client, context: index)
-        if request.leftover.buffer != .none { details.early = [request.leftover] }
+        // It is read while its upstream is dialled: so its leaving is noticed. What it sends meanwhile waits, as what came with the head.
+        if request.leftover.buffer != .none {
+            details.early = [request.leftover]
+            details.earlyBytes = request.leftover.count
+        }
+        readWhileWaiting(index)
         switch request.admission {
-        case .dial(let target):
-            // Hardly any client says something before it has its answer. What one has said waits here, and the rest in the kernel.
-            if !details.early.isEmpty { shard.pauseReceive(request.client) }
-            begin(index, target)
+        case .dial(let target): begin(index, target)
         case .firstData(let subprotocol): listen(index, subprotocol)
         }
         return ProxyTicket(index: index, life: life)
@@ -242,9 +244,8 @@ extension WebSocketProxy {
             session.pointee.client.sieve = FrameSieve(expectsMask: true, allowsCompressed: isCompressed, replacesMasks: replaces)
         }
         session.pointee.upstream.sieve = FrameSieve(expectsMask: false, allowsCompressed: isCompressed)
-        if replaces || (session.pointee.rateCell != nil && session.pointee.closesAboveRate) {
-            session.pointee.client.flags.insert(.boundaries)
-        }
+        if replaces || session.pointee.rateCell != nil { session.pointee.client.flags.insert(.boundaries) }
+        if session.pointee.rateCell != nil, !session.pointee.closesAboveRate { session.pointee.client.flags.insert(.throttled) }
         session.pointee.phase = .open
         session.pointee.phaseEnds = ProxySession.never
         session.pointee.keepAliveAt = shard.now + ProxyBounds.keepAliveMilliseconds
@@ -269,16 +270,12 @@ extension WebSocketProxy {
         if stream.leftover.buffer != .none {
             read(index, .upstream, stream.leftover.buffer, stream.leftover.start, stream.leftover.start + stream.leftover.count)
         }
-        shard.resumeReceive(session.pointee.client.slot)
         replay(index)
-    }
-
-    /// What came before it could be used is read now.
-    private func replay(_ index: UInt32) {
-        let details = details(index)
-        let early = details.early
-        details.early = []
-        for piece in early { read(index, .client, piece.buffer, piece.start, piece.start + piece.count) }
+        // Unless what waited has ended it, or is more than may pass.
+        guard session.pointee.phase == .open || session.pointee.phase == .closing,
+            session.pointee.client.flags.isDisjoint(with: .pausedAny)
+        else { return }
+        shard.resumeReceive(session.pointee.client.slot)
     }
 
     /// There is no buffer for the client's answer.

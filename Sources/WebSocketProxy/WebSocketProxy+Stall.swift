@@ -50,21 +50,14 @@ extension WebSocketProxy {
         }
         if sink.pointee.flags.contains(.pausedReplies), !owesAnswers(session) { resume(sink, .pausedReplies) }
         let source = side(session, party.other)
-        if source.pointee.flags.contains(.pausedBehind) { resume(source, .pausedBehind) }
-    }
-
-    /// Charges the messages that have come from the client; while some are not paid for it is not read.
-    func throttle(_ index: UInt32) {
-        let session = session(index)
-        guard let cell = session.pointee.rateCell, let rate = session.pointee.rate else { return }
-        let shard = state.pointee.shard
-        let now = shard.nowNanoseconds
-        while session.pointee.charged != session.pointee.client.sieve.messages {
-            let wait = cell._withUnsafeGuaranteedRef { $0.take(rate, nowNanoseconds: now) }
-            guard wait == 0 else { return shut(index, waitNanoseconds: wait) }
-            session.pointee.charged &+= 1
+        if source.pointee.flags.contains(.pausedBehind) {
+            resume(source, .pausedBehind)
+            // Its slot may have come meanwhile; being behind is not being above the rate.
+            if source.pointee.flags.contains(.pausedRate) {
+                session.pointee.throttledAt = max(1, state.pointee.shard.now)
+                schedule(index)
+            }
         }
-        if session.pointee.throttledAt != 0, !session.pointee.client.flags.contains(.pausedRate) { session.pointee.throttledAt = 0 }
     }
 
     /// Charges the payload that has come from the client; it is not read before that could have been carried at its rate, less one
@@ -91,19 +84,6 @@ extension WebSocketProxy {
             pause(side(session, .client), .pausedBytes)
         }
         session.pointee.bytesOpen = state.pointee.shard.now &+ milliseconds
-        schedule(index)
-    }
-
-    @inline(never)
-    private func shut(_ index: UInt32, waitNanoseconds: UInt64) {
-        let session = session(index)
-        let shard = state.pointee.shard
-        if session.pointee.throttledAt == 0 { session.pointee.throttledAt = max(1, shard.now) }
-        if !session.pointee.client.flags.contains(.pausedRate) {
-            state.pointee.counters.add(.throttled, session.pointee.route, 1)
-            pause(side(session, .client), .pausedRate)
-        }
-        session.pointee.rateOpens = shard.now &+ (waitNanoseconds &+ 999_999) / 1_000_000
         schedule(index)
     }
 }

@@ -23,7 +23,7 @@ extension WebSocketProxy {
         case .first, .judged: return next
         default: next = min(next, session.pointee.keepAliveAt)
         }
-        if session.pointee.client.flags.contains(.pausedRate) { next = min(next, session.pointee.rateOpens) }
+        if waitsForRateAlone(session) { next = min(next, session.pointee.rateOpens) }
         if session.pointee.client.flags.contains(.pausedBytes) { next = min(next, session.pointee.bytesOpen) }
         if details.settings.idleMilliseconds > 0 { next = min(next, session.pointee.dataAt + details.settings.idleMilliseconds) }
         for party in [ProxyParty.client, .upstream] {
@@ -32,6 +32,11 @@ extension WebSocketProxy {
             next = min(next, lifeEnds(side, details.settings))
         }
         return next
+    }
+
+    /// Whether nothing but its budget keeps the client from being passed on.
+    private func waitsForRateAlone(_ session: UnsafeMutablePointer<ProxySession>) -> Bool {
+        session.pointee.phase == .open && session.pointee.client.flags.intersection(.pausedAny) == .pausedRate
     }
 
     /// When a side must be asked whether it is there, or has been silent for too long.
@@ -70,6 +75,9 @@ extension WebSocketProxy {
             session.pointee.keepAliveAt = ProxySession.never
             for party in [ProxyParty.client, .upstream] { state.pointee.shard.keepAlive(side(session, party).pointee.slot) }
         }
+        // What was read is delivered, whatever its rate.
+        if now >= session.pointee.drainAt, session.pointee.phase == .open { passWaiting(index) }
+        guard session.pointee.phase == .open || session.pointee.phase == .closing || session.pointee.phase == .finishing else { return }
         if now >= session.pointee.drainAt, !putOffDrain(session, details) {
             session.pointee.drainAt = ProxySession.never
             return end(index, .drained, client: settings.close(.draining), upstream: settings.close(.draining),
@@ -85,12 +93,12 @@ extension WebSocketProxy {
         if idle > 0, now >= session.pointee.dataAt + idle {
             return end(index, .idle, client: settings.close(.idle), upstream: settings.close(.idle))
         }
-        if session.pointee.client.flags.contains(.pausedRate), now >= session.pointee.rateOpens {
+        if waitsForRateAlone(session), now >= session.pointee.rateOpens {
             if now &- session.pointee.throttledAt >= ProxyBounds.throttleMilliseconds {
                 return end(index, .rate, client: settings.close(.messageRate), upstream: ProxyClose(.policyViolation))
             }
-            throttle(index)
-            if session.pointee.charged == session.pointee.client.sieve.messages { resume(side(session, .client), .pausedRate) }
+            slotCame(index)
+            guard session.pointee.phase == .open else { return }
         }
         if session.pointee.client.flags.contains(.pausedBytes), now >= session.pointee.bytesOpen {
             resume(side(session, .client), .pausedBytes)

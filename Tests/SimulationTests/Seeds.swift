@@ -17,7 +17,8 @@ enum Seeds {
     /// Of `/udp`.
     static let relay: [UInt64] = []
     /// Of the WebSocket proxy.
-    static let proxy: [UInt64] = []
+    /// - 6454, 7158: a client that was to wait for its upstream was refused for the number of its small reads that were under way.
+    static let proxy: [UInt64] = [6454, 7158]
     /// Of `/tcp-mux`.
     /// - 2002097: the reads of one turn needed more small buffers than were free, and the WebSocket was closed for it.
     /// - 553: a pool that was all offered to the kernel after one starved moment had no buffer for output.

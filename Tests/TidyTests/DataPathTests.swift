@@ -48,6 +48,7 @@ enum DataPath {
         ("WebSocketProxy.WebSocketProxy.control(", "a control frame of the WebSocket"),
         ("WebSocketProxy.WebSocketProxy.sendWaiting(", "control frames of our own"),
         ("WebSocketProxy.WebSocketProxy.sinkBehind(", "a receiver does not take what is for it"),
+        ("WebSocketProxy.WebSocketProxy.hold(", "the rest of a read waits for its client's budget"),
         ("WebSocketProxy.WebSocketProxy.(shut in ", "a client sends more messages than it may"),
         ("WebSocketProxy.WebSocketProxy.(shutBytes in ", "a client sends more bytes than it may"),
         ("WebSocketProxy.WebSocketProxy.finish(", "the end of a session"),

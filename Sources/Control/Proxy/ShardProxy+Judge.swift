@@ -199,9 +199,10 @@ extension ShardProxy {
         visitor.waitingNumber = nextParked
         parked[nextParked] = ProxyParked(
             visitor: visitor, place: place, endsMilliseconds: shard.now + longest, againMilliseconds: shard.now + milliseconds, late: late)
-        if case .handshake(let slot, _) = place {
+        if case .handshake(let slot, let leftover) = place {
             shard.transfer(slot, to: parkedOwner, context: nextParked)
-            shard.pauseReceive(slot)
+            // Read until it says something: so its leaving is noticed.
+            if leftover.buffer == .none { shard.resumeReceive(slot) } else { shard.pauseReceive(slot) }
         }
     }
 
@@ -215,6 +216,7 @@ extension ShardProxy {
         case .received where leftover.buffer == .none:
             leftover = (event.buffer, 0, event.count)
             parked[event.context]?.place = .handshake(slot, leftover: leftover)
+            shard.pauseReceive(slot)
         case .received:
             // More than one read before an answer: no client has that much to say.
             shard.release(event.buffer)

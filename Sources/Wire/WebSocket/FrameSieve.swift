@@ -56,6 +56,17 @@ public struct FrameSieve: Sendable {
     @inline(__always)
     public var isAtBoundary: Bool { !reader.isInsideData }
 
+    /// Whether the byte at `base + cursor`, the next to be read, belongs to the first frame of a data message, or may.
+    public func beginsMessage(_ base: UnsafeRawPointer, _ cursor: Int) -> Bool {
+        if reader.isInsideMessage || reader.isInsideControl { return false }
+        let held = reader.heldBytes > 0
+        let first = held ? UInt8(truncatingIfNeeded: reader.heldHeader.low) : unsafe base.load(fromByteOffset: cursor, as: UInt8.self)
+        return first & Self.controlBit == 0
+    }
+
+    /// Of an opcode, in the first byte of a header (RFC 6455 section 5.2).
+    private static let controlBit: UInt8 = 0x08
+
     /// Reads on at `base + cursor` and moves `cursor`, never beyond `end`. Call until it stops at the end or at a violation. Up to 13
     /// bytes in front of `base` must be writable when `cursor` is 0.
     public mutating func next(

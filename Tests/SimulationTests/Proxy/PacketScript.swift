@@ -78,14 +78,14 @@ struct PacketScript {
     }
 
     /// The verdict on first data that is a CONNECT; nil when it is something else.
-    static func judge(_ data: ProxyFirstData, _ plays: [ProxyWorld.Play]) -> ProxyVerdict? {
+    static func judge(_ data: ProxyFirstData, _ plays: [ProxyWorld.Play], _ make: (Int) -> ProxyTarget) -> ProxyVerdict? {
         let bytes = Array(data.bytes)
         guard data.record.path.hasPrefix("/"), let number = Int(data.record.path.dropFirst()), plays[number] == .mqtt else { return nil }
         switch MQTTConnect.read(bytes.span) {
         case .needMore: return .more
         case .refused: return .refuse(ProxyRefusal(ProxyClose(.protocolError)))
         case .complete(let connect):
-            var target = ProxyLoop.target(port: ProxyWorld.upstreamPort + number)
+            var target = make(number)
             target.mode = .inspected
             target.inspection = (MQTTInspection(version: connect.version, rights: rights), connect.packet.count)
             return .admit(ProxyAdmit(target, identity: ProxyIdentity()))

@@ -68,6 +68,14 @@ final class ProxyLoop {
         ProxyTarget(endpoints: [ProxyEndpoint(ClientEndpoint(host: "127.0.0.1", port: UInt16(port)), target: "/up?x=1")])
     }
 
+    /// A request for an upgrade.
+    static func upgrade(_ path: String) -> String {
+        [
+            "GET \(path) HTTP/1.1", "Host: gateway.example", "Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Version: 13",
+            "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==", "", "",
+        ].joined(separator: "\r\n")
+    }
+
     /// Nothing is left in either table.
     var isEmpty: Bool { http.connectionCount == 0 && proxy.count == 0 }
 

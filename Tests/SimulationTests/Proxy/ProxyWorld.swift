@@ -15,6 +15,8 @@ struct ProxyWorld {
     enum Play {
         case clientCloses, upstreamCloses, bothClose, clientFinishes, upstreamFinishes, rough
         case clientViolates, upstreamViolates, refused, unreachable
+        /// Its client leaves at some time, probably while the upstream is dialled.
+        case leaves
         /// Admitted by its first data.
         case late
         /// Admitted by its first data, then inspected.
@@ -38,6 +40,8 @@ struct ProxyWorld {
     var handshakeMilliseconds: UInt64 = 0
     /// Bytes of first data after which clients are admitted.
     var admitsAfter = 1
+    /// What each session may send a second, and at once; what is more waits.
+    var rate: MessageRate?
 
     init(seed: UInt64, trace: Trace) {
         self.seed = seed
@@ -56,15 +60,20 @@ struct ProxyWorld {
         var later = SimulatedRandom(seed: seed ^ 0xB7)
         if later.chance(150_000) { settings.bytesPerSecond = UInt64(400_000 + later.below(4_000_000)) }
         handshakeMilliseconds = UInt64(later.below(2) * later.below(4000))
-        for number in 0..<1 + random.size(upTo: 5) { makePair(number, &random) }
+        if later.chance(200_000) {
+            settings.closesAboveRate = false
+            rate = MessageRate(perSecond: 1000 + later.size(upTo: 100_000), burst: 1 + later.size(upTo: 500))
+        }
+        for number in 0..<1 + random.size(upTo: 5) { makePair(number, &random, &later) }
     }
 
-    private mutating func makePair(_ number: Int, _ random: inout SimulatedRandom) {
+    private mutating func makePair(_ number: Int, _ random: inout SimulatedRandom, _ later: inout SimulatedRandom) {
         let calmPlays: [Play] = [.clientCloses, .upstreamCloses, .bothClose, .late, .inspected, .mqtt]
         let plays = calm ? calmPlays : calmPlays + calmPlays + [
             .clientFinishes, .upstreamFinishes, .rough, .rough, .clientViolates, .upstreamViolates, .refused, .unreachable,
         ]
-        let play = plays[random.below(plays.count)]
+        var play = plays[random.below(plays.count)]
+        if play == .unreachable, later.chance(600_000) { play = .leaves }
         let most = min(random.chance(100_000) ? 1_500_000 : 150_000, 300 * min(kernel.incomingBytes, kernel.outgoingBytes))
         var client = drawManners(most, &random)
         var upstream = drawManners(most, &random)
@@ -83,21 +92,13 @@ struct ProxyWorld {
         setEndings(play, &client, &upstream, &random)
         let up = BytePattern(stream: 2 * number)
         let down = BytePattern(stream: 2 * number + 1)
-        let request = """
-            GET /\(number) HTTP/1.1\r
-            Host: gateway.example\r
-            Upgrade: websocket\r
-            Connection: Upgrade\r
-            Sec-WebSocket-Version: 13\r
-            Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r
-            \r
-
-            """
         self.plays.append(play)
+        let request = ProxyLoop.upgrade("/\(number)")
         clients.append(FramePeer(.client(request: request), client, sends: up, expects: down, script: scripts[number]?.up))
-        let status = play == .refused ? [403, 500, 0][random.below(3)] : 101
-        upstreams.append(play == .unreachable ? nil : FramePeer(
-            .server(status: status), upstream, sends: down, expects: up, script: scripts[number]?.down))
+        let isThere = play != .unreachable && (play != .leaves || later.chance(500_000))
+        let status = play == .leaves ? 0 : play == .refused ? [403, 500, 0][random.below(3)] : 101
+        upstreams.append(isThere ? FramePeer(
+            .server(status: status), upstream, sends: down, expects: up, script: scripts[number]?.down) : nil)
     }
 
     private func setEndings(_ play: Play, _ client: inout FramePeer.Manners, _ upstream: inout FramePeer.Manners,
@@ -123,7 +124,7 @@ struct ProxyWorld {
             upstream.ending = endings[random.below(4)]
         case .clientViolates: client.ending = .violate
         case .upstreamViolates: upstream.ending = .violate
-        case .refused, .unreachable: break
+        case .refused, .unreachable, .leaves: break
         }
     }
 
@@ -191,12 +192,18 @@ struct ProxyWorld {
         let admitsAfter = admitsAfter
         // Half of the runs show first data of clients that have their upstream.
         let isShown = seed & 1 == 1
+        let rate = rate
+        func target(_ number: Int) -> ProxyTarget {
+            var target = ProxyLoop.target(port: Self.upstreamPort + number)
+            target.rate = rate.map { ($0, MessageRateCell()) }
+            return target
+        }
         loop.make = { path, request in
             let number = Int(path.dropFirst()) ?? 0
             request.settings = settings
             request.route = UInt16(number)
             guard [.late, .inspected, .mqtt].contains(plays[number]), plays[number] != .late || !isShown else {
-                var target = ProxyLoop.target(port: Self.upstreamPort + number)
+                var target = target(number)
                 if plays[number] == .late { target.first = .shown }
                 request.admission = .dial(target)
                 return
@@ -207,14 +214,14 @@ struct ProxyWorld {
         }
         let isInspected = plays.map { $0 == .inspected }
         loop.proxy.onFirstData { data in
-            if let verdict = PacketScript.judge(data, plays) { return verdict }
+            if let verdict = PacketScript.judge(data, plays, target) { return verdict }
             guard data.bytes.count >= admitsAfter else { return .more }
             // Who it is shows in the bytes: they are the pattern of one stream.
             let number = plays.indices.first { number in
                 BytePattern(stream: 2 * number).mismatch(at: 0, data.bytes.baseAddress!, data.bytes.count) == nil
             }
             guard let number else { return .refuse(ProxyRefusal(ProxyClose(.policyViolation))) }
-            var target = ProxyLoop.target(port: Self.upstreamPort + number)
+            var target = target(number)
             if isInspected[number] { target.mode = .inspected }
             return .admit(ProxyAdmit(isShown && plays[number] == .late ? nil : target, identity: ProxyIdentity()))
         }
@@ -233,6 +240,13 @@ struct ProxyWorld {
         for (number, peer) in clients.enumerated() {
             kernel.plan(afterNanoseconds: UInt64(random.size(upTo: 20_000_000))) { [unowned kernel] in
                 _ = kernel.connectClient(to: listener, port: UInt16(2000 + number), backlogMaximum: 64, peer: peer)
+            }
+            guard plays[number] == .leaves else { continue }
+            let resets = random.chance(500_000)
+            kernel.plan(afterNanoseconds: 20_000_000 + UInt64(random.size(upTo: 20_000_000))) { [unowned kernel] in
+                guard let socket = peer.socket else { return }
+                if resets { kernel.remoteReset(socket) } else { kernel.remoteFinish(socket) }
+                kernel.wakePeer(socket)
             }
         }
     }
@@ -290,7 +304,7 @@ struct ProxyWorld {
             if play == .refused {
                 if let status = client.status, ![502, 504].contains(status) { fail("a refused dial was answered with \(status)") }
             } else {
-                if client.status != 101, play != .rough { fail("the upgrade was answered with \(client.status ?? 0)") }
+                if client.status != 101, play != .rough, play != .leaves { fail("the upgrade was answered with \(client.status ?? 0)") }
                 checkEnd(client, upstream, play, fail)
                 if let script = scripts[number] { script.check(client, upstream, fail) }
             }
@@ -337,7 +351,7 @@ struct ProxyWorld {
             if client.closeCode != 1014, upstream.sentAll, client.framesRead == client.received.count {
                 fail("the violation of the upstream became \(client.closeCode ?? -1)")
             }
-        case .rough, .refused, .unreachable: break
+        case .rough, .refused, .unreachable, .leaves: break
         }
     }
 
