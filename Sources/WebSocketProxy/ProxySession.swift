@@ -156,6 +156,7 @@ struct ProxySession {
     var drainAt = never
     /// When the kernel is told to look after both connections.
     var keepAliveAt = never
+    /// When the client's next slot comes, or when the last one came.
     var rateOpens = never
     var bytesOpen = never
     var throttledAt: UInt64 = 0

@@ -67,6 +67,8 @@ enum ProxyBounds {
     static func lookMilliseconds(_ writeMilliseconds: UInt64) -> UInt64 { max(1, writeMilliseconds / UInt64(looksUntilPressed)) }
     /// How long a client may be throttled without a pause.
     static let throttleMilliseconds: UInt64 = 10_000
+    /// How long it must have been read on for that to be a pause: more than a flood takes to come again.
+    static let throttlePauseMilliseconds: UInt64 = 1000
     /// Sessions of one shard that expire in the same second before the others are put off, and by how much at most.
     static let expiriesPerSecond = 100
     static let expirySpreadMilliseconds: UInt64 = 5000

@@ -52,12 +52,10 @@ extension WebSocketProxy {
         let source = side(session, party.other)
         if source.pointee.flags.contains(.pausedBehind) {
             resume(source, .pausedBehind)
-            // Its slot may have come meanwhile; being behind is not being above the rate.
-            if source.pointee.flags.contains(.pausedRate) {
-                session.pointee.throttledAt = max(1, state.pointee.shard.now)
-                schedule(index)
-            }
+            // Being behind is not being above the rate.
+            if source.pointee.flags.contains(.pausedRate) { session.pointee.throttledAt = max(1, state.pointee.shard.now) }
         }
+        lookForSlot(index)
     }
 
     /// Charges the payload that has come from the client; it is not read before that could have been carried at its rate, less one

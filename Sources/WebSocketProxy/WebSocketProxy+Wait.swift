@@ -105,13 +105,20 @@ extension WebSocketProxy {
     private func shut(_ index: UInt32, waitNanoseconds: UInt64) {
         let session = session(index)
         let shard = state.pointee.shard
-        if session.pointee.throttledAt == 0 { session.pointee.throttledAt = max(1, shard.now) }
         if session.pointee.client.flags.isDisjoint(with: [.pausedRate, .replayed]) {
             state.pointee.counters.add(.throttled, session.pointee.route, 1)
+            // Whoever was read on for a while was not throttled all the time.
+            if shard.now &- session.pointee.rateOpens > ProxyBounds.throttlePauseMilliseconds { session.pointee.throttledAt = 0 }
         }
+        if session.pointee.throttledAt == 0 { session.pointee.throttledAt = max(1, shard.now) }
         pause(side(session, .client), .pausedRate)
         session.pointee.rateOpens = shard.now &+ (waitNanoseconds &+ 999_999) / 1_000_000
         schedule(index)
+    }
+
+    /// Something else does not keep a client's bytes back any more: its slot may have come meanwhile.
+    func lookForSlot(_ index: UInt32) {
+        if session(index).pointee.client.flags.contains(.pausedRate) { schedule(index) }
     }
 
     /// The next slot has come: what waits goes on.
@@ -125,6 +132,7 @@ extension WebSocketProxy {
             return
         }
         client.pointee.flags.remove(.pausedRate)
+        session.pointee.rateOpens = state.pointee.shard.now
         replay(index)
         guard session.pointee.phase == .open || session.pointee.phase == .closing, !client.pointee.flags.contains(.pausedRate)
         else { return }

@@ -18,7 +18,8 @@ enum Seeds {
     static let relay: [UInt64] = []
     /// Of the WebSocket proxy.
     /// - 6454, 7158: a client that was to wait for its upstream was refused for the number of its small reads that were under way.
-    static let proxy: [UInt64] = [6454, 7158]
+    /// - 5165, 7883: a client that was above its rate twice, long apart, was closed as if it had been so all the time.
+    static let proxy: [UInt64] = [5165, 6454, 7158, 7883]
     /// Of `/tcp-mux`.
     /// - 2002097: the reads of one turn needed more small buffers than were free, and the WebSocket was closed for it.
     /// - 553: a pool that was all offered to the kernel after one starved moment had no buffer for output.

@@ -65,6 +65,8 @@ struct ProxyWorld {
             rate = MessageRate(perSecond: 1000 + later.size(upTo: 100_000), burst: 1 + later.size(upTo: 500))
         }
         for number in 0..<1 + random.size(upTo: 5) { makePair(number, &random, &later) }
+        // A broker is to say all it has before it answers its client's Close, however slow it is.
+        if plays.contains(.mqtt) { settings.closeMilliseconds = 60_000 }
     }
 
     private mutating func makePair(_ number: Int, _ random: inout SimulatedRandom, _ later: inout SimulatedRandom) {
