@@ -47,7 +47,7 @@ extension ShardLoop {
                 request, plan: plan, route: route, requestID: gateway.requestIdentifier(request), trace: trace(request),
                 nowNanoseconds: shard.nowNanoseconds)
         } catch {
-            countHandshake(plan.routeLabels[route], error.status)
+            countHandshake(plan.routings[route].label, error.status)
             respondProxy(index, request, Self.response(error))
             return index
         }
@@ -92,7 +92,7 @@ extension ShardLoop {
         do throws(ProxyVisitor.Fault) {
             _ = try ProxyVisitor(request, plan: plan, route: route, requestID: "", trace: trace(request), nowNanoseconds: 0)
         } catch { fault = error }
-        countHandshake(plan.routeLabels[route], fault.status)
+        countHandshake(plan.routings[route].label, fault.status)
         respondProxy(index, request, Self.response(fault))
         return true
     }
