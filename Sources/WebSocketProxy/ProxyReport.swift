@@ -90,7 +90,6 @@ extension ProxyCause {
         case .messageTooBig: ProxyEnd.messageTooBig.disconnectReason
         case .expired: ProxyEnd.tokenExpired.disconnectReason
         case .tooOld: ProxyEnd.sessionTimeout.disconnectReason
-        case .evicted: ProxyEnd.sessionLimit.disconnectReason
         case .revoked: ProxyEnd.tokenRevoked.disconnectReason
         case .closedByAdministrator: .administrativeAction
         case .drained: ProxyEnd.draining.disconnectReason
