@@ -73,9 +73,18 @@ def rabbit(context):
     return port
 
 
+def paho_library():
+    """Paho's module; skips the case without it."""
+    try:
+        import paho.mqtt.client
+    except ImportError as reason:
+        raise Skip(str(reason))
+    return paho.mqtt.client
+
+
 def paho_client(version, *, clean=True, **options):
     """A client over WebSockets. `clean` means a clean session, or a clean start."""
-    import paho.mqtt.client as paho
+    paho = paho_library()
     if version != paho.MQTTv5:
         options["clean_session"] = clean
     options.setdefault("client_id", f"c{time.time_ns()}")

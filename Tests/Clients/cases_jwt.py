@@ -5,7 +5,7 @@ import hmac
 import json
 import time
 
-from brokers import mosquitto, publish_and_receive
+from brokers import mosquitto, paho_library, publish_and_receive
 from harness import Failure, Skip, case, check, equal, eventually
 
 try:
@@ -269,10 +269,7 @@ def expiry(context):
 def mqtt(context):
     """T1 and T3 with Mosquitto and paho: versions 3.1, 3.1.1 and 5, token in the password or a cookie only."""
     need()
-    try:
-        import paho.mqtt.client as paho
-    except ImportError as reason:
-        raise Skip(str(reason))
+    paho = paho_library()
     issuer, port = Issuer(context), mosquitto(context)
     route = '{ name: mqtt, prefix: /mqtt, protocol: mqtt, upstreams: [{ url: "ws://127.0.0.1:%d/" }], mqtt: { password: remove } }' % port
     server = native(context, issuer, route)
@@ -295,10 +292,7 @@ def mqtt(context):
 def mqtt_compat(context):
     """The reference's variables before Mosquitto: roles as a user property, subprotocol mqtt chosen."""
     need()
-    try:
-        import paho.mqtt.client as paho
-    except ImportError as reason:
-        raise Skip(str(reason))
+    paho = paho_library()
     issuer, port = Issuer(context), mosquitto(context)
     server = compatible(context, issuer, f"ws://127.0.0.1:{port}/")
     token = issuer.token(realm_access={"roles": ["device", "reader"]})

@@ -2,11 +2,11 @@
 import itertools
 
 import mqtt
-from brokers import mosquitto, publish_and_receive, rabbit
+from brokers import mosquitto, paho_library, publish_and_receive, rabbit
 from cases_browser import browser
 from cases_jwt import bearer, native, need, refused
 from handshakes import Opened, Peer, RawUpstream
-from harness import Skip, case, check, equal, eventually
+from harness import case, check, equal, eventually
 from rawsocket import BINARY, TEXT, frame
 
 try:
@@ -219,7 +219,7 @@ def page(chromium, server, token):
 
 def brokers(context, issuer, port, path, options, versions):
     """A page and paho with one broker behind the gateway."""
-    import paho.mqtt.client as paho
+    paho = paho_library()
     server = native(context, issuer, ROUTE % (f"ws://127.0.0.1:{port}{path}", options), rest=REST)
     token = issuer.token()
     for version in versions:
@@ -251,10 +251,7 @@ def brokers(context, issuer, port, path, options, versions):
 def with_mosquitto(context):
     """T2, T3, T14 with Mosquitto: paho with MQTT 3.1, 3.1.1 and 5, and a page in Chromium with nothing but a cookie."""
     need()
-    try:
-        import paho.mqtt.client as paho
-    except ImportError as reason:
-        raise Skip(str(reason))
+    paho = paho_library()
     brokers(context, Issuer(context), mosquitto(context), "/", ", mqtt: { password: remove }", (paho.MQTTv31, paho.MQTTv311, paho.MQTTv5))
 
 
@@ -262,10 +259,7 @@ def with_mosquitto(context):
 def with_rabbit(context):
     """T2, T3, T14, T19 with RabbitMQ: paho with MQTT 3.1.1, a page in Chromium, compression between client and broker."""
     need()
-    try:
-        import paho.mqtt.client as paho
-    except ImportError as reason:
-        raise Skip(str(reason))
+    paho = paho_library()
     issuer, port = Issuer(context), rabbit(context)
     for name in ("name", "word"):
         (context.folder / name).write_text("guest")

@@ -7,7 +7,7 @@ import threading
 import time
 
 import mqtt
-from brokers import mosquitto, paho_client
+from brokers import mosquitto, paho_client, paho_library
 from cases_jwt import compatible, native, need
 from handshakes import Opened, Peer, Stream
 from harness import check, case, equal, eventually, gateway_environment
@@ -194,7 +194,7 @@ class Leaver:
     """A client of paho with MQTT 5 that publishes to itself until it is told to go."""
 
     def __init__(self, server, name, token):
-        import paho.mqtt.client as paho
+        paho = paho_library()
         self.topic, self.ends, self.acknowledged, self.heard = f"own/{name}/x", [], set(), []
         self.joined, self.gone = threading.Event(), threading.Event()
         self.client = paho_client(paho.MQTTv5, client_id=name, reconnect_on_failure=False)
@@ -220,7 +220,7 @@ def drained(context, options, farewell=None):
     server = native(context, issuer, ROUTE % ("mqtt", "mqtt", "mqtt", f"ws://127.0.0.1:{port}/", options),
                     rest=REST + "  drain: { delay: 0s, timeout: 5s }\nshards: 2\n")
     arrived = set()
-    import paho.mqtt.client as paho
+    paho = paho_library()
     witness = paho_client(paho.MQTTv311)
     witness.on_message = lambda _own, _data, message: arrived.add(message.payload)
     ready = threading.Event()
