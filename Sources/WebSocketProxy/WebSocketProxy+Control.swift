@@ -52,9 +52,7 @@ extension WebSocketProxy {
                 wait(index, party.other) { $0.ping = ControlPayload(payload) }
             } else {
                 wait(index, party) { $0.pong = ControlPayload(payload) }
-                if side(session(index), party.other).pointee.sieve.isAtBoundary || session(index).pointee.mode == .inspected {
-                    sendWaiting(index, party)
-                }
+                if mayInterject(session(index), party) { sendWaiting(index, party) }
                 stopFlood(index, party)
             }
             return .none
@@ -105,7 +103,7 @@ extension WebSocketProxy {
     @inline(never)
     func sendWaiting(_ index: UInt32, _ party: ProxyParty) {
         let side = side(session(index), party)
-        guard side.pointee.flags.contains(.waiting), let queue = side.pointee.queue else { return }
+        guard side.pointee.flags.contains(.waiting), side.pointee.slot != .none, let queue = side.pointee.queue else { return }
         if var pong = queue.pointee.pong {
             guard write(index, party, .pong, &pong) else { return }
             queue.pointee.pong = nil
@@ -158,9 +156,10 @@ extension WebSocketProxy {
         if mayInterject(session, party) { sendWaiting(index, party) }
     }
 
-    /// Whether the bytes sent to a side end between two frames.
+    /// Whether the bytes sent to a side end between two frames; nothing has left of what is shown first.
     func mayInterject(_ session: UnsafeMutablePointer<ProxySession>, _ party: ProxyParty) -> Bool {
         let source = side(session, party.other)
-        return session.pointee.mode == .inspected || source.pointee.sieve.isAtBoundary || source.pointee.flags.contains(.held)
+        return session.pointee.mode == .inspected || source.pointee.sieve.isAtBoundary
+            || !source.pointee.flags.isDisjoint(with: [.held, .shown])
     }
 }

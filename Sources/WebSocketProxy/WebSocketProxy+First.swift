@@ -92,7 +92,8 @@ extension WebSocketProxy {
             case .control(let run):
                 let ending = control(index, .client, base, run)
                 if ending == .none {
-                    if session.pointee.upstream.flags.contains(.waiting) { sendWaiting(index, .upstream) }
+                    // Without an upstream it goes on waiting.
+                    if session.pointee.phase != .first, session.pointee.upstream.flags.contains(.waiting) { sendWaiting(index, .upstream) }
                     continue
                 }
                 shard.release(buffer)

@@ -63,7 +63,9 @@ extension WebSocketProxy {
             count(session, party)
             // There is room for it: that was asked before. What is inserted in front has room of its own, or ended the session.
             let payload = UnsafeRawBufferPointer(start: base + leaving.start, count: leaving.count)
-            if !sendFrame(index, .upstream, payload) { ending = .exhausted }
+            let sink = side(session, .upstream)
+            let isSent = sendFrame(index, .upstream, payload)
+            if !isSent { ending = .exhausted } else if isBehind(session, sink) { sinkBehind(index, .upstream) }
             if session.pointee.bytesPerSecond != 0 { throttleBytes(index, session) }
             hold(index, buffer, cursor, end, wait)
         }

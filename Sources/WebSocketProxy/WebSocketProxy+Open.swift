@@ -177,6 +177,12 @@ extension WebSocketProxy {
             }
             return unavailable(index, .answerTimeout)
         }
+        if now >= session(index).pointee.endsAt {
+            let isByAge = details.target?.endsByAge == true
+            if session(index).pointee.phase == .dialling { return refuse(index, status: isByAge ? 503 : 401, reason: "expired") }
+            let close = details.settings.close(isByAge ? .sessionTimeout : .tokenExpired)
+            return reject(index, isByAge ? .tooOld : .expired, ProxyRefusal(close, message: details.unavailable))
+        }
         if now >= details.redialAt { return dial(index) }
         if now >= session(index).pointee.drainAt {
             if session(index).pointee.phase == .dialling { return refuse(index, status: 503, reason: "draining") }
@@ -305,6 +311,7 @@ enum ProxyAnswer {
             (name: "Sec-WebSocket-Version", value: "13"), (name: "X-Edge-Error", value: reason),
             (name: "X-Content-Type-Options", value: "nosniff"), (name: "X-Frame-Options", value: "DENY"),
         ]
+        if status == 401 { fields.append((name: "WWW-Authenticate", value: "Bearer error=\"invalid_token\"")) }
         if status == 503 { fields.append((name: "Retry-After", value: "1")) }
         UpgradeAnswer.refuse(slot, status: status, message: "\(HTTPStatus.reason(status))", fields: fields, on: shard)
     }

@@ -86,6 +86,7 @@ extension WebSocketProxy {
             if !session.pointee.client.flags.contains(.pausedReplies) { pause(side(session, .client), .pausedReplies) }
         } else if session.pointee.client.flags.contains(.pausedReplies), !state.pointee.shard.isCongested(session.pointee.client.slot) {
             resume(side(session, .client), .pausedReplies)
+            forgiveWait(session)
             lookForSlot(index)
         }
     }

@@ -48,14 +48,21 @@ extension WebSocketProxy {
             state.pointee.counters.add(party == .upstream ? .stallUpMilliseconds : .stallDownMilliseconds, session.pointee.route, stalled)
             sink.pointee.stalledAt = 0
         }
-        if sink.pointee.flags.contains(.pausedReplies), !owesAnswers(session) { resume(sink, .pausedReplies) }
+        if sink.pointee.flags.contains(.pausedReplies), !owesAnswers(session) {
+            resume(sink, .pausedReplies)
+            if party == .client { forgiveWait(session) }
+        }
         let source = side(session, party.other)
         if source.pointee.flags.contains(.pausedBehind) {
             resume(source, .pausedBehind)
-            // Being behind is not being above the rate.
-            if source.pointee.flags.contains(.pausedRate) { session.pointee.throttledAt = max(1, state.pointee.shard.now) }
+            if party == .upstream { forgiveWait(session) }
         }
         lookForSlot(index)
+    }
+
+    /// A client was kept back by something else: that is not being above its rate.
+    func forgiveWait(_ session: UnsafeMutablePointer<ProxySession>) {
+        if session.pointee.client.flags.contains(.pausedRate) { session.pointee.throttledAt = max(1, state.pointee.shard.now) }
     }
 
     /// Charges the payload that has come from the client; it is not read before that could have been carried at its rate, less one

@@ -16,7 +16,10 @@ extension WebSocketProxy {
     }
 
     private func nextDeadline(_ index: UInt32, _ session: UnsafeMutablePointer<ProxySession>) -> UInt64 {
-        var next = min(session.pointee.phaseEnds, session.pointee.endsAt, session.pointee.drainAt)
+        // Who only waits for the end of a frame has nothing else to end for.
+        let isEnding = session.pointee.phase == .finishing
+        var next = session.pointee.phaseEnds
+        if !isEnding { next = min(next, session.pointee.endsAt, session.pointee.drainAt) }
         let details = details(index)
         switch session.pointee.phase {
         case .dialling, .admitted: return min(next, details.redialAt)
@@ -25,7 +28,7 @@ extension WebSocketProxy {
         }
         if waitsForRateAlone(session) { next = min(next, session.pointee.rateOpens) }
         if session.pointee.client.flags.contains(.pausedBytes) { next = min(next, session.pointee.bytesOpen) }
-        if details.settings.idleMilliseconds > 0 { next = min(next, session.pointee.dataAt + details.settings.idleMilliseconds) }
+        if details.settings.idleMilliseconds > 0, !isEnding { next = min(next, session.pointee.dataAt + details.settings.idleMilliseconds) }
         for party in [ProxyParty.client, .upstream] {
             let side = side(session, party)
             if side.pointee.stalledAt != 0 { next = min(next, side.pointee.pressAt) }
@@ -78,21 +81,7 @@ extension WebSocketProxy {
         // What was read is delivered, whatever its rate.
         if now >= session.pointee.drainAt, session.pointee.phase == .open { passWaiting(index) }
         guard session.pointee.phase == .open || session.pointee.phase == .closing || session.pointee.phase == .finishing else { return }
-        if now >= session.pointee.drainAt, !putOffDrain(session, details) {
-            session.pointee.drainAt = ProxySession.never
-            return end(index, .drained, client: settings.close(.draining), upstream: settings.close(.draining),
-                       waitMilliseconds: details.settings.closeMilliseconds)
-        }
-        if now >= session.pointee.endsAt, !putOff(index, session, details) {
-            if details.target?.endsByAge == true {
-                return end(index, .tooOld, client: settings.close(.sessionTimeout), upstream: settings.close(.sessionTimeout))
-            }
-            return end(index, .expired, client: settings.close(.tokenExpired), upstream: ProxyClose(.policyViolation))
-        }
-        let idle = details.settings.idleMilliseconds
-        if idle > 0, now >= session.pointee.dataAt + idle {
-            return end(index, .idle, client: settings.close(.idle), upstream: settings.close(.idle))
-        }
+        if session.pointee.phase != .finishing, endInTime(index) { return }
         if waitsForRateAlone(session), now >= session.pointee.rateOpens {
             if now &- session.pointee.throttledAt >= ProxyBounds.throttleMilliseconds {
                 return end(index, .rate, client: settings.close(.messageRate), upstream: ProxyClose(.policyViolation))
@@ -102,12 +91,38 @@ extension WebSocketProxy {
         }
         if session.pointee.client.flags.contains(.pausedBytes), now >= session.pointee.bytesOpen {
             resume(side(session, .client), .pausedBytes)
+            forgiveWait(session)
         }
         for party in [ProxyParty.client, .upstream] {
             press(index, party, details.settings)
             guard checkLife(index, party, details.settings) else { return }
         }
         schedule(index)
+    }
+
+    /// Ends a session whose time is over: its drain's, its token's, its own, or that without data. False when there is some left.
+    private func endInTime(_ index: UInt32) -> Bool {
+        let session = session(index)
+        let details = details(index)
+        let settings = details.settings
+        let now = state.pointee.shard.now
+        if now >= session.pointee.drainAt, !putOffDrain(session, details) {
+            session.pointee.drainAt = ProxySession.never
+            end(index, .drained, client: settings.close(.draining), upstream: settings.close(.draining),
+                waitMilliseconds: settings.closeMilliseconds)
+            return true
+        }
+        if now >= session.pointee.endsAt, !putOff(index, session, details) {
+            if details.target?.endsByAge == true {
+                end(index, .tooOld, client: settings.close(.sessionTimeout), upstream: settings.close(.sessionTimeout))
+            } else {
+                end(index, .expired, client: settings.close(.tokenExpired), upstream: ProxyClose(.policyViolation))
+            }
+            return true
+        }
+        guard settings.idleMilliseconds > 0, now >= session.pointee.dataAt + settings.idleMilliseconds else { return false }
+        end(index, .idle, client: settings.close(.idle), upstream: settings.close(.idle))
+        return true
     }
 
     /// A side that does not take what waits for it must have taken something since the last look.
@@ -151,7 +166,7 @@ extension WebSocketProxy {
     private func putOffDrain(_ session: UnsafeMutablePointer<ProxySession>, _ details: ProxyDetails) -> Bool {
         let now = state.pointee.shard.now
         let client = session.pointee.client
-        guard session.pointee.mode == .opaque, !client.sieve.isAtBoundary, !client.flags.contains(.deaf), !client.flags.contains(.held)
+        guard session.pointee.mode == .opaque, !client.sieve.isAtBoundary, client.flags.isDisjoint(with: [.deaf, .held, .shown])
         else { return false }
         if details.drainPutOffEnds == 0 { details.drainPutOffEnds = now + details.settings.closeMilliseconds }
         guard now < details.drainPutOffEnds else { return false }

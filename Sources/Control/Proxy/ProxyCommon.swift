@@ -124,15 +124,14 @@ final class ProxyCommon: Sendable {
         let perAddress = route.draft.sessionsPerAddress == ProxyAmount.unset ? limits.sessionsPerAddress : route.draft.sessionsPerAddress
         let result: Result<Lease, Full> = tables.withLock { tables in
             sweep(&tables, nowMilliseconds: MonotonicClock.milliseconds)
+            if perAddress > 0, tables.addresses[key]?.sessions ?? 0 >= perAddress { return .failure(.address) }
+            let counted = route.draft.sessions > 0 ? name : nil
+            if let counted, tables.routes[counted] ?? 0 >= route.draft.sessions { return .failure(.route) }
+            // Last: nobody makes room for a session that is refused all the same.
             if let subject, limits.sessionsPerSubject > 0, tables.subjects[subject]?.sessions ?? 0 >= limits.sessionsPerSubject {
                 return .failure(.subject)
             }
-            if perAddress > 0, tables.addresses[key]?.sessions ?? 0 >= perAddress { return .failure(.address) }
-            let counted = route.draft.sessions > 0 ? name : nil
-            if let counted {
-                guard tables.routes[counted] ?? 0 < route.draft.sessions else { return .failure(.route) }
-                tables.routes[counted, default: 0] += 1
-            }
+            if let counted { tables.routes[counted, default: 0] += 1 }
             var rate: (MessageRate, MessageRateCell)?
             if let own = route.rate {
                 if scope == "session" {

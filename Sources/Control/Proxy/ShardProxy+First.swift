@@ -90,6 +90,7 @@ extension ShardProxy {
             return nil
         case .refused(let refused): return .refuse(refusal(refused, visitor))
         case .wait(let milliseconds, let longest, let late):
+            if isCrowded { return .refuse(refusal(Self.crowded, visitor)) }
             park(visitor, .first(ticket, bytes: (0..<bytes.count).map { bytes[$0] }), milliseconds, longest, late)
             return .later
         }
@@ -155,6 +156,7 @@ extension ShardProxy {
         case .granted: break
         case .refused(let refused): return .refuse(refusal(refused, visitor))
         case .waiting:
+            if isCrowded { return .refuse(refusal(Self.crowded, visitor)) }
             waitForPlace(visitor, .first(ticket, bytes: (0..<bytes.count).map { bytes[$0] }))
             return .later
         }

@@ -190,11 +190,12 @@ extension ShardProxy {
 
     // MARK: Waiting
 
+    /// Whether nobody more can wait. Who is judged by its first data is refused by that judgement: it does not wait yet.
+    var isCrowded: Bool { parked.count >= TokenLimits.waitingForKey }
+    static let crowded = ProxyRefused(status: 503, reason: "overloaded", end: .tryAgainLater, retrySeconds: 1)
+
     func park(_ visitor: ProxyVisitor, _ place: ProxyParked.Place, _ milliseconds: UInt64, _ longest: UInt64, _ late: ProxyRefused) {
-        guard parked.count < TokenLimits.waitingForKey else {
-            let full = ProxyRefused(status: 503, reason: "overloaded", end: .tryAgainLater, retrySeconds: 1)
-            return refuse(visitor, place, full)
-        }
+        guard !isCrowded else { return refuse(visitor, place, Self.crowded) }
         nextParked &+= 1
         visitor.waitingNumber = nextParked
         parked[nextParked] = ProxyParked(

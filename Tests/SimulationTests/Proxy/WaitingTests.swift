@@ -102,6 +102,56 @@ import WebSocketProxy
         #expect(stage.loop.reports.count == 1 + (upstream.firstData ? 1 : 0))
     }
 
+    /// Pings that are passed on and come before there is anybody to pass them to.
+    @Test func pingsWaitForTheUpstream() throws {
+        var manners = FramePeer.Manners()
+        manners.frames = [FramePeer.Frame(first: 0x82, count: 100)]
+        manners.pings = 1_000_000
+        manners.writeMaximum = 16
+        manners.ending = .close(code: 1000, reason: "", afterReading: 0)
+        var settings = ProxySettings()
+        settings.forwardsPings = true
+        let stage = try Stage(manners, firstData: true, settings: settings)
+        #expect(stage.turn { stage.client.isDone && stage.upstream.isDone })
+        #expect(stage.upstream.pingsSeen > 0, "\(stage.upstream.received)")
+        #expect(stage.upstream.receivedBytes == 100 && stage.client.closeCode == 1000 && stage.client.pings == [])
+        #expect(stage.upstream.fault == nil && stage.client.fault == nil)
+        stage.finish()
+    }
+
+    /// A token that ends while its session waits for the end of a frame that does not come: the control time is all there is.
+    @Test func anEndInTheMiddleOfAFrameIsNotWaitedForLong() throws {
+        var upstream = FramePeer.Manners()
+        upstream.frames = [FramePeer.Frame(first: 0x82, count: 1_000_000)]
+        upstream.writeMaximum = 2000
+        upstream.pauseNanoseconds = 4_000_000_000
+        var target = ProxyLoop.target(port: ProxyWorld.upstreamPort)
+        target.endsInMilliseconds = 10_000
+        let stage = try Stage(FramePeer.Manners(), upstream, target: target)
+        let began = stage.milliseconds
+        #expect(stage.turn { stage.client.isDone })
+        let took = stage.milliseconds - began
+        #expect((10_000...12_000).contains(took), "ended after \(took) ms")
+        #expect(stage.client.receivedBytes > 0 && stage.client.closeCode == nil)
+        stage.finish()
+    }
+
+    /// A token that ends while its upstream is dialled.
+    @Test(arguments: [true, false]) func aTokenEndsWithItsDial(firstData: Bool) throws {
+        var manners = FramePeer.Manners()
+        if firstData { manners.frames = [FramePeer.Frame(first: 0x82, count: 100)] }
+        var target = ProxyLoop.target(port: ProxyWorld.upstreamPort)
+        target.endsInMilliseconds = 500
+        let stage = try Stage(manners, status: 0, firstData: firstData, target: target)
+        let began = stage.milliseconds
+        #expect(stage.turn { stage.loop.isTold })
+        let took = stage.milliseconds - began
+        #expect((500...700).contains(took), "told after \(took) ms")
+        #expect(stage.turn { stage.client.isDone })
+        #expect(firstData ? stage.client.closeCode != nil : stage.client.status == 401)
+        stage.finish()
+    }
+
     /// Messages in one read, and how they are sent.
     struct Flood: CustomTestStringConvertible {
         var bytes = 20
