@@ -313,8 +313,7 @@ def redis_absent(context):
 
 
 def flood(instance, token, seconds, counts, name, pause=0.0, size=0):
-    """Sends as fast as it is let for so long; counts what was sent, and how it ended. Large messages come few in one read: what one
-    read brought goes on before a client is throttled."""
+    """Sends as fast as it is let for so long; counts what was sent, and how it ended."""
     with instance.open(token) as client:
         stop = time.monotonic() + seconds
 
@@ -339,7 +338,7 @@ def flooded(instances, issuer, upstream, seconds, counts, **claims):
     """Messages that reached the upstream in about so many seconds while every instance was flooded with a subject's, what its budget
     of 50 a second and 20 at once was, and who floods."""
     before, began = len(upstream.messages), time.monotonic()
-    threads = [threading.Thread(target=flood, args=(instance, issuer.token(**claims), seconds, counts, f"i{number}", 0.0, 60_000))
+    threads = [threading.Thread(target=flood, args=(instance, issuer.token(**claims), seconds, counts, f"i{number}", 0.0, 200))
                for number, instance in enumerate(instances)]
     for thread in threads:
         thread.start()
