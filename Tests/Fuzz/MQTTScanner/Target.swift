@@ -93,9 +93,17 @@ private func takeOut(_ packet: [UInt8], _ version: MQTTVersion, salt: UInt8) {
 private func repair(_ packet: [UInt8], _ version: MQTTVersion, salt: UInt8) {
     for filters in 1..<6 {
         var repairs = MQTTSubscribeRepairs()
-        let id = packet.count > 3 ? UInt16(packet[2]) << 8 | UInt16(packet[3]) : 1
+        let behind = packet.count - bytesBehindHeader(packet)
+        let id = packet.count > behind + 1 ? UInt16(packet[behind]) << 8 | UInt16(packet[behind + 1]) : 1
         let noted = repairs.note(id, refusals: (0..<filters).map { salt >> UInt8($0) & 1 == 1 ? 0x80 : 0 })
         precondition(noted)
-        if case .repaired(let written) = repairs.repair(packet.span, version) { precondition(written.count >= packet.count) }
+        if case .repaired(let written) = repairs.repair(packet.span, version) {
+            precondition(bytesBehindHeader(written) >= bytesBehindHeader(packet))
+        }
     }
+}
+
+/// MQTT 3.1.1 lets a length take more bytes than it needs; what is written takes as few as it can.
+private func bytesBehindHeader(_ packet: [UInt8]) -> Int {
+    packet.dropFirst().drop { $0 >= 0x80 }.count - 1
 }
