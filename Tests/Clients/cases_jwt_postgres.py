@@ -25,7 +25,7 @@ except ImportError:
 
 from cases_jwt import bearer, compatible, need, refused, url
 from cases_jwt_limits import ask, ending
-from cases_jwt_shared import ADMIN, KEY, QUIET, REVOKED_SECONDS, Instance
+from cases_jwt_shared import ADMIN, KEY, QUIET, REVOKED_SECONDS, Instance, outlive, spare
 from cases_shared import Redis
 from postgres import PASSWORD, Postgres
 
@@ -114,13 +114,7 @@ def revocation(context):
             equal(client.recv(timeout=5), "still", "somebody else's session")
             client.close()
     context.note(f"sessions on both instances had ended after {min(times) * 1000:.0f} to {max(times) * 1000:.0f} ms")
-    spared = issuer.token(sub="spared", jti="spared")
-    with instances[1].open(spared) as client:
-        for form in (dict(iss="https://else.test", sub="spared"), dict(sub="spared", before=now - 1000)):
-            equal(instances[0].revoke(**form)[0], 200, str(form))
-        time.sleep(1.2)
-        client.send("still")
-        equal(client.recv(timeout=5), "still", "a token that was not meant")
+    spare(issuer, instances, now)
     equal(int(database.command("SELECT count(*) FROM jwt_revocations")), len(forms) + 2 + 3, "rows")
     equal(database.command("SELECT count(*) FROM jwt_revocations WHERE id = 'old'"), "0", "an ended row")
     equal(database.command("SELECT sub, jti, iss, before FROM jwt_revocations WHERE sub = 's5'"), f"s5|j5|{ISSUER}|", "a row")
@@ -160,27 +154,7 @@ def killed(context):
     Its table is dropped, and emptied: it is made and filled again."""
     database, issuer, upstream, instances = setting(context)
     first, second = instances
-    early = issuer.token(sub="early")
-    equal(first.revoke(sub="early")[0], 200, "a revocation before")
-    live = [instance.open(issuer.token(sub="live")) for instance in instances]
-    marked = issuer.token(sub="marked", jti="marked")
-    here, there = [instance.open(marked) for instance in instances]
-    database.kill()
-    for instance in instances:
-        instance.await_store(0)
-    for instance in instances:
-        equal(instance.status(issuer.token(sub="new")), "open", "a new session")
-        equal(instance.status(early), 401, "what was known before")
-    began = time.monotonic()
-    equal(first.revoke(sub="marked", jti="marked"), (500, b"failed to publish revocation\n"), "the call")
-    check(time.monotonic() - began < 1, "the call waited for Postgres")
-    equal(ending(here), (4401, "token revoked"), "it holds here")
-    equal([first.status(marked), second.status(marked)], [401, "open"], "nobody else was told")
-    database.start()
-    equal(ending(there, 15), (4401, "token revoked"), "the others are told when Postgres is back")
-    for instance in instances:
-        instance.await_store(1)
-        eventually(lambda: instance.status(marked) == 401, "the token is refused everywhere", 3)
+    live, _, _ = outlive(database, issuer, instances, 15)
     equal(database.command("SELECT sub FROM jwt_revocations ORDER BY sub"), "early\nmarked", "rows")
     # The list is lost while the connections stay.
     database.command("DELETE FROM jwt_revocations")

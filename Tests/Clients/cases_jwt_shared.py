@@ -134,14 +134,7 @@ def revocation(context):
             equal(client.recv(timeout=5), "still", "somebody else's session")
             client.close()
     context.note(f"sessions on both instances had ended after {worst * 1000:.0f} ms at most")
-    # Of another issuer, before the token was made: nobody is meant.
-    spared = issuer.token(sub="spared", jti="spared")
-    with instances[1].open(spared) as client:
-        for form in (dict(iss="https://else.test", sub="spared"), dict(sub="spared", before=now - 1000)):
-            equal(instances[0].revoke(**form)[0], 200, str(form))
-        time.sleep(1.2)
-        client.send("still")
-        equal(client.recv(timeout=5), "still", "a token that was not meant")
+    spare(issuer, instances, now)
     late = Instance(context, issuer, upstream, QUIET % "", redis=redis.url)
     for token in tokens:
         equal(late.status(token), 401, "an instance that started later")
@@ -153,6 +146,47 @@ def revocation(context):
         check(not any(token.split(".")[1] in log for token in tokens) and KEY not in log, "a token in the log")
     lines = [record for record in instances[0].server.records() if record["msg"] == "tokens revoked"]
     check(len(lines) == len(forms) + 2 and all(line["peer"] == "127.0.0.1" for line in lines), "who called is in the log", lines[:1])
+
+
+def spare(issuer, instances, now):
+    """Denials of another issuer, or of before the token was made: nobody is meant."""
+    spared = issuer.token(sub="spared", jti="spared")
+    with instances[1].open(spared) as client:
+        for form in (dict(iss="https://else.test", sub="spared"), dict(sub="spared", before=now - 1000)):
+            equal(instances[0].revoke(**form)[0], 200, str(form))
+        time.sleep(1.2)
+        client.send("still")
+        equal(client.recv(timeout=5), "still", "a token that was not meant")
+
+
+def outlive(store, issuer, instances, seconds):
+    """The store of denials is killed and started again; two instances live on, and what one was told meanwhile reaches the other so many
+    seconds later at most. Sessions that stayed, and tokens that are denied."""
+    first, second = instances
+    early = issuer.token(sub="early")
+    equal(first.revoke(sub="early")[0], 200, "a revocation before")
+    live = [instance.open(issuer.token(sub="live")) for instance in instances]
+    marked = issuer.token(sub="marked", jti="marked")
+    here, there = [instance.open(marked) for instance in instances]
+    store.kill()
+    for instance in instances:
+        instance.await_store(0)
+    for instance in instances:
+        equal(instance.status(issuer.token(sub="new")), "open", "a new session")
+        equal(instance.status(early), 401, "what was known before")
+    began = time.monotonic()
+    equal(first.revoke(sub="marked", jti="marked"), (500, b"failed to publish revocation\n"), "the call")
+    check(time.monotonic() - began < 1, "the call waited for the store")
+    equal(ending(here), (4401, "token revoked"), "it holds here")
+    equal(first.status(marked), 401, "the same token here")
+    equal(second.status(marked), "open", "nobody else was told")
+    store.start()
+    equal(ending(there, seconds), (4401, "token revoked"), "the others are told when the store is back")
+    for instance in instances:
+        instance.await_store(1)
+        eventually(lambda: instance.status(marked) == 401, "the token is refused everywhere", 3)
+        equal(instance.status(early), 401, "what was known before")
+    return live, early, marked
 
 
 @case("jwt-shared-revocation-reference")
@@ -183,31 +217,7 @@ def redis_killed(context):
     """T29: Redis dies and comes back empty. Sessions live, new ones are let in, a revocation says that it reached nobody, and reaches them then."""
     redis = Redis(context)
     issuer, upstream, instances = pair(context, redis)
-    first, second = instances
-    early = issuer.token(sub="early")
-    equal(first.revoke(sub="early")[0], 200, "a revocation before")
-    live = [instance.open(issuer.token(sub="live")) for instance in instances]
-    marked = issuer.token(sub="marked", jti="marked")
-    here, there = [instance.open(marked) for instance in instances]
-    redis.kill()
-    for instance in instances:
-        instance.await_store(0)
-    for instance in instances:
-        equal(instance.status(issuer.token(sub="new")), "open", "a new session")
-        equal(instance.status(early), 401, "what was known before")
-    began = time.monotonic()
-    status, body = first.revoke(sub="marked", jti="marked")
-    equal((status, body), (500, b"failed to publish revocation\n"), "the call")
-    check(time.monotonic() - began < 1, "the call waited for Redis")
-    equal(ending(here), (4401, "token revoked"), "it holds here")
-    equal(first.status(marked), 401, "the same token here")
-    equal(second.status(marked), "open", "nobody else was told")
-    redis.start()
-    equal(ending(there, 10), (4401, "token revoked"), "the others are told when Redis is back")
-    for instance in instances:
-        instance.await_store(1)
-        eventually(lambda: instance.status(marked) == 401, "the token is refused everywhere", 3)
-        equal(instance.status(early), 401, "what was known before")
+    live, early, marked = outlive(redis, issuer, instances, 10)
     # A list that came back is one that a new instance can read.
     late = Instance(context, issuer, upstream, QUIET % "", redis=redis.url)
     equal([late.status(early), late.status(marked)], [401, 401], "an instance that started after the restart")
