@@ -14,6 +14,9 @@ public struct ProxyCounters: @unchecked Sendable {
         case deniedPublishes, deniedSubscriptions, deniedWills
     }
 
+    /// Routes with counters of their own; those behind them count as the last.
+    public static let routes = 64
+
     private let words: CounterBlock
     // Constants, because counting them allocates.
     private static let counters = 8
@@ -23,7 +26,7 @@ public struct ProxyCounters: @unchecked Sendable {
 
     init() {
         precondition(Counter.allCases.count == Self.counters && RouteCounter.allCases.count == Self.routeCounters)
-        words = CounterBlock(count: Self.counters + ProxyBounds.routes * Self.routeCounters + Self.packetCounters)
+        words = CounterBlock(count: Self.counters + Self.routes * Self.routeCounters + Self.packetCounters)
     }
 
     @inline(__always)
@@ -47,11 +50,11 @@ public struct ProxyCounters: @unchecked Sendable {
 
     @inline(__always)
     private static func place(_ type: MQTTType, _ up: Bool) -> Int {
-        counters &+ ProxyBounds.routes &* routeCounters &+ Int(type.rawValue) &+ (up ? 0 : 16)
+        counters &+ routes &* routeCounters &+ Int(type.rawValue) &+ (up ? 0 : 16)
     }
 
     /// Counts a client whose CONNECT was refused for its will. The owning thread only.
-    public func addDeniedWill(route: UInt16) { add(.deniedWills, min(route, UInt16(ProxyBounds.routes - 1)), 1) }
+    public func addDeniedWill(route: UInt16) { add(.deniedWills, min(route, UInt16(Self.routes - 1)), 1) }
 
     /// Packets of inspected sessions, from any thread.
     public func readPackets(_ type: MQTTType, up: Bool) -> UInt64 { words.read(Self.place(type, up)) }

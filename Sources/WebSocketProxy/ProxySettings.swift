@@ -82,8 +82,6 @@ enum ProxyBounds {
     /// A session that has lasted so long has its connections kept alive by the kernel. Telling it takes ten system calls, which sessions
     /// that end before need not; keep-alive itself begins after a minute.
     static let keepAliveMilliseconds: UInt64 = 10_000
-    /// Routes with counters of their own.
-    static let routes = 64
     /// Longest pause between two tries.
     static let dialDelayMaximumMilliseconds: UInt64 = 5000
 }

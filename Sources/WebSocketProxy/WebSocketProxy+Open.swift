@@ -27,7 +27,7 @@ extension WebSocketProxy {
             client: client, upstream: ProxySide(expectsMask: false, slot: .none, now: shard.now),
             maximumMessageBytes: request.settings.maximumMessageBytes, bufferBytes: request.settings.bufferBytes, dataAt: shard.now,
             details: Unmanaged.passRetained(details), inspector: nil, nextFree: .max, life: life,
-            route: min(request.route, UInt16(ProxyBounds.routes - 1)),
+            route: min(request.route, UInt16(ProxyCounters.routes - 1)),
             phase: .dialling, mode: .opaque)
         shard.transfer(request.client, to: state.pointee.owners.client, context: index)
         // It is read while its upstream is dialled: so its leaving is noticed. What it sends meanwhile waits, as what came with the head.

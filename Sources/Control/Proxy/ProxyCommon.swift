@@ -234,7 +234,4 @@ final class ProxyCommon: Sendable {
             turn: turn.add(1, ordering: .relaxed).newValue, subject: subject, names: numbers.map { plan.endpoints[$0].name })
         return order.map { numbers[$0] }.filter(admits)
     }
-
-    /// State of each breaker: 0 closed, 1 half open, 2 open.
-    var circuits: [String: UInt64] { endpoints.withLock { $0.mapValues { UInt64($0.circuit.rawValue) } } }
 }

@@ -77,6 +77,7 @@ final class ProxyMetrics: Sendable {
             }
         }
 
+        /// Upper bounds of the buckets, seconds: a day for sessions, seconds for the rest.
         var bounds: [Double] {
             switch self {
             case .connection, .session: [0.1, 1, 5, 15, 60, 300, 900, 3600, 14_400, 86_400]
@@ -226,7 +227,7 @@ final class ProxyMetrics: Sendable {
 
     private func live(_ page: inout MetricsPage, _ shards: [ProxyCounters], _ plan: ProxyPlan) {
         page.gauge("ws_active_sessions", "Sessions that were answered and have not ended", shards.reduce(0) { $0 &+ $1.read(.active) })
-        let routes = plan.policy.routes.routes.prefix(64).enumerated().map { ($0, Self.label($1.name)) }
+        let routes = plan.policy.routes.routes.prefix(ProxyCounters.routes).enumerated().map { ($0, Self.label($1.name)) }
         func sum(_ counter: ProxyCounters.RouteCounter, _ route: Int) -> UInt64 {
             shards.reduce(0) { $0 &+ $1.read(counter, route: UInt16(route)) }
         }
@@ -256,7 +257,7 @@ final class ProxyMetrics: Sendable {
         let actions: [(String, ProxyCounters.RouteCounter)] = [
             ("publish", .deniedPublishes), ("subscribe", .deniedSubscriptions), ("will", .deniedWills),
         ]
-        for (index, route) in plan.policy.routes.routes.prefix(64).enumerated() {
+        for (index, route) in plan.policy.routes.routes.prefix(ProxyCounters.routes).enumerated() {
             for (action, counter) in actions {
                 page.sample(
                     name, "route=\"\(Self.label(route.name))\",action=\"\(action)\"",
@@ -290,11 +291,11 @@ final class ProxyMetrics: Sendable {
     }
 
     private func upstreams(_ page: inout MetricsPage, _ plan: ProxyPlan) {
-        let circuits = plan.common.circuits
-        let names = Set(plan.endpoints.map(\.name)).sorted()
+        // Routes may have endpoints in common.
+        let endpoints = Dictionary(plan.endpoints.map { ($0.name, $0) }) { first, _ in first }.values.sorted { $0.name < $1.name }
         page.family("ws_upstream_up", "gauge", "Whether an upstream's circuit is closed")
-        for name in names { page.sample("ws_upstream_up", "upstream=\"\(Self.label(name))\"", UInt64(circuits[name] ?? 0 == 0 ? 1 : 0)) }
+        for endpoint in endpoints { page.sample("ws_upstream_up", endpoint.label, UInt64(endpoint.state.circuit == .closed ? 1 : 0)) }
         page.family("ws_circuit_state", "gauge", "0 closed, 1 half open, 2 open")
-        for name in names { page.sample("ws_circuit_state", "upstream=\"\(Self.label(name))\"", circuits[name] ?? 0) }
+        for endpoint in endpoints { page.sample("ws_circuit_state", endpoint.label, UInt64(endpoint.state.circuit.rawValue)) }
     }
 }

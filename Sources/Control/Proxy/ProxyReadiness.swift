@@ -1,5 +1,3 @@
-import Policy
-
 /// Whether clients of the JWT proxy should come to this instance, and what stands in the way (specification, section 21.1).
 struct ProxyReadiness {
     let hasKeys: Bool
@@ -14,9 +12,7 @@ struct ProxyReadiness {
         hasKeys = common.keys.isReady
         hasRoutes = plan != nil
         self.isLeaving = isLeaving
-        let circuits = common.circuits
-        let open = UInt64(CircuitBreaker.State.open.rawValue)
-        hasUpstream = plan?.endpoints.contains { circuits[$0.name] ?? 0 != open } ?? false
+        hasUpstream = plan?.endpoints.contains { $0.state.circuit != .open } ?? false
         requiresUpstream = plan?.policy.draft.readyRequiresUpstream ?? false
     }
 

@@ -132,7 +132,7 @@ extension ShardProxy {
             switch judgement {
             case .malformed: return .refuse(refusal(.badConnect, visitor))
             case .deniedWill(let topic):
-                sessions.counters.addDeniedWill(route: UInt16(min(visitor.route, 63)))
+                sessions.counters.addDeniedWill(route: UInt16(clamping: visitor.route))
                 tell(.denied(visitor.record, MQTTDenial(action: .will, topic: topic)), visitor)
                 return .refuse(refusal(.forbidden, visitor))
             case .accepted(let accepted): inspection = accepted

@@ -54,7 +54,7 @@ extension ShardProxy {
         var request = ProxyRequest(
             client: slot, webSocketKey: visitor.webSocketKey, leftover: leftover, record: visitor.record, admission: admission)
         request.identity = Self.identity(visitor.token)
-        request.route = UInt16(min(visitor.route, 63))
+        request.route = UInt16(clamping: visitor.route)
         request.settings = visitor.routing.settings
         visitor.ticket = sessions.open(request)
     }

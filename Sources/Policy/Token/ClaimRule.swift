@@ -7,9 +7,7 @@ import Wire
 public struct ClaimRule: Sendable, Hashable {
     /// What the claim must be.
     public enum Condition: Sendable, Hashable {
-        /// The claim is this value: a string, a number or a boolean, in JSON's sense of equal.
-        case equals(Scalar)
-        /// The claim is one of these values.
+        /// The claim is one of these values, strings, numbers and booleans, in JSON's sense of equal.
         case isOne(of: [Scalar])
         /// The claim is a list with this value in it, or a text whose words, parted by spaces, hold it.
         case contains(Scalar)
@@ -49,7 +47,6 @@ public struct ClaimRule: Sendable, Hashable {
     public func isMet(by claims: JSONValue) -> Bool {
         guard let value = pointer.value(in: claims) else { return false }
         switch condition {
-        case .equals(let wanted): return wanted.equals(value)
         case .isOne(let wanted): return wanted.contains { $0.equals(value) }
         case .contains(let wanted):
             if case .array(let elements) = value { return elements.contains(where: wanted.equals) }

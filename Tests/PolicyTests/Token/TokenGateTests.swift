@@ -212,12 +212,13 @@ private func refusal(_ verdict: TokenGate.Verdict) -> TokenRefusal? {
         #expect(try meets("/a/b", .contains(.text("y"))) && meets("/a/b", .contains(.number(3))) && !meets("/a/b", .contains(.text("z"))))
         #expect(try meets("/scope", .contains(.text("mqtt"))) && !meets("/scope", .contains(.text("mqt"))))
         #expect(try !meets("/n", .contains(.number(5))))
-        #expect(try meets("/n", .equals(.number(5))) && !meets("/n", .equals(.text("5"))) && meets("/t", .equals(.boolean(true))))
+        #expect(try meets("/n", .isOne(of: [.number(5)])) && !meets("/n", .isOne(of: [.text("5")])))
+        #expect(try meets("/t", .isOne(of: [.boolean(true)])))
         #expect(try meets("/n", .isOne(of: [.text("5"), .number(5)])) && !meets("/n", .isOne(of: [.text("5"), .boolean(true)])))
-        #expect(try meets("/a/b/0", .equals(.text("x"))) && !meets("/missing", .equals(.text(""))))
+        #expect(try meets("/a/b/0", .isOne(of: [.text("x")])) && !meets("/missing", .isOne(of: [.text("")])))
         #expect(try !meets("/empty", .contains(.text(""))))
         // Composed and decomposed letters are different bytes.
-        #expect(try meets("/u", .equals(.text("\u{e9}"))) && !meets("/u", .equals(.text("e\u{301}"))))
+        #expect(try meets("/u", .isOne(of: [.text("\u{e9}")])) && !meets("/u", .isOne(of: [.text("e\u{301}")])))
         for (pattern, isMatch) in [
             ("dev-*@example.com", true), ("*", true), ("dev-17@example.com", true), ("*@example.org", false), ("dev", false), ("*17*",
                 true),
