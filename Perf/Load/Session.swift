@@ -107,15 +107,32 @@ enum UpgradeAnswer {
             self = bytes.count > 16384 ? .refused("an endless head") : .incomplete
             return
         }
-        let lines = String(decoding: bytes[..<end], as: UTF8.self).split(whereSeparator: \.isNewline)
-        let accepted = lines.contains { line in
-            line.lowercased().hasPrefix("sec-websocket-accept:") && line.hasSuffix(Endpoint.accept)
+        // From the bytes: strings would make long heads cost the load more than the server that writes them.
+        let head = UnsafeRawBufferPointer(rebasing: UnsafeRawBufferPointer(bytes)[..<end])
+        guard head.starts(with: Self.switching) else {
+            self = .refused(String(decoding: head.prefix { $0 != 13 && $0 != 10 }, as: UTF8.self))
+            return
         }
-        if lines[0].hasPrefix("HTTP/1.1 101") && accepted {
-            self = .accepted(headBytes: end)
-        } else {
-            self = .refused(lines[0].hasPrefix("HTTP/1.1 101") ? "101 with a wrong accept value" : String(lines[0]))
+        self = Self.accepts(head) ? .accepted(headBytes: end) : .refused("101 with a wrong accept value")
+    }
+
+    private static let switching = Array("HTTP/1.1 101".utf8)
+    private static let acceptName = Array("sec-websocket-accept:".utf8)
+    private static let acceptEnd = Array("\(Endpoint.accept)\r".utf8)
+
+    private static func accepts(_ head: UnsafeRawBufferPointer) -> Bool {
+        guard var line = head.baseAddress else { return false }
+        let end = line + head.count
+        while let next = memchr(line, 10, end - line) {
+            let count = UnsafeRawPointer(next) - line
+            if count >= acceptName.count + acceptEnd.count, strncasecmp(line, acceptName, acceptName.count) == 0,
+                memcmp(line + count - acceptEnd.count, acceptEnd, acceptEnd.count) == 0
+            {
+                return true
+            }
+            line += count + 1
         }
+        return false
     }
 
     private static func endOfHead(_ bytes: UnsafeBufferPointer<UInt8>) -> Int? {

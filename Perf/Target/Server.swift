@@ -13,6 +13,9 @@ final class Server {
     /// Listeners that tell a sink's count, and the socket they tell it of.
     private var counted: [Int32: Int32] = [:]
 
+    /// Ports that many others have in use are met again and again; this many in a row are not.
+    private static let portTries = 64
+
     /// Opens the listeners and prints their ports. Ends the process when one cannot be opened.
     init(options: Options) {
         self.options = options
@@ -25,23 +28,44 @@ final class Server {
         fflush(nil)
     }
 
+    /// The port of a sink's count is that of its datagrams: where any port will do and TCP has that one in use, another pair is tried.
     private func openDatagrams(_ listening: Listening) {
-        guard let opened = DatagramSocket(listening.service, port: listening.port) else {
-            print("sluice-target: no UDP socket on port \(listening.port): \(String(cString: strerror(errno)))")
-            exit(1)
-        }
-        datagramSockets[opened.descriptor] = opened
-        poller.add(opened.descriptor, .readable, data: UInt64(opened.descriptor) << 1 | 1)
-        if listening.service == .datagramSink {
-            counted[open(Listening(service: .datagramSink, port: opened.port))] = opened.descriptor
-        } else {
-            print("\(listening.service.rawValue) \(opened.port)")
+        for triesLeft in (0..<(listening.port == 0 ? Self.portTries : 1)).reversed() {
+            guard let opened = DatagramSocket(listening.service, port: listening.port) else {
+                print("sluice-target: no UDP socket on port \(listening.port): \(String(cString: strerror(errno)))")
+                exit(1)
+            }
+            if listening.service == .datagramSink {
+                let counting = Listening(service: .datagramSink, port: opened.port)
+                guard let descriptor = listen(counting) else {
+                    if triesLeft == 0 { fail(counting) }
+                    close(opened.descriptor)
+                    continue
+                }
+                serve(descriptor, counting)
+                counted[descriptor] = opened.descriptor
+            } else {
+                print("\(listening.service.rawValue) \(opened.port)")
+            }
+            datagramSockets[opened.descriptor] = opened
+            poller.add(opened.descriptor, .readable, data: UInt64(opened.descriptor) << 1 | 1)
+            return
         }
     }
 
-    /// Listens and prints the port; returns the descriptor.
-    @discardableResult
-    private func open(_ listening: Listening) -> Int32 {
+    /// Listens, prints the port and serves it.
+    private func open(_ listening: Listening) {
+        guard let descriptor = listen(listening) else { fail(listening) }
+        serve(descriptor, listening)
+    }
+
+    private func fail(_ listening: Listening) -> Never {
+        print("sluice-target: cannot listen on port \(listening.port): \(String(cString: strerror(errno)))")
+        exit(1)
+    }
+
+    /// A listening socket; nil, with errno, when there is none.
+    private func listen(_ listening: Listening) -> Int32? {
         let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue | SOCK_NONBLOCK.rawValue), 0)
         var one: Int32 = 1
         setsockopt(descriptor, SOL_SOCKET, SO_REUSEADDR, &one, 4)
@@ -50,22 +74,29 @@ final class Server {
         address.sin_family = sa_family_t(AF_INET)
         address.sin_port = listening.port.bigEndian
         address.sin_addr.s_addr = UInt32(0x7F00_0001).bigEndian
-        var length = socklen_t(MemoryLayout<sockaddr_in>.size)
+        let length = socklen_t(MemoryLayout<sockaddr_in>.size)
         let bound = withUnsafeMutablePointer(to: &address) { pointer in
             pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { generic in
-                guard bind(descriptor, generic, length) == 0, listen(descriptor, 4096) == 0 else { return false }
-                return getsockname(descriptor, generic, &length) == 0
+                bind(descriptor, generic, length) == 0 && Glibc.listen(descriptor, 4096) == 0
             }
         }
-        guard bound else {
-            print("sluice-target: cannot listen on port \(listening.port): \(String(cString: strerror(errno)))")
-            exit(1)
+        if bound { return descriptor }
+        let reason = errno
+        close(descriptor)
+        errno = reason
+        return nil
+    }
+
+    private func serve(_ descriptor: Int32, _ listening: Listening) {
+        var address = sockaddr_in()
+        var length = socklen_t(MemoryLayout<sockaddr_in>.size)
+        withUnsafeMutablePointer(to: &address) { pointer in
+            _ = pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { getsockname(descriptor, $0, &length) }
         }
         listeners[descriptor] = listening.service
         // Connections are named by their address, which is even; listeners by an odd number.
         poller.add(descriptor, .readable, data: UInt64(descriptor) << 1 | 1)
         print("\(listening.service.rawValue) \(UInt16(bigEndian: address.sin_port))")
-        return descriptor
     }
 
     /// Runs without end.

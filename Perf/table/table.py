@@ -72,7 +72,9 @@ def _start_target(place, arguments):
     for line in child.stdout:
         if line.strip() == "ready":
             return child, ports
-        name, port = line.split()
+        name, _, port = line.strip().partition(" ")
+        if not port.isdigit():
+            raise RuntimeError(line.strip())
         ports[name] = int(port)
     raise RuntimeError("sluice-target did not start" + place.last_words("target"))
 
