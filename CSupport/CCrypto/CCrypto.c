@@ -1,6 +1,7 @@
 #include "CCrypto.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -15,19 +16,30 @@
 #include <openssl/ssl.h>
 #include <openssl/x509.h>
 
-static int digest(const EVP_MD *algorithm, const void *data, size_t count, uint8_t *output) {
+/* Fetched once, for the process: EVP_sha1() and its like have the provider looked up by name with every digest (0.33 us instead of
+ * 0.15 us for 60 bytes). */
+static EVP_MD *sha1, *sha256;
+static pthread_once_t fetched = PTHREAD_ONCE_INIT;
+
+static void fetch(void) {
+    sha1 = EVP_MD_fetch(NULL, "SHA1", NULL);
+    sha256 = EVP_MD_fetch(NULL, "SHA256", NULL);
+}
+
+static int digest(EVP_MD *const *algorithm, const void *data, size_t count, uint8_t *output) {
     unsigned int length = 0;
-    int done = EVP_Digest(count ? data : "", count, output, &length, algorithm, NULL) == 1;
+    pthread_once(&fetched, fetch);
+    int done = *algorithm && EVP_Digest(count ? data : "", count, output, &length, *algorithm, NULL) == 1;
     if (!done) ERR_clear_error();
     return done;
 }
 
 int crypto_sha1(const void *data, size_t count, uint8_t output[CRYPTO_SHA1_BYTES]) {
-    return digest(EVP_sha1(), data, count, output);
+    return digest(&sha1, data, count, output);
 }
 
 int crypto_sha256(const void *data, size_t count, uint8_t output[CRYPTO_SHA256_BYTES]) {
-    return digest(EVP_sha256(), data, count, output);
+    return digest(&sha256, data, count, output);
 }
 
 static int authenticate(const EVP_MD *algorithm, unsigned int mac_count, const void *key, size_t key_count, const void *data,

@@ -51,8 +51,10 @@ extension ShardLoop {
             respondProxy(index, request, Self.response(error))
             return index
         }
-        let taken = http.detach(index)
+        // It stays counted under its address, as the visitor's.
+        let taken = http.detach(index, silently: true)
         guard taken.count >= 0 else {
+            proxy.disconnected(taken.slot)
             UpgradeAnswer.fail(taken.slot, on: shard)
             return nil
         }

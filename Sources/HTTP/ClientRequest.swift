@@ -1,8 +1,9 @@
 import Engine
 import Wire
 
-/// Where a client connects to: a scheme, a host and a port, with what is needed to trust it.
-public struct ClientEndpoint: Sendable {
+/// Where a client connects to: a scheme, a host and a port, with what is needed to trust it. An object, since every session has it in
+/// several places.
+public final class ClientEndpoint: Sendable {
     /// DNS name, or a numeric address without brackets.
     public let host: String
     /// Port.
@@ -61,6 +62,8 @@ public struct ClientRequest: Sendable {
     public var host: String?
     /// Fields beside those the client writes itself: `Host`, `Content-Length`, `Connection` and those of an upgrade.
     public var fields: [Field] = []
+    /// More of them, behind those, as they stand in the head.
+    public var lines = FieldLines()
     public var body: [UInt8] = []
     /// An upgrade to WebSocket instead of an exchange.
     public var upgrade: Upgrade?

@@ -27,6 +27,7 @@ extension HTTPClient {
             if !request.body.isEmpty || request.method == .post { writer.field("Content-Length", UInt64(request.body.count)) }
         }
         for field in request.fields { writer.field(field.name.utf8.span, field.value.utf8.span) }
+        writer.lines(request.lines)
         writer.endHead()
         if !request.body.isEmpty { writer.body(request.body.span) }
         guard !writer.failed else {
@@ -39,7 +40,7 @@ extension HTTPClient {
     /// An upper bound of the request's bytes.
     private static func bytes(of request: ClientRequest) -> Int {
         var bytes = ClientLimits.requestOverheadBytes + request.target.utf8.count + request.endpoint.host.utf8.count + request.body.count
-        bytes += request.host?.utf8.count ?? 0
+        bytes += (request.host?.utf8.count ?? 0) + request.lines.bytes.count
         for field in request.fields { bytes += field.name.utf8.count + field.value.utf8.count + 4 }
         for name in request.upgrade?.subprotocols ?? [] { bytes += name.utf8.count + 2 }
         return bytes + (request.upgrade?.extensions?.utf8.count ?? 0)

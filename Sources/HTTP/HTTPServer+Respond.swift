@@ -187,7 +187,8 @@ extension HTTPServer {
     ///
     /// Receiving is not stopped. `leftover` is a buffer of the pool with the bytes at `start`, or none when there are none;
     /// a `count` of -1 says that there are some and no buffer could take them.
-    public func detach(_ index: UInt32) -> (slot: SlotIndex, leftover: BufferIndex, start: Int, count: Int) {
+    /// `silently`: whoever hears of connections that leave (`onLeave`) does not hear of this one.
+    public func detach(_ index: UInt32, silently: Bool = false) -> (slot: SlotIndex, leftover: BufferIndex, start: Int, count: Int) {
         let connection = state.pointee.table + Int(index)
         let shard = state.pointee.shard
         shard.clearTimer(connection.pointee.slot)
@@ -196,7 +197,7 @@ extension HTTPServer {
             Int(connection.pointee.headBytes + connection.pointee.bodyWire), shard)
         var result = (slot: slot, leftover: BufferIndex.none, start: 0, count: 0)
         if connection.pointee.input.count > 0 { result = takeLeftover(connection, slot, shard) }
-        release(index)
+        release(index, silently: silently)
         return result
     }
 
@@ -241,10 +242,10 @@ extension HTTPServer {
         connection.pointee.cold = nil
     }
 
-    private func release(_ index: UInt32) {
+    private func release(_ index: UInt32, silently: Bool = false) {
         let connection = state.pointee.table + Int(index)
         precondition(connection.pointee.phase != .free)
-        state.pointee.left?(connection.pointee.slot, connection.pointee.listener)
+        if !silently { state.pointee.left?(connection.pointee.slot, connection.pointee.listener) }
         state.pointee.inputBytes -= connection.pointee.input.discard(state.pointee.shard)
         releaseCold(connection)
         connection.pointee.phase = .free

@@ -68,7 +68,7 @@ public struct ProxyTarget: Sendable {
     /// In the order in which they are tried; tries after the last begin at the first again. Not empty.
     public var endpoints: [ProxyEndpoint]
     /// Fields of the upgrade beside those of HTTP and WebSocket themselves.
-    public var fields: [ClientRequest.Field] = []
+    public var lines = FieldLines()
     /// Value of `Host`; nil for the endpoint's.
     public var host: String?
     /// Subprotocols offered upstream, in order.

@@ -94,17 +94,18 @@ extension WebSocketProxy {
 
     private func dial(_ index: UInt32) {
         let details = details(index)
-        guard let target = details.target else { return }
+        // A target is large: what is needed of it is taken one by one, where it lies.
+        guard let endpoints = details.target?.endpoints else { return }
         details.redialAt = ProxySession.never
         details.dialBegan = state.pointee.shard.now
-        let place = target.endpoints[details.turn % target.endpoints.count]
+        let place = endpoints[details.turn % endpoints.count]
         details.tries += 1
         details.turn += 1
         var request = ClientRequest(place.endpoint, target: place.target)
-        request.host = target.host
-        request.fields = target.fields
-        request.upgrade = ClientRequest.Upgrade(subprotocols: target.subprotocols, extensions: target.extensions)
-        request.timeouts = target.timeouts
+        request.host = details.target?.host
+        request.lines = details.target?.lines ?? FieldLines()
+        request.upgrade = ClientRequest.Upgrade(subprotocols: details.target?.subprotocols ?? [], extensions: details.target?.extensions)
+        request.timeouts = details.target?.timeouts ?? ClientTimeouts()
         let left = details.dialEnds > state.pointee.shard.now ? details.dialEnds - state.pointee.shard.now : 1
         request.timeouts.totalMilliseconds = min(request.timeouts.totalMilliseconds, left)
         state.pointee.counters.add(.dials)

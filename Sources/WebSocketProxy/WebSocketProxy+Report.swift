@@ -14,8 +14,8 @@ extension WebSocketProxy {
 
     func reportDial(_ index: UInt32, failure: ClientFailure?, _ milliseconds: UInt64, retries: Bool) {
         let details = details(index)
-        guard let report = state.pointee.report, let target = details.target else { return }
-        let endpoint = details.onTrial ?? target.endpoints[(max(details.turn, 1) - 1) % target.endpoints.count].number
+        guard let report = state.pointee.report, let endpoints = details.target?.endpoints else { return }
+        let endpoint = details.onTrial ?? endpoints[(max(details.turn, 1) - 1) % endpoints.count].number
         report(.dialled(details.record, ProxyDial(endpoint: endpoint, failure: failure, milliseconds: milliseconds, retries: retries)))
     }
 

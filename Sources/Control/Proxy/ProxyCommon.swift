@@ -118,28 +118,29 @@ final class ProxyCommon: Sendable {
 
     /// Takes a session's place under its subject and its address.
     func lease(
-        subject: Subject?, address: IPAddress, route: ProxyPolicy.Route, named name: String, limits: ProxyLimits, scope: String
+        subject: Subject?, address: IPAddress, routing: ProxyRouting, limits: ProxyLimits, scope: String, nowMilliseconds: Int64
     ) throws(Full) -> Lease {
         let key = address.limitKey
-        let perAddress = route.draft.sessionsPerAddress == ProxyAmount.unset ? limits.sessionsPerAddress : route.draft.sessionsPerAddress
+        let own = routing.detail.draft.sessionsPerAddress
+        let perAddress = own == ProxyAmount.unset ? limits.sessionsPerAddress : own
         let result: Result<Lease, Full> = tables.withLock { tables in
-            sweep(&tables, nowMilliseconds: MonotonicClock.milliseconds)
+            sweep(&tables, nowMilliseconds: nowMilliseconds)
             if perAddress > 0, tables.addresses[key]?.sessions ?? 0 >= perAddress { return .failure(.address) }
-            let counted = route.draft.sessions > 0 ? name : nil
-            if let counted, tables.routes[counted] ?? 0 >= route.draft.sessions { return .failure(.route) }
+            let counted = routing.detail.draft.sessions > 0 ? routing.route.name : nil
+            if let counted, tables.routes[counted] ?? 0 >= routing.detail.draft.sessions { return .failure(.route) }
             // Last: nobody makes room for a session that is refused all the same.
             if let subject, limits.sessionsPerSubject > 0, tables.subjects[subject]?.sessions ?? 0 >= limits.sessionsPerSubject {
                 return .failure(.subject)
             }
             if let counted { tables.routes[counted, default: 0] += 1 }
             var rate: (MessageRate, MessageRateCell)?
-            if let own = route.rate {
+            if let allowed = routing.detail.rate {
                 if scope == "session" {
-                    rate = (own, MessageRateCell())
+                    rate = (allowed, MessageRateCell())
                 } else if let subject, scope == "subject" {
-                    rate = (own, cell(&tables.subjects[subject, default: Held()], own, "s:" + subject.key))
+                    rate = (allowed, cell(&tables.subjects[subject, default: Held()], allowed, "s:" + subject.key))
                 } else {
-                    rate = (own, cell(&tables.addresses[key, default: Held()], own, "a:\(key)"))
+                    rate = (allowed, cell(&tables.addresses[key, default: Held()], allowed, "a:\(key)"))
                 }
             }
             if let subject { tables.subjects[subject, default: Held()].sessions += 1 }
@@ -159,9 +160,8 @@ final class ProxyCommon: Sendable {
     }
 
     /// Gives a session's place back.
-    func release(_ lease: Lease) {
+    func release(_ lease: Lease, nowMilliseconds now: Int64) {
         tables.withLock { tables in
-            let now = MonotonicClock.milliseconds
             sweep(&tables, nowMilliseconds: now)
             if let subject = lease.subject, leave(&tables.subjects, subject) {
                 tables.lingering.append((.subject(subject), now + Self.lingerMilliseconds))
@@ -180,8 +180,8 @@ final class ProxyCommon: Sendable {
     private func leave<Key: Hashable>(_ table: inout [Key: Held], _ key: Key) -> Bool {
         guard var held = table[key] else { return false }
         held.sessions -= 1
-        let now = UInt64(MonotonicClock.seconds * 1e9)
-        guard held.sessions > 0 || held.cells.values.contains(where: { !$0.isFull(nowNanoseconds: now) }) else {
+        let now = { UInt64(MonotonicClock.seconds * 1e9) }
+        guard held.sessions > 0 || held.cells.values.contains(where: { !$0.isFull(nowNanoseconds: now()) }) else {
             forget(&table, key)
             return false
         }
@@ -225,11 +225,11 @@ final class ProxyCommon: Sendable {
     }
 
     /// The endpoints of a route in the order in which they are tried, those left out whose circuit is open.
-    func order(_ plan: ProxyPlan, _ numbers: [Int], _ route: ProxyRoute, subject: String?, nowMilliseconds: Int64) -> [Int] {
+    func order(_ plan: ProxyPlan, _ numbers: [Int], _ balancing: EndpointBalancing, subject: String?, nowMilliseconds: Int64) -> [Int] {
         let settings = plan.breakerSettings
         func admits(_ number: Int) -> Bool { plan.endpoints[number].state.wouldAdmit(settings, nowMilliseconds: nowMilliseconds) }
         if numbers.count == 1 { return admits(numbers[0]) ? numbers : [] }
-        let order = route.balancing.order(
+        let order = balancing.order(
             weights: numbers.map { plan.endpoints[$0].upstream.weight }, sessions: numbers.map { plan.endpoints[$0].state.sessions },
             turn: turn.add(1, ordering: .relaxed).newValue, subject: subject, names: numbers.map { plan.endpoints[$0].name })
         return order.map { numbers[$0] }.filter(admits)

@@ -23,7 +23,7 @@ final class ProxyVisitor {
     let address: IPAddress
     let credentials: TokenRequest
     /// Fields of the request that go on, and those that say who is there.
-    let passed: [ClientRequest.Field]
+    let passed: FieldLines
     let record: ConnectionRecord
     let beganNanoseconds: UInt64
 
@@ -103,23 +103,21 @@ final class ProxyVisitor {
         address = isTrusted ? Self.client(request.all(.xForwardedFor), peer: peer, trusted: plan.policy.trusted) : peer
         spoken = routing.route.sessionProtocol
         credentials = TokenRequest(fields: Self.credentials(request, routing), query: query, offer: offer)
-        var passed: [ClientRequest.Field] = []
-        passed.reserveCapacity(routing.passedNames.count + Self.ownFields)
+        let text = Span<UInt8>(_unsafeBytes: request.bytes)
+        var passed = FieldLines(capacity: Self.passedBytes)
         for name in routing.passedNames {
             for index in 0..<request.head.pointee.fieldCount where request.isNamed(index, name) {
-                passed.append(ClientRequest.Field(
-                    request.string(request.head.pointee.name(index)), request.string(request.head.pointee.value(index))))
+                passed.append(text.extracting(request.head.pointee.name(index)), text.extracting(request.head.pointee.value(index)))
             }
         }
         let chain = isTrusted ? request.all(.xForwardedFor) : []
         let client = "\(address)"
         let own = address == peer ? client : "\(peer)"
-        passed.append(ClientRequest.Field("X-Forwarded-For", chain.isEmpty ? own : (chain + [own]).joined(separator: ", ")))
-        passed.append(ClientRequest.Field("X-Forwarded-Proto", isSecure ? "https" : "http"))
-        let publicHost = plan.policy.draft.publicHost
-        passed.append(ClientRequest.Field("X-Forwarded-Host", host.isEmpty ? publicHost : host))
-        passed.append(ClientRequest.Field("X-Request-Id", requestID))
-        passed += Self.traceFields(request, trace)
+        passed.append("X-Forwarded-For", chain.isEmpty ? own : (chain + [own]).joined(separator: ", "))
+        passed.append("X-Forwarded-Proto", isSecure ? "https" : "http")
+        passed.append("X-Forwarded-Host", host.isEmpty ? plan.policy.draft.publicHost : host)
+        passed.append("X-Request-Id", requestID)
+        Self.appendTrace(request, trace, to: &passed)
         self.passed = passed
         record = ConnectionRecord(
             requestID: requestID, traceID: trace.traceID, path: path, peer: "\(peer)", client: client, target: "",
@@ -128,17 +126,17 @@ final class ProxyVisitor {
     }
 
     /// The client's trace, with its state when that is no longer than everybody has to carry; or one of its own.
-    private static func traceFields(_ request: RequestView, _ trace: TraceContext) -> [ClientRequest.Field] {
+    private static func appendTrace(_ request: RequestView, _ trace: TraceContext, to lines: inout FieldLines) {
         guard request.count(.traceparent) == 1, let parent = request.first(.traceparent), TraceContext(parent.utf8.span) != nil
-        else { return [ClientRequest.Field("traceparent", trace.field)] }
-        let fields = [ClientRequest.Field("traceparent", parent)]
+        else { return lines.append("traceparent", trace.field) }
+        lines.append("traceparent", parent)
         let state = request.all(.tracestate).joined(separator: ",")
         let isPassed = !state.isEmpty && state.utf8.count <= TraceContext.stateBytes && state.utf8.allSatisfy { $0 >= 0x20 && $0 < 0x7F }
-        return isPassed ? fields + [ClientRequest.Field("tracestate", state)] : fields
+        if isPassed { lines.append("tracestate", state) }
     }
 
-    /// Fields that say where a request came from.
-    private static let ownFields = 5
+    /// Room for the fields that are passed on and those that say where a request came from; more is made where it is needed.
+    private static let passedBytes = 512
 
     /// Fields that a credential may stand in, names in lower case.
     private static func credentials(_ request: RequestView, _ routing: ProxyRouting) -> [(name: String, value: String)] {
@@ -163,38 +161,48 @@ final class ProxyVisitor {
     /// RFC 6455 section 4.2.1, strictly.
     private static func key(_ request: RequestView) throws(Fault) -> String {
         guard request.method == .get else { throw Fault(status: 405, reason: "method", fields: [(name: "Allow", value: "GET")]) }
-        let version = request.first(.secWebSocketVersion).map { Quantity.trimmed($0) }
+        let head = request.head
+        let text = Span<UInt8>(_unsafeBytes: request.bytes)
         // Lists may stand in several fields (RFC 9110 section 5.3).
-        func list(_ name: KnownField) -> HandshakeRule.Field {
-            let lines = request.all(name)
-            return HandshakeRule.Field(count: lines.isEmpty ? 0 : 1, value: lines.joined(separator: ", "))
+        func names(_ token: StaticString, _ field: KnownField) -> Bool {
+            var (found, bytes) = (false, 0)
+            var next = head.pointee.first(field)
+            while let index = next {
+                let value = head.pointee.value(index)
+                bytes += value.count
+                found = found || FieldList.contains(token, in: text, value)
+                next = head.pointee.next(field, after: index)
+            }
+            return found && bytes <= HandshakeRule.maximumFieldBytes
         }
-        let upgrade = list(.upgrade)
-        let wants = HandshakeRule.isUpgrade(upgrade.value.utf8.span)
-        if wants, request.count(.secWebSocketVersion) != 1 || version != "13" {
-            throw Fault(status: 426, reason: "version", fields: [(name: "Upgrade", value: "websocket")])
-        }
-        func field(_ name: KnownField) -> HandshakeRule.Field {
-            HandshakeRule.Field(count: request.count(name), value: request.first(name) ?? "")
-        }
-        guard request.head.pointee.minorVersion == 1, request.head.pointee.body == .none || request.head.pointee.body == .length(0),
-            let key = try? HandshakeRule.check(
-                upgrade: upgrade, connection: list(.connection), version: field(.secWebSocketVersion),
-                key: field(.secWebSocketKey)),
-            isSixteenBytes(key)
-        else { throw Fault(status: 400, reason: "websocket") }
-        return key
+        guard names("websocket", .upgrade) else { throw notWebSocket }
+        guard request.count(.secWebSocketVersion) == 1, let version = head.pointee.first(.secWebSocketVersion),
+            HandshakeRule.isVersion(text.extracting(head.pointee.value(version)))
+        else { throw Fault(status: 426, reason: "version", fields: [(name: "Upgrade", value: "websocket")]) }
+        guard head.pointee.minorVersion == 1, head.pointee.body == .none || head.pointee.body == .length(0),
+            names("upgrade", .connection), request.count(.secWebSocketKey) == 1, let key = head.pointee.first(.secWebSocketKey)
+        else { throw notWebSocket }
+        let place = text.trimmed(head.pointee.value(key))
+        guard isSixteenBytes(text.extracting(place)) else { throw notWebSocket }
+        return request.string(place)
     }
 
-    /// Base64 of 16 bytes: 22 characters and two of padding.
-    private static func isSixteenBytes(_ key: String) -> Bool {
-        guard key.utf8.count == 24, key.utf8.suffix(2).allSatisfy({ $0 == UInt8(ascii: "=") }),
-            !key.utf8.contains(where: { $0 == UInt8(ascii: "-") || $0 == UInt8(ascii: "_") })
-        else { return false }
-        let text = key.utf8.dropLast(2).map { byte in
-            byte == UInt8(ascii: "+") ? UInt8(ascii: "-") : byte == UInt8(ascii: "/") ? UInt8(ascii: "_") : byte
+    private static let notWebSocket = Fault(status: 400, reason: "websocket")
+
+    /// Base64 of 16 bytes: 22 characters, the last with four bits that are zero, and two of padding (RFC 4648 section 4).
+    private static func isSixteenBytes(_ key: Span<UInt8>) -> Bool {
+        guard key.count == 24, key[22] == UInt8(ascii: "="), key[23] == UInt8(ascii: "=") else { return false }
+        for index in 0..<22 {
+            switch key[index] {
+            case UInt8(ascii: "A")...UInt8(ascii: "Z"), UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "0")...UInt8(ascii: "9"),
+                UInt8(ascii: "+"), UInt8(ascii: "/"): break
+            default: return false
+            }
         }
-        return Base64.decodeURL(text.span)?.count == 16
+        switch key[21] {
+        case UInt8(ascii: "A"), UInt8(ascii: "Q"), UInt8(ascii: "g"), UInt8(ascii: "w"): return true
+        default: return false
+        }
     }
 }
 

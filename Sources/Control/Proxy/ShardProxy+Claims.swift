@@ -105,7 +105,7 @@ extension ShardProxy {
         if let places = visitor.places { common.limits.places.release(places) }
         if let lease = visitor.lease {
             if let number = visitor.placeNumber, let subject = lease.subject { common.places.leave(subject, number: number) }
-            common.release(lease)
+            common.release(lease, nowMilliseconds: clockMilliseconds)
         }
         (visitor.claim, visitor.places, visitor.lease) = (nil, nil, nil)
     }

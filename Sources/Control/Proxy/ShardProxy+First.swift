@@ -161,21 +161,18 @@ extension ShardProxy {
             return .later
         }
         let choice = visitor.proxyRoute.subprotocols.choose(visitor.offer, visitor.spoken, dialsFirst: false)
-        switch target(visitor, choice) {
-        case .failure(let refused): return .refuse(refusal(refused, visitor))
-        case .success(let target):
-            var target = target
-            // The client has its answer, and no compression in it.
-            target.extensions = nil
-            if let inspection {
-                target.mode = .inspected
-                target.inspection = inspection
-            }
-            var admitted = ProxyAdmit(target, identity: Self.identity(visitor.token))
-            admitted.replacement = replacement
-            admitted.unavailable = refusal(.upstreamUnavailable, visitor).message
-            return .admit(admitted)
+        var target: ProxyTarget
+        do throws(ProxyRefused) { target = try self.target(visitor, choice) } catch { return .refuse(refusal(error, visitor)) }
+        // The client has its answer, and no compression in it.
+        target.extensions = nil
+        if let inspection {
+            target.mode = .inspected
+            target.inspection = inspection
         }
+        var admitted = ProxyAdmit(target, identity: Self.identity(visitor.token))
+        admitted.replacement = replacement
+        admitted.unavailable = refusal(.upstreamUnavailable, visitor).message
+        return .admit(admitted)
     }
 
     /// Gives a verdict that was waited for.

@@ -64,7 +64,7 @@ extension ShardProxy {
         case .refused: return ProxyRefused(status: 403, reason: "origin")
         case .absent, .allowed: break
         }
-        if let refused = common.admitHandshake(visitor.address, nowMilliseconds: MonotonicClock.milliseconds) {
+        if let refused = common.admitHandshake(visitor.address, nowMilliseconds: clockMilliseconds) {
             common.metrics.add(.limits, "limit=\"\(refused.limit)\"")
             return ProxyRefused(status: 429, reason: "rate_limited", retrySeconds: refused.seconds)
         }
@@ -138,7 +138,7 @@ extension ShardProxy {
         case .refused(let refusal, _):
             metrics.add(.auth, authLabels(visitor, result: "refused", reason: refusal.code, source: source))
             metrics.add(.authFailures)
-            common.failed(visitor.address, nowMilliseconds: MonotonicClock.milliseconds)
+            common.failed(visitor.address, nowMilliseconds: clockMilliseconds)
             return .refused(Self.refused(refusal))
         case .unknownKey(let provider, let keyID):
             let late = Self.refused(.keyIDUnknown)
@@ -150,7 +150,7 @@ extension ShardProxy {
             if advice != .wait {
                 metrics.add(.auth, authLabels(visitor, result: "refused", reason: "kid_unknown", source: source))
                 metrics.add(.authFailures)
-                common.failed(visitor.address, nowMilliseconds: MonotonicClock.milliseconds)
+                common.failed(visitor.address, nowMilliseconds: clockMilliseconds)
                 return .refused(late)
             }
             wakeKeeper()
@@ -275,7 +275,7 @@ extension ShardProxy {
         common.metrics.add(.auth, labels)
         if isUnauthenticated {
             common.metrics.add(.authFailures)
-            common.failed(visitor.address, nowMilliseconds: MonotonicClock.milliseconds)
+            common.failed(visitor.address, nowMilliseconds: clockMilliseconds)
         }
         refuse(waiting.visitor, waiting.place, waiting.late)
     }

@@ -27,16 +27,14 @@ extension ShardProxy {
         }
         let choice = visitor.proxyRoute.subprotocols.choose(visitor.offer, visitor.spoken, dialsFirst: true)
         if case .mismatch = choice { return refuse(visitor, slot, leftover, ProxyRefused(status: 400, reason: "subprotocol")) }
-        switch target(visitor, choice) {
-        case .failure(let refused): refuse(visitor, slot, leftover, refused)
-        case .success(var target):
-            target.first = first
-            if first != .leaves { target.extensions = nil }
-            if visitor.proxyRoute.rejection == .close {
-                target.refusal = ProxyTarget.Refusal(subprotocol: chosenSubprotocol(visitor, dialsFirst: false))
-            }
-            open(visitor, slot, leftover, .dial(target))
+        var target: ProxyTarget
+        do throws(ProxyRefused) { target = try self.target(visitor, choice) } catch { return refuse(visitor, slot, leftover, error) }
+        target.first = first
+        if first != .leaves { target.extensions = nil }
+        if visitor.proxyRoute.rejection == .close {
+            target.refusal = ProxyTarget.Refusal(subprotocol: chosenSubprotocol(visitor, dialsFirst: false))
         }
+        open(visitor, slot, leftover, .dial(target))
     }
 
     /// Answers the client and waits for what it sends.
@@ -60,12 +58,12 @@ extension ShardProxy {
     }
 
     /// Where a client's session goes and what is told there.
-    func target(_ visitor: ProxyVisitor, _ choice: SubprotocolRule.Choice) -> Result<ProxyTarget, ProxyRefused> {
+    func target(_ visitor: ProxyVisitor, _ choice: SubprotocolRule.Choice) throws(ProxyRefused) -> ProxyTarget {
         let plan = visitor.plan
-        let route = visitor.proxyRoute
-        let now = MonotonicClock.milliseconds
+        let routing = visitor.routing
+        let now = clockMilliseconds
         let numbers = plan.endpoints(visitor.route, visitor.spoken)
-        var order = common.order(plan, numbers, route, subject: visitor.token?.subject, nowMilliseconds: now)
+        var order = common.order(plan, numbers, routing.route.balancing, subject: visitor.token?.subject, nowMilliseconds: now)
         // Of those on trial only the first is tried, and by this session alone.
         var isOnTrial = false
         while let first = order.first {
@@ -77,30 +75,32 @@ extension ShardProxy {
             order.removeFirst()
         }
         if order.count > 1 { order = [order[0]] + order.dropFirst().filter { plan.endpoints[$0].state.circuit == .closed } }
-        let claims = visitor.token?.document ?? .null
         let tokenText = visitor.token == nil ? nil : visitor.finding?.token
-        let query = visitor.routing.query(visitor.query, visitor.spoken)
+        let query = routing.query(visitor.query, visitor.spoken)
         let endpoints: [ProxyEndpoint] = order.compactMap { number in
             let endpoint = plan.endpoints[number]
-            guard var target = route.target(at: endpoint.upstream, path: visitor.path, query: query) else { return nil }
-            if let tokenText, let pair = route.identity.query(visitor.spoken, token: tokenText) {
+            guard var target = routing.route.target(at: endpoint.upstream, path: visitor.path, query: query) else { return nil }
+            if let tokenText, let pair = routing.route.identity.query(visitor.spoken, token: tokenText) {
                 target += (target.contains("?") ? "&" : "?") + pair
             }
             return ProxyEndpoint(endpoint.client, target: target, number: UInt32(number), isOnTrial: isOnTrial && number == order[0])
         }
         guard !endpoints.isEmpty else {
-            if order.isEmpty { return .failure(ProxyRefused(status: 503, reason: "circuit_open", end: .tryAgainLater, retrySeconds: 1)) }
-            return .failure(ProxyRefused(status: 400, reason: "path"))
+            if order.isEmpty { throw ProxyRefused(status: 503, reason: "circuit_open", end: .tryAgainLater, retrySeconds: 1) }
+            throw ProxyRefused(status: 400, reason: "path")
         }
         var target = ProxyTarget(endpoints: endpoints)
-        if let tokenText {
+        var lines = FieldLines(capacity: visitor.passed.bytes.count + (tokenText?.utf8.count ?? 0) + Self.identityBytes)
+        if let token = visitor.token, let tokenText {
             var droppedRoles = 0
-            target.fields = route.identity.fields(visitor.spoken, token: tokenText, claims: claims, droppedRoles: &droppedRoles)
-                .map { ClientRequest.Field($0.name, $0.value) }
+            let fields = routing.route.identity.fields(
+                visitor.spoken, token: tokenText, claims: token.document, roles: token.roleList, droppedRoles: &droppedRoles)
+            for field in fields { lines.append(field.name, field.value) }
             countDropped(droppedRoles)
         }
-        target.fields += visitor.passed
-        switch route.identity.host {
+        lines.append(visitor.passed)
+        target.lines = lines
+        switch routing.route.identity.host {
         case .upstream: break
         case .client: target.host = visitor.host
         case .fixed(let name): target.host = name
@@ -110,7 +110,7 @@ extension ShardProxy {
         case .chosen(_, let upstream): target.subprotocols = upstream.map { [$0] } ?? []
         case .mismatch: break
         }
-        target.agreement = SubprotocolAgreement(route.subprotocols, visitor.offer, choice)
+        target.agreement = SubprotocolAgreement(routing.route.subprotocols, visitor.offer, choice)
         target.extensions = visitor.extensions
         target.timeouts = plan.timeouts
         target.rate = visitor.lease?.rate
@@ -118,8 +118,11 @@ extension ShardProxy {
             target.endsInMilliseconds = UInt64(max(1, end.milliseconds - WallClock.nowMilliseconds))
             target.endsByAge = end.cause == .tooOld
         }
-        return .success(target)
+        return target
     }
+
+    /// Room for the fields of an identity beside the token's own text.
+    private static let identityBytes = 128
 
     /// Counts roles that an upstream is not told of.
     func countDropped(_ roles: Int) {

@@ -33,8 +33,8 @@ extension ShardProxy {
         while true {
             do throws(ProxyCommon.Full) {
                 visitor.lease = try common.lease(
-                    subject: subject, address: visitor.address, route: visitor.detail, named: visitor.routeName, limits: limits,
-                    scope: visitor.plan.scope(visitor.route))
+                    subject: subject, address: visitor.address, routing: visitor.routing, limits: limits,
+                    scope: visitor.plan.scope(visitor.route), nowMilliseconds: clockMilliseconds)
                 if let subject, limits.evictsOldest { visitor.placeNumber = common.places.enter(subject, shard: shard.index) }
                 return
             } catch {
@@ -73,14 +73,9 @@ extension ShardProxy {
         return false
     }
 
-    /// A connection has left the HTTP server.
+    /// A connection has left the HTTP server, or is a visitor's no more.
     func disconnected(_ slot: SlotIndex) { common.places.disconnect(counted(slot)) }
 
-    /// The connection of a visitor is counted on, now that the HTTP server does not know it any more.
-    func keepConnection(_ visitor: ProxyVisitor, _ slot: SlotIndex) {
-        let address = counted(slot)
-        // It was let in already: the place it had is its own.
-        _ = common.places.connect(address, limit: .max)
-        visitor.connectionKey = address
-    }
+    /// The connection of a visitor, which has left the HTTP server without a word, is counted on.
+    func keepConnection(_ visitor: ProxyVisitor, _ slot: SlotIndex) { visitor.connectionKey = counted(slot) }
 }

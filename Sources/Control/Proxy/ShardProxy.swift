@@ -66,6 +66,9 @@ final class ShardProxy {
         sessions.onFirstData { [unowned self] in judgeFirst($0) }
     }
 
+    /// The monotonic clock at the beginning of this turn, as `MonotonicClock` tells it to those who have no shard.
+    var clockMilliseconds: Int64 { Int64(shard.nowNanoseconds / 1_000_000) }
+
     /// Takes another configuration for clients from now on.
     func apply(_ next: ProxyPlan?) {
         let former = plan
@@ -201,7 +204,7 @@ final class ShardProxy {
         let pass = place.map { visitor.passes.remove(at: $0).pass } ?? .regular
         let failed: Bool? = dial.failure.map { $0.isEndpointFault ? true : nil } ?? false
         let opened = state.dialled(
-            pass, failed: failed, visitor.plan.breakerSettings, nowMilliseconds: MonotonicClock.milliseconds)
+            pass, failed: failed, visitor.plan.breakerSettings, nowMilliseconds: clockMilliseconds)
         if opened { metrics.add(.circuits, "protocol=\"\(visitor.spokenLabel)\"") }
         if dial.failure != nil { metrics.add(.retries, "protocol=\"\(visitor.spokenLabel)\"") }
         if dial.failure == nil {
@@ -244,7 +247,7 @@ final class ShardProxy {
         visitor.endpoint?.count(-1)
         for (number, pass) in visitor.passes {
             _ = visitor.plan.endpoints[Int(number)].state.dialled(
-                pass, failed: nil, visitor.plan.breakerSettings, nowMilliseconds: MonotonicClock.milliseconds)
+                pass, failed: nil, visitor.plan.breakerSettings, nowMilliseconds: clockMilliseconds)
         }
     }
 }

@@ -82,6 +82,16 @@ public struct TokenRequest: Sendable, Equatable {
     }
 
     func values(_ name: String) -> [String] { fields.filter { $0.name == name }.map(\.value) }
+
+    /// The value of a field that may stand once; nil without it, or where it stands more often.
+    func only(_ name: String) -> (isRepeated: Bool, value: String?) {
+        var found: String?
+        for field in fields where field.name == name {
+            if found != nil { return (true, nil) }
+            found = field.value
+        }
+        return (false, found)
+    }
 }
 
 /// The places of a route.
@@ -174,17 +184,18 @@ public struct TokenSources: Sendable, Equatable {
     private func token(_ source: TokenSource, _ request: TokenRequest) throws(Fault) -> String? {
         switch source {
         case .authorization(let scheme):
-            let values = request.values("authorization")
-            guard values.count <= 1 else { throw .repeatedAuthorization }
-            return values.first.flatMap { Self.credentials($0, scheme: scheme) }
+            let (isRepeated, value) = request.only("authorization")
+            guard !isRepeated else { throw .repeatedAuthorization }
+            return value.flatMap { Self.credentials($0, scheme: scheme) }
         case .header(let name, let prefix):
-            let values = request.values(name.lowercased())
-            guard values.count <= 1 else { throw .repeatedHeader }
-            guard let value = values.first, value.utf8.starts(with: prefix.utf8) else { return nil }
+            let (isRepeated, found) = request.only(name.lowercased())
+            guard !isRepeated else { throw .repeatedHeader }
+            guard let value = found, value.utf8.starts(with: prefix.utf8) else { return nil }
             return String(decoding: value.utf8.dropFirst(prefix.utf8.count), as: UTF8.self).trimmingBlanks()
         case .cookie(let name):
             return try Self.cookie(name, request.values("cookie"))
         case .query(let name):
+            if request.query.isEmpty { return nil }
             let values = QueryText.pairs(request.query).filter { $0.name == name }.map(\.value)
             guard values.count <= 1 else { throw .repeatedQuery }
             return values.first
@@ -197,12 +208,14 @@ public struct TokenSources: Sendable, Equatable {
 
     /// What stands behind a scheme (RFC 9110 section 11.4); nil when the field has another.
     private static func credentials(_ value: String, scheme: String) -> String? {
+        func isBlank(_ byte: UInt8) -> Bool { byte == UInt8(ascii: " ") || byte == UInt8(ascii: "\t") }
         let value = value.trimmingBlanks()
-        let bytes = Array(value.utf8.prefix(scheme.utf8.count))
-        guard String(decoding: bytes, as: UTF8.self).lowercased() == scheme.lowercased() else { return nil }
-        let rest = value.utf8.dropFirst(bytes.count)
-        guard rest.isEmpty || rest.first == UInt8(ascii: " ") || rest.first == UInt8(ascii: "\t") else { return nil }
-        return String(decoding: rest, as: UTF8.self).trimmingBlanks()
+        func lowered(_ byte: UInt8) -> UInt8 { (0x41...0x5A).contains(byte) ? byte | 0x20 : byte }
+        guard value.utf8.starts(with: scheme.utf8, by: { lowered($0) == lowered($1) }) else { return nil }
+        let rest = value.utf8.dropFirst(scheme.utf8.count)
+        guard rest.first.map(isBlank) ?? true else { return nil }
+        // One blank is usual: the token is then copied once.
+        return String(decoding: rest.drop(while: isBlank), as: UTF8.self).trimmingBlanks()
     }
 
     /// A cookie's value from all Cookie fields; one that was cut into chunks is put together up to the first gap.

@@ -83,9 +83,10 @@ public struct UpstreamIdentity: Sendable, Equatable {
     ]
 
     /// The fields that carry identity on the request to the upstream, in the order in which they are sent. The query parameter
-    /// of `token` is not among them: `query(token:)`. Roles that were left out are added to `droppedRoles`.
+    /// of `token` is not among them: `query(token:)`. `roles` are those in the claims; what was left out of them is added to
+    /// `droppedRoles` when they are told.
     public func fields(
-        _ sessionProtocol: ProxyProtocol, token text: String, claims document: JSONValue, droppedRoles: inout Int
+        _ sessionProtocol: ProxyProtocol, token text: String, claims document: JSONValue, roles: RoleList, droppedRoles: inout Int
     ) -> [(name: String, value: String)] {
         var fields: [(name: String, value: String)] = []
         switch placement(sessionProtocol) {
@@ -95,7 +96,6 @@ public struct UpstreamIdentity: Sendable, Equatable {
         case .query, .none: break
         }
         if let rolesHeader, sessionProtocol != .mqtt {
-            let roles = RoleList(document)
             droppedRoles += roles.dropped
             if !roles.text.isEmpty { fields.append((rolesHeader, roles.text)) }
         }

@@ -107,7 +107,8 @@ struct TokenClaims: Sendable {
         VerifiedToken(
             provider: provider, issuer: issuer ?? "", subject: document["sub"]?.string ?? "", tokenID: document["jti"]?.string,
             sessionID: document["sid"]?.string, keyID: header.keyID, algorithm: header.algorithm, keyThumbprint: key,
-            expirySeconds: expiry.value, notBeforeSeconds: notBefore.value, issuedSeconds: issued.value, document: document)
+            expirySeconds: expiry.value, notBeforeSeconds: notBefore.value, issuedSeconds: issued.value, document: document,
+            roleList: RoleList(document))
     }
 
     /// What the provider's own rules say.

@@ -24,6 +24,8 @@ public struct VerifiedToken: Sendable {
     public let issuedSeconds: Double?
     /// The claims parsed, for rules, pointers, topic rights and what upstreams are told. Parsed once, when the token was verified.
     public let document: JSONValue
+    /// The roles in them as raw upstreams are told.
+    public let roleList: RoleList
 
     /// The roles in the claims.
     public var roles: TokenRoles { TokenRoles(claims: document) }
@@ -31,7 +33,7 @@ public struct VerifiedToken: Sendable {
     /// Memory a remembered token takes, bytes, rounded up.
     var bytes: Int {
         let texts = issuer.utf8.count + subject.utf8.count + (tokenID?.utf8.count ?? 0) + (sessionID?.utf8.count ?? 0)
-        return 512 + document.memoryBytes + texts + (keyID?.utf8.count ?? 0)
+        return 512 + document.memoryBytes + roleList.text.utf8.count + texts + (keyID?.utf8.count ?? 0)
     }
 }
 

@@ -39,6 +39,14 @@
         return true
     }
 
+    /// Appends four bytes, the lowest first.
+    @discardableResult
+    mutating func word(_ word: UInt32) -> Bool {
+        guard let place = unsafe reserve(4) else { return false }
+        unsafe place.storeBytes(of: word.littleEndian, as: UInt32.self)
+        return true
+    }
+
     /// Appends literal text.
     @discardableResult
     public mutating func text(_ text: StaticString) -> Bool {

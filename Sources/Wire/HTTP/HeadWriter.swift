@@ -72,6 +72,13 @@ public struct HeadWriter {
         return finish(value)
     }
 
+    /// Fields that were put together before. Fails when they are unsound.
+    @discardableResult
+    public mutating func lines(_ lines: FieldLines) -> Bool {
+        if !lines.isSound { writer.fail() }
+        return writer.bytes(lines.bytes.span)
+    }
+
     /// A field with a value from a string. Fails when it holds a control character other than tab.
     @discardableResult
     public mutating func field(_ name: StaticString, string value: String) -> Bool {

@@ -45,19 +45,34 @@ public struct TraceContext: Equatable, Sendable {
     }
 
     /// The trace id as it is written: 32 lower-case digits.
-    public var traceID: String { Self.digits(traceHigh) + Self.digits(traceLow) }
+    public var traceID: String {
+        unsafe String(unsafeUninitializedCapacity: 32) { text in
+            unsafe Self.write(traceHigh, 16, to: text, 0)
+            unsafe Self.write(traceLow, 16, to: text, 16)
+            return 32
+        }
+    }
 
     /// The context as a field's value, of version 00.
-    public var field: String { "00-\(traceID)-\(Self.digits(parent))-\(Self.digits(UInt64(flags)).suffix(2))" }
+    public var field: String {
+        unsafe String(unsafeUninitializedCapacity: Self.fieldBytes) { text in
+            unsafe Self.write(0, 2, to: text, 0)
+            unsafe Self.write(traceHigh, 16, to: text, 3)
+            unsafe Self.write(traceLow, 16, to: text, 19)
+            unsafe Self.write(parent, 16, to: text, 36)
+            unsafe Self.write(UInt64(flags), 2, to: text, 53)
+            unsafe text[2] = UInt8(ascii: "-")
+            unsafe text[35] = UInt8(ascii: "-")
+            unsafe text[52] = UInt8(ascii: "-")
+            return Self.fieldBytes
+        }
+    }
 
-    /// A number as 16 lower-case digits.
-    private static func digits(_ word: UInt64) -> String {
-        unsafe String(unsafeUninitializedCapacity: 16) { text in
-            for digit in 0..<16 {
-                let value = UInt8(truncatingIfNeeded: word >> UInt64(60 - 4 * digit)) & 15
-                unsafe text[digit] = value < 10 ? UInt8(ascii: "0") + value : UInt8(ascii: "a") - 10 + value
-            }
-            return 16
+    /// The last lower-case digits of a number.
+    private static func write(_ word: UInt64, _ digits: Int, to text: UnsafeMutableBufferPointer<UInt8>, _ start: Int) {
+        for digit in 0..<digits {
+            let value = UInt8(truncatingIfNeeded: word >> UInt64(4 * (digits - 1 - digit))) & 15
+            unsafe text[start + digit] = value < 10 ? UInt8(ascii: "0") + value : UInt8(ascii: "a") - 10 + value
         }
     }
 

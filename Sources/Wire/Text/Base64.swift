@@ -8,42 +8,31 @@ public enum Base64 {
     /// Standard alphabet, padded.
     @discardableResult
     public static func encode(_ bytes: Span<UInt8>, to writer: inout ByteWriter) -> Bool {
-        encode(bytes, to: &writer, plus: 0x2B, slash: 0x2F, padded: true)
+        encode(bytes, to: &writer, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/", padded: true)
     }
 
     /// URL-safe alphabet, not padded.
     @discardableResult
     public static func encodeURL(_ bytes: Span<UInt8>, to writer: inout ByteWriter) -> Bool {
-        encode(bytes, to: &writer, plus: 0x2D, slash: 0x5F, padded: false)
+        encode(bytes, to: &writer, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_", padded: false)
     }
 
-    private static func encode(
-        _ bytes: Span<UInt8>, to writer: inout ByteWriter, plus: UInt8, slash: UInt8,
-        padded: Bool
-    ) -> Bool {
-        func character(_ value: UInt32) -> UInt8 {
-            let value = UInt8(truncatingIfNeeded: value & 63)
-            switch value {
-            case 0..<26: return value + 0x41
-            case 26..<52: return value - 26 + 0x61
-            case 52..<62: return value - 52 + 0x30
-            case 62: return plus
-            default: return slash
-            }
+    /// `alphabet` has 64 characters.
+    private static func encode(_ bytes: Span<UInt8>, to writer: inout ByteWriter, _ alphabet: StaticString, padded: Bool) -> Bool {
+        func character(_ group: UInt32, _ position: UInt32) -> UInt32 {
+            unsafe UInt32(alphabet.utf8Start[Int(group >> (18 - 6 * position) & 63)])
         }
         var index = 0
-        while index < bytes.count {
-            let present = min(3, bytes.count - index)
-            var group: UInt32 = 0
-            for offset in 0..<3 { group = group << 8 | (offset < present ? UInt32(bytes[index + offset]) : 0) }
-            for position in 0...3 {
-                if position <= present {
-                    writer.byte(character(group >> UInt32(18 - position * 6)))
-                } else if padded {
-                    writer.byte(0x3D)
-                }
-            }
+        while bytes.count - index >= 3 {
+            let group = UInt32(bytes[index]) << 16 | UInt32(bytes[index + 1]) << 8 | UInt32(bytes[index + 2])
+            writer.word(character(group, 0) | character(group, 1) << 8 | character(group, 2) << 16 | character(group, 3) << 24)
             index += 3
+        }
+        let rest = bytes.count - index
+        if rest > 0 {
+            let group = UInt32(bytes[index]) << 16 | (rest > 1 ? UInt32(bytes[index + 1]) << 8 : 0)
+            for position in 0..<UInt32(rest + 1) { writer.byte(UInt8(character(group, position))) }
+            if padded { for _ in rest..<3 { writer.byte(0x3D) } }
         }
         return !writer.failed
     }

@@ -129,7 +129,8 @@ struct UpstreamIdentityTests {
         ]
         func lines(_ sessionProtocol: ProxyProtocol) -> [String] {
             var dropped = 0
-            let fields = identity.fields(sessionProtocol, token: "T", claims: Self.keycloak, droppedRoles: &dropped)
+            let fields = identity.fields(
+                sessionProtocol, token: "T", claims: Self.keycloak, roles: RoleList(Self.keycloak), droppedRoles: &dropped)
             #expect(dropped == (sessionProtocol == .raw ? 2 : 0), "roles that were left out are counted")
             return fields.map { "\($0.name): \($0.value)" }
         }
