@@ -4,6 +4,7 @@
 #define FLOOR_H
 
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdbool.h>
 #include <stdint.h>
 

@@ -9,7 +9,7 @@
 // they stay in the cache. A queue above the high watermark stops the receive that feeds it.
 //
 // A pair of sockets lives until nothing of it is in flight: end of stream on one side becomes shutdown of
-// the other once the queue has left; an error shuts both down and waits for what is still in the kernel.
+// the other once the queue has left; an error resets both and waits for what is still in the kernel.
 //
 // With TLS towards clients each buffer is opened or sealed where it lies when it was received: what OpenSSL costs, and nothing else.
 #define _GNU_SOURCE
@@ -154,11 +154,19 @@ static void reap(struct pair *pair) {
     freePair = (uint32_t)(pair - pairs);
 }
 
+static void pauseReceive(struct side *side);
+
+// An error on one side: what waits is dropped and both are reset, which is cheaper than two orderly ends.
 static void abandon(struct pair *pair) {
     if (pair->closing) return;
     pair->closing = true;
-    shutdown(pair->sides[0].descriptor, SHUT_RDWR);
-    shutdown(pair->sides[1].descriptor, SHUT_RDWR);
+    struct linger immediately = {.l_onoff = 1};
+    for (int which = 0; which < 2; which++) {
+        struct side *side = &pair->sides[which];
+        setsockopt(side->descriptor, SOL_SOCKET, SO_LINGER, &immediately, sizeof immediately);
+        // A close takes effect when nothing in the kernel holds the socket any more.
+        if (side->sendBytes || options->oneshot) shutdown(side->descriptor, SHUT_RDWR); else pauseReceive(side);
+    }
 }
 
 static void startPair(int client) {
@@ -172,6 +180,9 @@ static void startPair(int client) {
         return;
     }
     setNoDelay(upstream);
+    // The client speaks first: the last packet of the handshake goes with its data.
+    int off = 0;
+    setsockopt(upstream, IPPROTO_TCP, TCP_QUICKACK, &off, sizeof off);
     uint32_t index = freePair;
     struct pair *pair = &pairs[index];
     freePair = pair->nextFree;
