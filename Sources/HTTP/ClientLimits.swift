@@ -11,9 +11,9 @@ public enum ClientLimits {
     public static let names = 1024
     /// After a look-up failed, how long others are answered with what was known before it is tried again.
     public static let lookupRetryMilliseconds: UInt64 = 1000
-    /// Addresses of one name that are dialled one after the other.
+    /// Addresses of one name that are dialled, each a moment behind the one before.
     public static let addressesTried = 4
-    /// How long one is waited for while others are left (RFC 8305 section 8: the connection attempt delay).
+    /// How long one is alone while others are left (RFC 8305 section 8: the connection attempt delay).
     public static let nextAddressMilliseconds: UInt64 = 250
     /// Between two looks whether TCP is there and TLS has begun, whose time is its own.
     public static let handshakeLookMilliseconds: UInt64 = 100

@@ -10,7 +10,10 @@ import Wire
 /// The server's end of a client's connection: the test moves its hands.
 final class ServingPeer: RemotePeer {
     private(set) var socket: SimulatedSocket?
+    /// When it was connected.
+    private(set) var nanoseconds: UInt64 = 0
     func act(_ socket: SimulatedSocket, _ kernel: SimulatedKernel) -> UInt64? {
+        if self.socket == nil { nanoseconds = kernel.nanoseconds }
         self.socket = socket
         return nil
     }
@@ -23,6 +26,7 @@ final class ClientBench {
     let kernel = SimulatedKernel(seed: 5, faults: FaultPlan(), trace: Trace())
     let shard: Shard
     let client: HTTPClient
+    let startNanoseconds: UInt64
     /// Connections the server accepted, in order, and how dialling goes until then.
     private(set) var peers: [ServingPeer] = []
     var dials: [Dial] = []
@@ -39,6 +43,7 @@ final class ClientBench {
         kernel.outgoingBytes = 1 << 20
         shard = try Shard(index: 0, ring: kernel.openRing(entries: 64, completions: 256), sizes: sizes)
         client = HTTPClient(shard: shard, owner: Self.owner)
+        startNanoseconds = kernel.nanoseconds
         kernel.dial = { [unowned self] _ in
             if !dials.isEmpty { return dials.removeFirst() }
             let peer = ServingPeer()
@@ -72,6 +77,26 @@ final class ClientBench {
         let ticket = client.begin(request, context: context)
         take()
         return ticket
+    }
+
+    /// The same for a name whose addresses are known: as many as there are `dials`.
+    func begin(_ request: ClientRequest, dials: [Dial]) -> HTTPClient.Ticket {
+        self.dials = dials
+        let addresses = dials.indices.compactMap { SocketAddress("10.0.1.\($0)", port: 0) }
+        let ticket = client.begin(request, context: 1, addresses: addresses)
+        take()
+        return ticket
+    }
+
+    /// What the server's end of a connection has got since.
+    func heard(_ peer: ServingPeer) -> String {
+        var bytes: [UInt8] = []
+        var part = [UInt8](repeating: 0, count: 4096)
+        guard let socket = peer.socket else { return "" }
+        while case .bytes(let count) = part.withUnsafeMutableBytes({ kernel.remoteRead(socket, $0.baseAddress!, 4096) }) {
+            bytes += part[..<count]
+        }
+        return String(decoding: bytes, as: UTF8.self)
     }
 
     private func take() { while let result = client.takeFinished() { results.append(result) } }

@@ -66,13 +66,14 @@ extension SimulatedKernel {
         let outcome = dial(port)
         var delay = UInt64(random.size(upTo: 2_000_000))
         if case .fail(ETIMEDOUT) = outcome { delay = UInt64(random.within(1...20)) * 1_000_000_000 }
+        if case .acceptAfter(let milliseconds, _) = outcome { delay = milliseconds * 1_000_000 }
         heap.insert(at: nanoseconds + delay, .dialled(request, outcome))
     }
 
     func finishConnect(_ request: SimulatedRequest, _ outcome: Dial) {
         guard !request.finished, let socket = request.socket else { return }
         switch outcome {
-        case .accept(let peer):
+        case .accept(let peer), .acceptAfter(_, let peer):
             socket.connected = true
             socket.peer = peer
             socket.layer = dialledLayer()

@@ -11,6 +11,8 @@ public protocol RemotePeer: AnyObject {
 public enum Dial {
     /// The connection stands; the peer is its other end.
     case accept(any RemotePeer)
+    /// The same, after this time.
+    case acceptAfter(milliseconds: UInt64, any RemotePeer)
     /// The connect fails with this errno.
     case fail(Int32)
 }

@@ -1,0 +1,117 @@
+import Engine
+import Glibc
+import Simulator
+import Testing
+
+@testable import HTTP
+
+/// Names with several addresses.
+@Suite struct ClientDialTests {
+    private static var silent: Dial { .fail(ETIMEDOUT) }
+
+    private static func request(connectMilliseconds: UInt64 = 900) -> ClientRequest {
+        var request = ClientBench.request(host: "name.test")
+        request.timeouts.connectMilliseconds = connectMilliseconds
+        return request
+    }
+
+    /// Turns until one of the peers has a request and answers it there; which it was, and when it was connected.
+    private static func answer(_ bench: ClientBench, _ peers: [ServingPeer]) throws -> (peer: Int, milliseconds: UInt64) {
+        var asked: Int?
+        bench.turn(until: {
+            asked = peers.firstIndex { bench.heard($0).hasPrefix("GET /keys HTTP/1.1\r\n") }
+            return asked != nil
+        })
+        let place = try #require(asked)
+        let socket = try #require(peers[place].socket)
+        let bytes = Array("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n".utf8)
+        _ = bytes.withUnsafeBytes { bench.kernel.remoteWrite(socket, $0.baseAddress!, bytes.count) }
+        #expect(bench.answered()?.status == 200)
+        return (place, (peers[place].nanoseconds - bench.startNanoseconds) / 1_000_000)
+    }
+
+    @Test("the next address is dialled at once when the one before is refused")
+    func refused() throws {
+        let bench = try ClientBench()
+        let peer = ServingPeer()
+        _ = bench.begin(Self.request(), dials: [.fail(ECONNREFUSED), .fail(ENETUNREACH), .acceptAfter(milliseconds: 1, peer)])
+        let found = try Self.answer(bench, [peer])
+        #expect(found.milliseconds < 50)
+        bench.finish()
+    }
+
+    @Test("the next address is dialled a moment behind one that is silent")
+    func silence() throws {
+        let bench = try ClientBench()
+        let peer = ServingPeer()
+        _ = bench.begin(Self.request(), dials: [Self.silent, Self.silent, .acceptAfter(milliseconds: 1, peer)])
+        bench.pass(milliseconds: 240)
+        #expect(bench.dials.count == 2)
+        bench.pass(milliseconds: 20)
+        #expect(bench.dials.count == 1)
+        let found = try Self.answer(bench, [peer])
+        #expect((500...510).contains(found.milliseconds))
+        bench.finish()
+    }
+
+    @Test("an address that is only slow goes on beside the next, and whoever is connected first has the request")
+    func race() throws {
+        for (first, second, winner) in [(300, 200, 0), (600, 100, 1), (400, 160, 0)] as [(UInt64, UInt64, Int)] {
+            let bench = try ClientBench()
+            let peers = [ServingPeer(), ServingPeer()]
+            _ = bench.begin(Self.request(), dials: [
+                .acceptAfter(milliseconds: first, peers[0]), .acceptAfter(milliseconds: second, peers[1]),
+            ])
+            let found = try Self.answer(bench, peers)
+            #expect(found.peer == winner)
+            #expect((0...20).contains(Int(found.milliseconds) - Int(min(first, 250 + second))))
+            bench.pass(milliseconds: 1000)
+            #expect(bench.heard(peers[1 - winner]).isEmpty)
+            bench.finish()
+        }
+    }
+
+    @Test("an address that fails late leaves the others alone")
+    func lateFailure() throws {
+        let bench = try ClientBench()
+        let peer = ServingPeer()
+        // The first runs out of time at 900 ms; the second is there at 1,050 ms.
+        _ = bench.begin(Self.request(), dials: [Self.silent, .acceptAfter(milliseconds: 800, peer)])
+        let found = try Self.answer(bench, [peer])
+        #expect((1050...1080).contains(found.milliseconds))
+        bench.finish()
+    }
+
+    @Test("each address has its time, and the last of them ends the exchange")
+    func allSilent() throws {
+        let bench = try ClientBench()
+        _ = bench.begin(Self.request(), dials: [Self.silent, Self.silent, Self.silent, Self.silent, Self.silent])
+        #expect(bench.failure() == .connectTimeout)
+        #expect((1650...1700).contains(bench.results[0].milliseconds))
+        // No more are tried than may be.
+        #expect(bench.dials.count == 1)
+        bench.finish()
+    }
+
+    @Test("the deadline of the whole ends all of them")
+    func deadline() throws {
+        let bench = try ClientBench()
+        var request = Self.request(connectMilliseconds: 5000)
+        request.timeouts.totalMilliseconds = 700
+        _ = bench.begin(request, dials: [Self.silent, Self.silent, Self.silent])
+        #expect(bench.failure() == .connectTimeout)
+        #expect((700...720).contains(bench.results[0].milliseconds))
+        bench.finish()
+    }
+
+    @Test("a cancelled exchange closes all that are under way")
+    func cancelled() throws {
+        let bench = try ClientBench()
+        let ticket = bench.begin(Self.request(), dials: [Self.silent, Self.silent, Self.silent])
+        bench.pass(milliseconds: 600)
+        #expect(bench.dials.isEmpty && bench.shard.slotsUsed == 3)
+        bench.client.cancel(ticket)
+        bench.finish()
+        #expect(bench.results.isEmpty)
+    }
+}
