@@ -21,7 +21,8 @@ MODULES = ["cases_acceptance", "cases_http", "cases_table", "cases_proxy", "case
            "cases_udp", "cases_udp_services", "cases_udp_hostile", "cases_ws_proxy", "cases_jwt", "cases_jwt_tokens", "cases_jwt_limits",
            "cases_jwt_keys", "cases_jwt_bounds", "cases_jwt_frames", "cases_jwt_mqtt", "cases_jwt_upstreams", "cases_jwt_operation",
            "cases_jwt_surface", "cases_jwt_shared", "cases_jwt_postgres", "cases_jwt_topics", "cases_jwt_packets", "cases_jwt_judged",
-           "cases_jwt_edges", "cases_jwt_waiting", "cases_jwt_closes", "cases_autobahn"]
+           "cases_jwt_edges", "cases_jwt_waiting", "cases_jwt_closes", "cases_jwt_sockets", "cases_jwt_counts",
+           "cases_autobahn"]
 
 
 def run(name, options):

@@ -31,12 +31,14 @@ import Testing
         return (shard, port)
     }
 
-    /// Turns until the condition holds, at most five seconds.
-    private func turn(_ shard: Shard, until condition: () -> Bool, _ handle: (Event) throws -> Void) rethrows -> Bool {
+    /// Turns until the condition holds, at most five seconds; without `wait` also while nothing happens.
+    private func turn(
+        _ shard: Shard, wait: Bool = true, until condition: () -> Bool, _ handle: (Event) throws -> Void
+    ) rethrows -> Bool {
         var event = Event()
         let start = shard.now
         while !condition() {
-            shard.turn()
+            shard.turn(wait: wait)
             while shard.next(&event) { try handle(event) }
             if shard.now > start + 5000 { return condition() }
         }
@@ -174,6 +176,85 @@ import Testing
         var fired = 0
         #expect(turn(shard, until: { fired > 0 }) { if $0.kind == .shardTimer, $0.detail == 1 { fired += 1 } })
         #expect(shard.now >= start + 60 && shard.now < start + 1000)
+        try close(shard)
+    }
+
+    // MARK: Packets
+
+    /// Connections until one has to show that its packets leave together: a machine that does not get round to it within the kernel's
+    /// patience (40 to 200 ms) may part them.
+    private static let tries = 20
+
+    /// Segments that came in on a socket (`tcpi_segs_in`, linux/tcp.h).
+    private func segments(_ descriptor: Int32) -> UInt32 {
+        var info = [UInt8](repeating: 0, count: 160)
+        var count = socklen_t(info.count)
+        #expect(getsockopt(descriptor, Int32(IPPROTO_TCP), TCP_INFO, &info, &count) == 0 && count >= 144)
+        return info.withUnsafeBytes { $0.loadUnaligned(fromByteOffset: 140, as: UInt32.self) }
+    }
+
+    /// An owner that speaks first has its first bytes take the last ACK of the handshake with them; for another it leaves by itself.
+    @Test func theLastACKLeavesWithTheFirstBytes() throws {
+        guard let (shard, _) = try openShard() else { return }
+        var address = SocketAddress(ipv4: (127, 0, 0, 1), port: 0)
+        let listener = socket_listen(&address.storage, address.byteCount, 64, false)
+        let target = SocketAddress(ipv4: (127, 0, 0, 1), port: UInt16(socket_local_port(listener)))
+        /// Segments that a peer has when it has its first byte.
+        func dial(speaksFirst: Bool) -> UInt32 {
+            var error: Int32 = 0
+            let slot = shard.connect(to: target, owner: Self.owner, context: 0, error: &error, speaksFirst: speaksFirst)
+            #expect(turn(shard, wait: false, until: { shard.byteCounts(slot).sent == 1 }) { event in
+                if event.kind == .connected, let buffer = shard.acquire() { shard.send(slot, buffer, start: 0, count: 1) }
+            })
+            let peer = accept(listener, nil, nil)
+            var byte: UInt8 = 0
+            #expect(recv(peer, &byte, 1, 0) == 1)
+            defer {
+                shard.close(slot)
+                descriptor_close(peer)
+            }
+            return segments(peer)
+        }
+        let alone = dial(speaksFirst: false)
+        let together = (0..<Self.tries).lazy.map { _ in dial(speaksFirst: true) }.first { $0 < alone }
+        #expect(together == alone - 1)
+        descriptor_close(listener)
+        try close(shard)
+    }
+
+    /// The last bytes before the end take FIN with them, in however many buffers they are, and whether the stream lingers or not.
+    @Test(arguments: [1, 3], [false, true])
+    func finLeavesWithTheLastBytes(buffers: Int, lingers: Bool) throws {
+        guard let (shard, port) = try openShard() else { return }
+        var address = SocketAddress(ipv4: (127, 0, 0, 1), port: port)
+        /// Segments that a peer gets between what it has at first and the end.
+        func end() -> UInt32 {
+            let peer = socket_connect(&address.storage, address.byteCount)
+            defer { descriptor_close(peer) }
+            var slot = SlotIndex.none
+            #expect(turn(shard, until: { slot != .none }) { if $0.kind == .accepted { slot = $0.slot } })
+            shard.transfer(slot, to: Self.owner, context: 0)
+            let before = segments(peer)
+            for _ in 0..<buffers {
+                guard let buffer = shard.acquire() else { return 0 }
+                shard.send(slot, buffer, start: 0, count: 100)
+            }
+            if lingers { shard.linger(slot, drainMilliseconds: 1000) } else { shard.finish(slot) }
+            // What is there already, until nothing follows.
+            var (bytes, count, ended) = ([UInt8](repeating: 0, count: 1000), 0, false)
+            #expect(turn(shard, wait: false, until: {
+                while !ended, case let got = recv(peer, &bytes, bytes.count, Int32(MSG_DONTWAIT)), got >= 0 {
+                    ended = got == 0
+                    count += got
+                }
+                return ended
+            }) { _ in })
+            #expect(count == 100 * buffers)
+            let after = segments(peer)
+            if !lingers { shard.close(slot) }
+            return after - before
+        }
+        #expect((0..<Self.tries).contains { _ in end() == 1 })
         try close(shard)
     }
 }
