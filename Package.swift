@@ -74,7 +74,7 @@ let package = Package(
                                                          "Ring", "Wire", "Policy"]),
         .testTarget(name: "SharedStateTests",
                     dependencies: ["SharedState", "Simulator", "HTTP", "Engine", "Ring", "Wire", "Policy"]),
-        .testTarget(name: "ControlTests", dependencies: ["Control", "SharedState", "UDPRelay", "HTTP", "Policy", "Wire"]),
+        .testTarget(name: "ControlTests", dependencies: ["Control", "SharedState", "UDPRelay", "HTTP", "Engine", "Policy", "Wire"]),
         .testTarget(name: "DemoTests", dependencies: ["Demo", "Wire"]),
         .testTarget(name: "LoadTests", dependencies: ["sluice-load"]),
         .testTarget(name: "TidyTests"),

@@ -31,12 +31,30 @@ struct TokenSourcesTests {
     }
 
     @Test("Authorization", arguments: [
-        ("Bearer abc", "abc"), ("bearer abc", "abc"), ("BEARER   abc ", "abc"), ("Bearer\tabc", "abc"), ("Bearer", ""),
-        ("Basic abc", nil), ("Bearerabc", nil),
-        ("", nil),
+        ("Bearer abc", "abc"), ("bearer abc", "abc"), ("BEARER   abc ", "abc"), ("bEaReR abc", "abc"), ("  Bearer abc\t", "abc"),
+        ("Bearer\tabc", "abc"), ("Bearer \t \t abc", "abc"), ("Bearer\t abc", "abc"), ("Bearer a b", "a b"), ("Bearer  a \t b ", "a \t b"),
+        // A scheme with nothing behind it is a credential that is empty, not none.
+        ("Bearer", ""), ("Bearer ", ""), ("Bearer\t\t", ""), (" bearer  ", ""),
+        ("Basic abc", nil), ("Bearerabc", nil), ("Bearer,abc", nil), ("Bearer=abc", nil), ("Bearer\u{B}abc", nil), ("xBearer abc", nil),
+        ("Be", nil), ("B", nil), ("Beare", nil), ("Beare abc", nil), ("", nil), (" ", nil),
+        // Letters of other alphabets are none of a scheme, and no blank of theirs ends one; around a token they are taken off.
+        ("Béarer abc", nil), ("éBearer abc", nil), ("Bearer\u{301} abc", nil), ("Bearer\u{A0}abc", nil), ("Bearer\u{3000}abc", nil),
+        ("Bearer é", "é"), ("Bearer abcé", "abcé"), ("Bearer éabc é", "éabc é"), ("Bearer \u{A0}abc\u{A0}", "abc"),
+        ("\u{FEFF}Bearer abc\u{2003}", "abc"), ("Bearer \u{301}abc", "\u{301}abc"), ("Bear\u{FFFD}r abc", nil),
     ] as [(String, String?)])
     func authorization(value: String, token: String?) throws {
-        #expect(try find(TokenSources(defaultsFor: .raw), [("authorization", value)])?.token == token)
+        // As bytes: texts that are canonically equivalent are no equal tokens.
+        let found = try find(TokenSources(defaultsFor: .raw), [("authorization", value)])?.token
+        #expect(found.map { Array($0.utf8) } == token.map { Array($0.utf8) })
+    }
+
+    @Test("a scheme of one's own, in any case", arguments: [
+        ("Kk[t", "kK[T abc", "abc"), ("Kk[t", "kk{t abc", nil), ("Kk[t", "\u{212A}k[t abc", nil), ("Kk[t", "kk\u{212A}t abc", nil),
+        ("jwt-2", "JWT-2 abc", "abc"), ("jwt-2", "JWT\r2 abc", nil), ("a", "A a", "a"), ("a", "a", ""), ("a", "aa", nil),
+        ("averylongschemeindeed", "AVERYLONGSCHEME abc", nil), ("averylongschemeindeed", "averylongschemeindeed\tabc", "abc"),
+    ] as [(String, String, String?)])
+    func scheme(scheme: String, value: String, token: String?) throws {
+        #expect(try find(TokenSources([.authorization(scheme: scheme)]), [("authorization", value)])?.token == token)
     }
 
     @Test("cookies", arguments: [
