@@ -79,8 +79,8 @@ import Wire
     func lists(field: String, token: String) throws {
         func filled(_ count: Int) -> String { token + "," + String(repeating: "x", count: count - token.utf8.count - 1) }
         let accepted: [[String]] = [
-            [token], [token.uppercased()], [token.capitalized], ["h2c, " + token], [token + ",h2c"], ["a ,\t\(token)\t, b"], [",, ,\(token),,"],
-            ["h2c", token], [token, "h2c"], ["", token], ["a, b", "c", "d, " + token], [token, token], ["é, " + token],
+            [token], [token.uppercased()], [token.capitalized], ["h2c, " + token], [token + ",h2c"], ["a ,\t\(token)\t, b"],
+            [",, ,\(token),,"], ["h2c", token], [token, "h2c"], ["", token], ["a, b", "c", "d, " + token], [token, token], ["é, " + token],
             [filled(256)], [filled(100), String(repeating: "y", count: 100)],
         ]
         let refused: [[String]] = [
@@ -95,7 +95,8 @@ import Wire
 
     @Test(arguments: [
         Shape(101, ["Sec-WebSocket-Version": [" 13 "]]), Shape(101, ["Sec-WebSocket-Version": ["\t13"]]),
-        Shape(426, ["Sec-WebSocket-Version": []]), Shape(426, ["Sec-WebSocket-Version": [""]]), Shape(426, ["Sec-WebSocket-Version": ["12"]]),
+        Shape(426, ["Sec-WebSocket-Version": []]), Shape(426, ["Sec-WebSocket-Version": [""]]),
+        Shape(426, ["Sec-WebSocket-Version": ["12"]]),
         Shape(426, ["Sec-WebSocket-Version": ["13", "13"]]), Shape(426, ["Sec-WebSocket-Version": ["13", "8"]]),
         Shape(426, ["Sec-WebSocket-Version": ["13, 8"]]), Shape(426, ["Sec-WebSocket-Version": ["8, 13"]]),
         Shape(426, ["Sec-WebSocket-Version": ["013"]]), Shape(426, ["Sec-WebSocket-Version": ["+13"]]),
@@ -141,7 +142,8 @@ import Wire
     }
 
     @Test(arguments: [
-        Shape(101), Shape(101, ["Content-Length": ["0"]]), Shape(400, ["Content-Length": ["1"]]), Shape(400, ["Transfer-Encoding": ["chunked"]]),
+        Shape(101), Shape(101, ["Content-Length": ["0"]]), Shape(400, ["Content-Length": ["1"]]),
+        Shape(400, ["Transfer-Encoding": ["chunked"]]),
         Shape(400, line: "GET /ws HTTP/1.0"), Shape(400, ["Connection": ["keep-alive, Upgrade"]], line: "GET /ws HTTP/1.0"),
         Shape(405, line: "POST /ws HTTP/1.1"), Shape(405, line: "HEAD /ws HTTP/1.1"), Shape(405, line: "PUT /ws HTTP/1.1"),
         Shape(405, line: "DELETE /ws HTTP/1.1"), Shape(405, line: "PATCH /ws HTTP/1.1"), Shape(405, line: "OPTIONS /ws HTTP/1.1"),
