@@ -125,6 +125,8 @@ import Wire
         Shape(400, ["Sec-WebSocket-Key": ["dGhl HNhbXBsZSBub25jZQ=="]]), Shape(400, ["Sec-WebSocket-Key": ["dGhl\tHNhbXBsZSBub25jZQ=="]]),
         Shape(400, ["Sec-WebSocket-Key": ["dGhl.HNhbXBsZSBub25jZQ=="]]), Shape(400, ["Sec-WebSocket-Key": ["@Ghl[HNhb`Bs{SBub25j:Q=="]]),
         Shape(400, ["Sec-WebSocket-Key": ["éGhlHNhbXBsZSBub25jZQ=="]]), Shape(400, ["Sec-WebSocket-Key": ["éGhlIHNhbXBsZSBub25jZQ=="]]),
+        // Blanks of HTTP are two; those of other alphabets are no part of a field's surroundings.
+        Shape(400, ["Sec-WebSocket-Key": ["\u{A0}" + key]]), Shape(400, ["Sec-WebSocket-Key": [key + "\u{2003}"]]),
         Shape(400, ["Sec-WebSocket-Key": [key + ", " + key]]), Shape(400, ["Sec-WebSocket-Key": [String(repeating: key, count: 300)]]),
     ])
     func brokenKey(_ shape: Shape) throws { try expect(shape) }
