@@ -11,7 +11,8 @@ public enum ClientLimits {
     public static let names = 1024
     /// After a look-up failed, how long others are answered with what was known before it is tried again.
     public static let lookupRetryMilliseconds: UInt64 = 1000
-    /// Addresses of one name that are dialled, each a moment behind the one before.
+    /// Addresses of one name that are dialled, each a moment behind the one before: two of each family. Until one is connected they all
+    /// have slots.
     public static let addressesTried = 4
     /// How long one is alone while others are left (RFC 8305 section 8: the connection attempt delay).
     public static let nextAddressMilliseconds: UInt64 = 250

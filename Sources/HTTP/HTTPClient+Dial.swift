@@ -14,8 +14,9 @@ struct DialAttempt {
 /// Dialling the addresses of a name.
 ///
 /// Theory of operation
-/// - The next address is dialled when one has failed, or the latest is not there after a moment (RFC 8305 section 5): a family that leads
-///   nowhere costs that moment. Those before it go on, each with times of its own.
+/// - The next address is dialled when one has failed, in TLS too, or the latest has no TCP after a moment (RFC 8305 section 5): a family
+///   that leads nowhere costs that moment. Those before it go on, each with times of its own. A handshake is waited for: it takes long
+///   when this side is busy, and must not be doubled then.
 /// - The first that is connected, with TLS where the endpoint has it, is kept; the others are closed.
 /// - The timer of each attempt's stream looks after it: whether TCP is there, whether its time is over, and for the latest whether it is
 ///   time for the next.
@@ -35,6 +36,7 @@ extension HTTPClient {
             var error: Int32 = 0
             let slot = connect(to: address, exchange.request.endpoint, ticket, &error)
             guard slot != .none else {
+                if case .tls = exchange.lastError { continue }
                 exchange.lastError = error == ENETUNREACH || error == EAFNOSUPPORT ? .refused(error) : .exhausted
                 continue
             }
@@ -87,7 +89,8 @@ extension HTTPClient {
     func giveUp(_ slot: SlotIndex, _ ticket: Ticket, _ exchange: Exchange, _ failure: ClientFailure) {
         guard let place = exchange.attempts.firstIndex(where: { $0.slot == slot }) else { return }
         exchange.attempts.remove(at: place)
-        exchange.lastError = failure
+        // What is wrong with a certificate says more than that another address is not there either.
+        if case .tls = exchange.lastError {} else { exchange.lastError = failure }
         shard.close(slot)
         dialNext(ticket, exchange)
     }

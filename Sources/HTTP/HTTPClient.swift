@@ -162,7 +162,6 @@ public final class HTTPClient {
             return finish(ticket, exchange, .answered(ClientAnswer(status: 0, fields: [], body: [])))
         }
         exchange.phase = .waiting
-        exchange.lastError = .answerTimeout
         guard let buffer = write(exchange) else { return fail(ticket, .request) }
         shard.send(slot, buffer.index, start: 0, count: buffer.count)
         setTimer(slot, exchange, exchange.request.timeouts.answerMilliseconds)
@@ -170,8 +169,8 @@ public final class HTTPClient {
 
     private func failed(_ ticket: Ticket, _ exchange: Exchange, _ event: Event) {
         if exchange.phase == .waiting { return fail(ticket, .ended) }
-        if shard.isSecure(event.slot), let reason = shard.secureFailure(event.slot) { return fail(ticket, .tls(reason)) }
-        giveUp(event.slot, ticket, exchange, .refused(event.result))
+        let failure = shard.secureFailure(event.slot).map { ClientFailure.tls($0) }
+        giveUp(event.slot, ticket, exchange, failure ?? .refused(event.result))
     }
 
     private func timePassed(_ ticket: Ticket, _ exchange: Exchange, _ slot: SlotIndex) {

@@ -115,3 +115,90 @@ import Testing
         #expect(bench.results.isEmpty)
     }
 }
+
+/// The same with TLS: an address counts when its handshake is over.
+@Suite struct ClientSecureDialTests {
+    private static func request() throws -> ClientRequest {
+        var settings = ClientSecuritySettings()
+        settings.authoritiesPath = SecureContexts.authoritiesPath
+        settings.serverName = SecureContexts.name
+        let security = try ClientSecurity(settings, shards: 1)
+        var request = ClientRequest(ClientEndpoint(host: "name.test", port: 8080, security: security), target: "/keys")
+        request.timeouts.connectMilliseconds = 900
+        return request
+    }
+
+    /// The peer that has the request; nil when the exchange ended first.
+    private static func asked(_ bench: ClientBench, _ peers: [ServingPeer]) -> Int? {
+        var asked: Int?
+        bench.turn(until: {
+            asked = peers.firstIndex { $0.socket?.layer != nil && bench.heard($0).hasPrefix("GET /keys HTTP/1.1\r\n") }
+            return asked != nil || !bench.results.isEmpty
+        })
+        return asked
+    }
+
+    /// A bench whose peers speak TLS, but for the one that is connected first.
+    private static func benchWithoutFirst() throws -> ClientBench {
+        let bench = try ClientBench()
+        var count = 0
+        bench.kernel.dialledLayer = {
+            count += 1
+            return count == 1 ? nil : SecureLayer(server: SecureContexts.server)
+        }
+        return bench
+    }
+
+    private static func speakPlainly(_ bench: ClientBench, _ peer: ServingPeer) throws {
+        bench.turn(until: { peer.socket != nil })
+        let socket = try #require(peer.socket)
+        let bytes = Array("HTTP/1.1 400 Bad Request\r\n\r\n".utf8)
+        _ = bytes.withUnsafeBytes { bench.kernel.remoteWrite(socket, $0.baseAddress!, bytes.count) }
+    }
+
+    @Test("a slow address wins when the next is silent")
+    func slow() throws {
+        let bench = try ClientBench()
+        let peer = ServingPeer()
+        bench.kernel.dialledLayer = { SecureLayer(server: SecureContexts.server) }
+        let ticket = bench.begin(try Self.request(), dials: [.acceptAfter(milliseconds: 400, peer), .fail(ETIMEDOUT)])
+        #expect(Self.asked(bench, [peer]) == 0)
+        bench.client.cancel(ticket)
+        bench.finish()
+    }
+
+    @Test("an address that speaks no TLS makes way for the next")
+    func broken() throws {
+        let bench = try Self.benchWithoutFirst()
+        let peers = [ServingPeer(), ServingPeer()]
+        let dials: [Dial] = [.acceptAfter(milliseconds: 1, peers[0]), .acceptAfter(milliseconds: 10, peers[1])]
+        let ticket = bench.begin(try Self.request(), dials: dials)
+        try Self.speakPlainly(bench, peers[0])
+        #expect(Self.asked(bench, peers) == 1)
+        bench.client.cancel(ticket)
+        bench.finish()
+    }
+
+    @Test("an address that speaks no TLS leaves one that is under way alone")
+    func brokenBeside() throws {
+        let bench = try Self.benchWithoutFirst()
+        let peers = [ServingPeer(), ServingPeer()]
+        let dials: [Dial] = [.acceptAfter(milliseconds: 400, peers[0]), .acceptAfter(milliseconds: 10, peers[1])]
+        let ticket = bench.begin(try Self.request(), dials: dials)
+        try Self.speakPlainly(bench, peers[1])
+        #expect(Self.asked(bench, peers) == 0)
+        bench.client.cancel(ticket)
+        bench.finish()
+    }
+
+    @Test("what is wrong with TLS is told, although another address is not there either")
+    func reason() throws {
+        let bench = try Self.benchWithoutFirst()
+        let peer = ServingPeer()
+        _ = bench.begin(try Self.request(), dials: [.acceptAfter(milliseconds: 1, peer), .fail(ECONNREFUSED)])
+        try Self.speakPlainly(bench, peer)
+        let failure = bench.failure()
+        #expect(failure?.label.description == "tls", "\(String(describing: failure))")
+        bench.finish()
+    }
+}

@@ -196,7 +196,8 @@ struct ConfigurationSchema {
         [
             .amount(
                 "limits.connections_per_shard", .integer(64...4_194_304), at: \.configuration.limits.maximumConnectionsPerShard,
-                "Connections of one shard, clients and targets together; a WebSocket with its target takes two."
+                "Connections of one shard, clients and targets together; a WebSocket with its target takes two, "
+                    + "and while a name with several addresses is dialled up to three more."
             ).atStartOnly(),
             .amount(
                 "limits.udp_sockets_per_shard", .integer(0...4_194_304), at: \.configuration.limits.maximumDatagramSocketsPerShard,
