@@ -203,6 +203,10 @@ final class ShardLoop {
         listeners = plans
         retired = (retired + former.filter { old in !plans.contains { $0.tag == old.tag } })
             .filter { plan in [http, demo, relayHTTP].contains { $0.hasConnection(ofListener: plan.tag) } }
+        for plan in plans {
+            guard let old = former.first(where: { $0.tag == plan.tag }) else { continue }
+            recount(plan.tag, from: old.features.contains(.jwt), to: plan.features.contains(.jwt))
+        }
         guard !draining else { return }
         placeEcho(plans)
         for plan in former where !plans.contains(where: { $0.tag == plan.tag }) { shard.closeListener(tag: plan.tag) }
@@ -214,6 +218,12 @@ final class ShardLoop {
             guard let old = former.first(where: { $0.tag == plan.tag }), old.security !== plan.security else { continue }
             shard.replaceTLS(tag: plan.tag, with: plan.security?.contexts[shard.index])
         }
+    }
+
+    /// Connections of a listener that begins or ceases to serve the JWT proxy are counted from now on, or not any more.
+    private func recount(_ tag: UInt32, from former: Bool, to wanted: Bool) {
+        guard former != wanted else { return }
+        for slot in http.connections(ofListener: tag) { if wanted { proxy.connected(slot) } else { proxy.disconnected(slot) } }
     }
 
     /// Runs until the shard has drained.

@@ -79,6 +79,14 @@ public struct HTTPServer {
         }
     }
 
+    /// Streams in the HTTP phase that came in on this listener.
+    public func connections(ofListener listener: UInt32) -> [SlotIndex] {
+        (0..<state.pointee.touched).compactMap { index in
+            let connection = state.pointee.table + index
+            return connection.pointee.phase != .free && connection.pointee.listener == listener ? connection.pointee.slot : nil
+        }
+    }
+
     /// Connections in the HTTP phase.
     public var connectionCount: Int { state.pointee.used }
 

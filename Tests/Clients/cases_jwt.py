@@ -34,11 +34,11 @@ def compatible(context, issuer, upstream, **more):
     return server
 
 
-def native(context, issuer, route, more="", rest="", wait=True, issuer_url=None, leeway="0s"):
-    """The gateway with a file of its own: one provider, one route."""
+def native(context, issuer, route, more="", rest="", wait=True, issuer_url=None, leeway="0s", features="jwt"):
+    """The gateway with a file of its own: one provider, one route. Features beside `jwt` may need the environment's secrets."""
     path = context.folder / "sluice.yaml"
     path.write_text(f"""
-listeners: [{{ name: public, address: "127.0.0.1:0", features: [jwt] }}]
+listeners: [{{ name: public, address: "127.0.0.1:0", features: [{features}] }}]
 jwt:
   providers:
     - {{ name: main, issuer: "{ISSUER}", audiences: [{AUDIENCE}], jwks_url: "{issuer_url or issuer.url}", jwks_allow_http: true,
@@ -47,7 +47,8 @@ jwt:
     - {route}
 {rest}
 """)
-    server = context.server(["--config", str(path)], private=False, SESSION_SECRET=None, DNS_UPSTREAMS=None, HOST=None, PORT=None)
+    secret = {"SESSION_SECRET": None} if features == "jwt" else {}
+    server = context.server(["--config", str(path)], private=False, DNS_UPSTREAMS=None, HOST=None, PORT=None, **secret)
     if wait:
         eventually(lambda: server.request("GET", "/readyz")[0].status == 200, "ready", 8)
     return server

@@ -261,3 +261,66 @@ def reload(context):
     wanted = {name: [number] * 6 for name, number in expected.items()}
     eventually(lambda: sum(found[2] or 0 for found in counted().values()) == 6, "the ends of all sessions")
     equal(counted(), wanted, "handshakes, credentials, closes, sessions, dials and their times")
+
+
+@case("jwt-counts-features")
+def features(context):
+    """17: connections of a listener that ceases to serve the proxy, or begins to, are counted no more, or from then on."""
+    need()
+    issuer, upstream = Issuer(context, "ES256"), RawUpstream(context)
+    without, served = "features: [sessions]", "features: [jwt, sessions]"
+    rest = REST % f", connections_per_ip: {PLACES}" + "shards: 1\n"
+    server = native(context, issuer, ROUTE % ("one", "one", "raw", upstream.url, ""), rest=rest, features="jwt, sessions")
+    path = context.folder / "sluice.yaml"
+
+    def put(former, latter):
+        before = sum("configuration reloaded" in str(record.get("msg")) for record in server.records())
+        path.write_text(path.read_text().replace(former, latter))
+        eventually(lambda: sum("configuration reloaded" in str(record.get("msg")) for record in server.records()) > before, "a reload", 10)
+
+    def come():
+        """A connection that is kept, as soon as there is a place."""
+        client = server.connect()
+        client.settimeout(10)
+        try:
+            client.sendall(b"GET /nowhere HTTP/1.1\r\nHost: a\r\n\r\n")
+            data = client.recv(4096)
+        except (BrokenPipeError, ConnectionResetError):
+            data = b""
+        if not data:
+            client.close()
+            return None
+        context.defer(client.close)
+        return client
+
+    held = [eventually(come, "a place", 10) for _ in range(PLACES)]
+    check(come() is None, "one connection too many at first")
+    # Counted, and gone while nobody counts: their places are free when somebody counts again.
+    put(served, without)
+    for client in held:
+        client.close()
+    eventually(come, "a listener that counts nobody", 10).close()
+    put(without, served)
+    held = [eventually(come, "a place that was held before", 10) for _ in range(PLACES)]
+    check(come() is None, "one connection too many behind a reload")
+    for client in held:
+        client.close()
+    # Not counted when they came, and sessions since: they count, and give back no more than they had.
+    put(served, without)
+    held = [eventually(come, "a listener that counts nobody", 10) for _ in range(PLACES - 1)]
+    put(without, served)
+    sessions = []
+    for client in held:
+        peer = Peer(client)
+        peer.send(head("/one", extra=[("Authorization", "Bearer " + issuer.token())]))
+        while b"101 Switching" not in peer.buffer or not peer.buffer.endswith(b"\r\n\r\n"):
+            check(peer.fill(), "a session on a connection from before", peer.buffer)
+        sessions.append(peer)
+    last = eventually(come, "the last place", 10)
+    check(come() is None, "one connection too many beside sessions")
+    for peer in sessions:
+        peer.close()
+    held = [eventually(come, "a place of a session that ended", 10) for _ in range(PLACES - 1)]
+    check(come() is None, "one connection too many behind sessions")
+    for client in held + [last]:
+        client.close()

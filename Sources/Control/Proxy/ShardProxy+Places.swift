@@ -73,7 +73,10 @@ extension ShardProxy {
         return false
     }
 
-    /// A connection has left the HTTP server, or is a visitor's no more.
+    /// A connection that is there already counts from now on.
+    func connected(_ slot: SlotIndex) { _ = common.places.connect(counted(slot), limit: .max) }
+
+    /// A connection has left the HTTP server and is no visitor's.
     func disconnected(_ slot: SlotIndex) { common.places.disconnect(counted(slot)) }
 
     /// The connection of a visitor, which has left the HTTP server without a word, is counted on.
