@@ -38,6 +38,15 @@ struct FieldLinesTests {
         #expect(writer.failed)
     }
 
+    @Test("bytes beyond ASCII go on as they came, whether they are text or not")
+    func opaqueBytes() {
+        let name: [UInt8] = Array("User-Agent".utf8)
+        let value: [UInt8] = [0x61, 0x85, 0xFF, 0xC3, 0x20, 0x80]
+        var lines = FieldLines()
+        lines.append(name.span, value.span)
+        #expect(lines.isSound && lines.bytes == name + [0x3A, 0x20] + value + [0x0D, 0x0A])
+    }
+
     @Test("a head takes sound lines as they are")
     func written() {
         var lines = FieldLines()

@@ -165,11 +165,11 @@ final class ProxyVisitor {
         let text = Span<UInt8>(_unsafeBytes: request.bytes)
         // Lists may stand in several fields (RFC 9110 section 5.3).
         func names(_ token: StaticString, _ field: KnownField) -> Bool {
-            var (found, bytes) = (false, 0)
+            var (found, bytes) = (false, -Self.separatorBytes)
             var next = head.pointee.first(field)
             while let index = next {
                 let value = head.pointee.value(index)
-                bytes += value.count
+                bytes += value.count + Self.separatorBytes
                 found = found || FieldList.contains(token, in: text, value)
                 next = head.pointee.next(field, after: index)
             }
@@ -187,6 +187,8 @@ final class ProxyVisitor {
         return request.string(place)
     }
 
+    /// Between the fields of a list, were they one.
+    private static let separatorBytes = 2
     private static let notWebSocket = Fault(status: 400, reason: "websocket")
 
     /// Base64 of 16 bytes: 22 characters, the last with four bits that are zero, and two of padding (RFC 4648 section 4).

@@ -34,6 +34,7 @@ public struct FieldLines: Sendable, Equatable {
     /// Appends the lines of others.
     public mutating func append(_ others: FieldLines) {
         isSound = isSound && others.isSound
+        guard isSound else { return }
         bytes.append(contentsOf: others.bytes)
     }
 }
