@@ -14,6 +14,7 @@ public func fuzzTraceContext(_ start: UnsafePointer<UInt8>, _ count: Int) -> CIn
     let isLater = !bytes.starts(with: "00".utf8)
     precondition(bytes.count == TraceContext.fieldBytes || (isLater && bytes[TraceContext.fieldBytes] == UInt8(ascii: "-")))
     precondition(Array(context.traceID.utf8) == Array(bytes[3..<35]))
+    precondition(TraceContext(context.field.utf8.span) == context)
     precondition(context.parent != 0 && context.traceHigh | context.traceLow != 0)
     return 0
 }
