@@ -60,17 +60,11 @@ final class ProxyRouting: Sendable {
 }
 
 extension RequestView {
-    /// Whether a field has one of these names, which are in lower case.
+    /// Whether a field has one of these names, in any case.
     func isNamed(_ index: Int, _ names: [[UInt8]]) -> Bool { names.contains { isNamed(index, $0) } }
 
-    /// Whether a field has this name, which is in lower case.
+    /// Whether a field has this name, in any case.
     func isNamed(_ index: Int, _ name: [UInt8]) -> Bool {
-        let range = head.pointee.name(index)
-        guard range.count == name.count else { return false }
-        for (place, wanted) in zip(range, name) {
-            let byte = bytes[place]
-            if ((0x41...0x5A).contains(byte) ? byte | 0x20 : byte) != wanted { return false }
-        }
-        return true
+        Span<UInt8>(_unsafeBytes: bytes).equalsIgnoringCase(name.span, in: head.pointee.name(index))
     }
 }

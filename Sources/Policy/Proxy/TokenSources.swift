@@ -83,14 +83,14 @@ public struct TokenRequest: Sendable, Equatable {
 
     func values(_ name: String) -> [String] { fields.filter { $0.name == name }.map(\.value) }
 
-    /// The value of a field that may stand once; nil without it, or where it stands more often.
-    func only(_ name: String) -> (isRepeated: Bool, value: String?) {
+    /// The value of a field that may stand once; nil without it.
+    func value(_ name: String, ifRepeated fault: TokenSources.Fault) throws(TokenSources.Fault) -> String? {
         var found: String?
         for field in fields where field.name == name {
-            if found != nil { return (true, nil) }
+            guard found == nil else { throw fault }
             found = field.value
         }
-        return (false, found)
+        return found
     }
 }
 
@@ -184,13 +184,10 @@ public struct TokenSources: Sendable, Equatable {
     private func token(_ source: TokenSource, _ request: TokenRequest) throws(Fault) -> String? {
         switch source {
         case .authorization(let scheme):
-            let (isRepeated, value) = request.only("authorization")
-            guard !isRepeated else { throw .repeatedAuthorization }
+            let value = try request.value("authorization", ifRepeated: .repeatedAuthorization)
             return value.flatMap { Self.credentials($0, scheme: scheme) }
         case .header(let name, let prefix):
-            let (isRepeated, found) = request.only(name.lowercased())
-            guard !isRepeated else { throw .repeatedHeader }
-            guard let value = found, value.utf8.starts(with: prefix.utf8) else { return nil }
+            guard let value = try request.value(name.lowercased(), ifRepeated: .repeatedHeader), value.utf8.starts(with: prefix.utf8) else { return nil }
             return String(decoding: value.utf8.dropFirst(prefix.utf8.count), as: UTF8.self).trimmingBlanks()
         case .cookie(let name):
             return try Self.cookie(name, request.values("cookie"))
@@ -210,9 +207,9 @@ public struct TokenSources: Sendable, Equatable {
     private static func credentials(_ value: String, scheme: String) -> String? {
         func isBlank(_ byte: UInt8) -> Bool { byte == UInt8(ascii: " ") || byte == UInt8(ascii: "\t") }
         let value = value.trimmingBlanks()
-        func lowered(_ byte: UInt8) -> UInt8 { (0x41...0x5A).contains(byte) ? byte | 0x20 : byte }
-        guard value.utf8.starts(with: scheme.utf8, by: { lowered($0) == lowered($1) }) else { return nil }
-        let rest = value.utf8.dropFirst(scheme.utf8.count)
+        let schemeBytes = scheme.utf8.count
+        guard value.utf8.span.equalsIgnoringCase(scheme.utf8.span, in: 0..<schemeBytes) else { return nil }
+        let rest = value.utf8.dropFirst(schemeBytes)
         guard rest.first.map(isBlank) ?? true else { return nil }
         // One blank is usual: the token is then copied once.
         return String(decoding: rest.drop(while: isBlank), as: UTF8.self).trimmingBlanks()

@@ -23,11 +23,14 @@ extension Span<UInt8> {
 
     /// Whether two ranges of this span hold the same text in any case.
     func equalsIgnoringCase(_ first: Range<Int>, _ second: Range<Int>) -> Bool {
-        guard first.count == second.count else { return false }
-        for offset in 0..<first.count {
-            let left = Character7.lowercase(self[first.lowerBound &+ offset])
-            let right = Character7.lowercase(self[second.lowerBound &+ offset])
-            if left != right { return false }
+        equalsIgnoringCase(extracting(first), in: second)
+    }
+
+    /// Whether `self[range]` and `text` are the same in any case (of ASCII).
+    public func equalsIgnoringCase(_ text: Span<UInt8>, in range: Range<Int>) -> Bool {
+        guard range.count == text.count, range.lowerBound >= 0, range.upperBound <= count else { return false }
+        for offset in 0..<text.count {
+            if Character7.lowercase(self[range.lowerBound &+ offset]) != Character7.lowercase(text[offset]) { return false }
         }
         return true
     }

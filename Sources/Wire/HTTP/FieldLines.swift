@@ -4,21 +4,15 @@
 public struct FieldLines: Sendable, Equatable {
     /// The lines so far.
     public private(set) var bytes: [UInt8] = []
-    /// Whether every name was a token and no value had a control character other than tab (RFC 9110 section 5.5).
+    /// Whether every name was a token and no value had a control character other than tab (`FieldRule`).
     public private(set) var isSound = true
 
     /// No lines, with room for so many bytes.
     public init(capacity: Int = 0) { bytes.reserveCapacity(capacity) }
 
-    /// Appends a field.
+    /// Appends a field, whose bytes are copied.
     public mutating func append(_ name: Span<UInt8>, _ value: Span<UInt8>) {
-        if name.isEmpty { isSound = false }
-        for index in 0..<name.count where !Character7.isToken(name[index]) { isSound = false }
-        var index = ByteScan.firstControl(value, from: 0, to: value.count)
-        while index < value.count {
-            if value[index] != Character7.tab { isSound = false }
-            index = ByteScan.firstControl(value, from: index &+ 1, to: value.count)
-        }
+        isSound = isSound && FieldRule.isName(name) && FieldRule.isValue(value)
         guard isSound else { return }
         unsafe name.withUnsafeBufferPointer { unsafe bytes.append(contentsOf: $0) }
         bytes.append(0x3A)
@@ -28,7 +22,7 @@ public struct FieldLines: Sendable, Equatable {
         bytes.append(0x0A)
     }
 
-    /// Appends a field.
+    /// The same from texts, in UTF-8.
     public mutating func append(_ name: String, _ value: String) { append(name.utf8.span, value.utf8.span) }
 
     /// Appends the lines of others.

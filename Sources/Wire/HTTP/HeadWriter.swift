@@ -66,8 +66,7 @@ public struct HeadWriter {
     /// A field whose name comes from outside too. Fails unless the name is a token.
     @discardableResult
     public mutating func field(_ name: Span<UInt8>, _ value: Span<UInt8>) -> Bool {
-        if name.isEmpty { writer.fail() }
-        for index in 0..<name.count where !Character7.isToken(name[index]) { writer.fail() }
+        if !FieldRule.isName(name) { writer.fail() }
         writer.bytes(name)
         return finish(value)
     }
@@ -82,19 +81,11 @@ public struct HeadWriter {
     /// A field with a value from a string. Fails when it holds a control character other than tab.
     @discardableResult
     public mutating func field(_ name: StaticString, string value: String) -> Bool {
-        for byte in value.utf8 where (byte < 0x20 && byte != Character7.tab) || byte == 0x7F { writer.fail() }
-        writer.text(name)
-        writer.text(": ")
-        writer.string(value)
-        return writer.text("\r\n")
+        field(name, value.utf8.span)
     }
 
     private mutating func finish(_ value: Span<UInt8>) -> Bool {
-        var index = ByteScan.firstControl(value, from: 0, to: value.count)
-        while index < value.count {
-            if value[index] != Character7.tab { writer.fail() }
-            index = ByteScan.firstControl(value, from: index &+ 1, to: value.count)
-        }
+        if !FieldRule.isValue(value) { writer.fail() }
         writer.text(": ")
         writer.bytes(value)
         return writer.text("\r\n")
