@@ -24,7 +24,6 @@ extension HTTPClient {
     func found(_ ticket: Ticket, _ exchange: Exchange, _ addresses: [SocketAddress]) {
         guard shard.now < exchange.deadline else { return fail(ticket, .lookUp) }
         exchange.candidates = addresses.prefix(ClientLimits.addressesTried)
-        exchange.lastError = .exhausted
         exchange.phase = .connecting
         dialNext(ticket, exchange)
     }
@@ -36,8 +35,7 @@ extension HTTPClient {
             var error: Int32 = 0
             let slot = connect(to: address, exchange.request.endpoint, ticket, &error)
             guard slot != .none else {
-                if case .tls = exchange.lastError { continue }
-                exchange.lastError = error == ENETUNREACH || error == EAFNOSUPPORT ? .refused(error) : .exhausted
+                exchange.note(error == ENETUNREACH || error == EAFNOSUPPORT ? .refused(error) : .exhausted)
                 continue
             }
             let attempt = DialAttempt(slot: slot, began: shard.now)
@@ -89,8 +87,7 @@ extension HTTPClient {
     func giveUp(_ slot: SlotIndex, _ ticket: Ticket, _ exchange: Exchange, _ failure: ClientFailure) {
         guard let place = exchange.attempts.firstIndex(where: { $0.slot == slot }) else { return }
         exchange.attempts.remove(at: place)
-        // What is wrong with a certificate says more than that another address is not there either.
-        if case .tls = exchange.lastError {} else { exchange.lastError = failure }
+        exchange.note(failure)
         shard.close(slot)
         dialNext(ticket, exchange)
     }
@@ -120,4 +117,10 @@ extension HTTPClient {
 extension HTTPClient.Exchange {
     /// Whether a stream is one of those that are being dialled.
     func dials(_ slot: SlotIndex) -> Bool { attempts.contains { $0.slot == slot } }
+
+    /// Keeps why an address failed. What is wrong with a certificate says more than that another is not there either.
+    func note(_ failure: ClientFailure) {
+        if case .tls = lastError { return }
+        lastError = failure
+    }
 }

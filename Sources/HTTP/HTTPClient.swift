@@ -15,7 +15,7 @@ import Wire
 ///   fetches are rare. Redirects are not followed.
 /// - Every exchange ends once, by `takeFinished`, never inside `begin`; `cancel` ends it without a word. The layer above looks after every
 ///   event it gave to `handle`, and after `begin`.
-/// - The stream's one timer serves the step that is under way; the deadline of the whole bounds each of them.
+/// - A stream's one timer serves the step that is under way; the deadline of the whole bounds each of them.
 /// - The answer is parsed as strictly as requests are. What a server sends behind a 101's head stays in its buffer.
 /// - Off the data path: set-up may allocate, and each exchange is an object.
 public final class HTTPClient {
@@ -60,7 +60,8 @@ public final class HTTPClient {
         let deadline: UInt64
         var phase = Phase.resolving
         var candidates: ArraySlice<SocketAddress> = []
-        var lastError: ClientFailure = .lookUp
+        /// What an exchange without an address that can be dialled ends with.
+        var lastError = ClientFailure.exhausted
         /// Addresses that are being dialled, the latest last. Empty once one of them is connected: `slot`.
         var attempts: [DialAttempt] = []
         var slot = SlotIndex.none

@@ -74,17 +74,16 @@ public struct HTTPServer {
 
     /// Whether a connection in the HTTP phase came in on this listener.
     public func hasConnection(ofListener listener: UInt32) -> Bool {
-        (0..<state.pointee.touched).contains { index in
-            state.pointee.table[index].phase != .free && state.pointee.table[index].listener == listener
-        }
+        (0..<state.pointee.touched).contains { isConnection($0, ofListener: listener) }
     }
 
     /// Streams in the HTTP phase that came in on this listener.
     public func connections(ofListener listener: UInt32) -> [SlotIndex] {
-        (0..<state.pointee.touched).compactMap { index in
-            let connection = state.pointee.table + index
-            return connection.pointee.phase != .free && connection.pointee.listener == listener ? connection.pointee.slot : nil
-        }
+        (0..<state.pointee.touched).filter { isConnection($0, ofListener: listener) }.map { state.pointee.table[$0].slot }
+    }
+
+    private func isConnection(_ index: Int, ofListener listener: UInt32) -> Bool {
+        state.pointee.table[index].phase != .free && state.pointee.table[index].listener == listener
     }
 
     /// Connections in the HTTP phase.

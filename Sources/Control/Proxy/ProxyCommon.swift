@@ -163,25 +163,25 @@ final class ProxyCommon: Sendable {
     func release(_ lease: Lease, nowMilliseconds now: Int64) {
         tables.withLock { tables in
             sweep(&tables, nowMilliseconds: now)
-            if let subject = lease.subject, leave(&tables.subjects, subject) {
+            if let subject = lease.subject, leave(&tables.subjects, subject, nowMilliseconds: now) {
                 tables.lingering.append((.subject(subject), now + Self.lingerMilliseconds))
             }
             if let route = lease.route {
                 let left = (tables.routes[route] ?? 1) - 1
                 tables.routes[route] = left > 0 ? left : nil
             }
-            if leave(&tables.addresses, lease.address) {
+            if leave(&tables.addresses, lease.address, nowMilliseconds: now) {
                 tables.lingering.append((.address(lease.address), now + Self.lingerMilliseconds))
             }
         }
     }
 
     /// True when the key has used something of its budget and stays for a while.
-    private func leave<Key: Hashable>(_ table: inout [Key: Held], _ key: Key) -> Bool {
+    private func leave<Key: Hashable>(_ table: inout [Key: Held], _ key: Key, nowMilliseconds: Int64) -> Bool {
         guard var held = table[key] else { return false }
         held.sessions -= 1
-        let now = { UInt64(MonotonicClock.seconds * 1e9) }
-        guard held.sessions > 0 || held.cells.values.contains(where: { !$0.isFull(nowNanoseconds: now()) }) else {
+        let now = UInt64(nowMilliseconds) * 1_000_000
+        guard held.sessions > 0 || held.cells.values.contains(where: { !$0.isFull(nowNanoseconds: now) }) else {
             forget(&table, key)
             return false
         }
