@@ -105,7 +105,8 @@ extension ShardProxy {
             var droppedRoles = 0
             defer { countDropped(droppedRoles) }
             let changes = try identity.rewrite(
-                connect, from: bytes, token: token, claims: visitor.token?.document, droppedRoles: &droppedRoles)
+                connect, from: bytes, token: token, claims: visitor.token?.document,
+                roleList: visitor.token?.roleList ?? .none, droppedRoles: &droppedRoles)
             if changes.isEmpty { return admit(visitor, ticket, connect, bytes, replacement: nil) }
             return admit(visitor, ticket, connect, bytes, replacement: try connect.rewritten(changes, from: bytes))
         } catch let fault as MQTTIdentity.Fault {

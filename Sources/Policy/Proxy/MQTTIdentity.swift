@@ -98,9 +98,9 @@ public struct MQTTIdentity: Sendable, Equatable {
 
     /// The changes to one client's CONNECT. `bytes` are those it was read from. `token` and `claims` are nil for a client without a
     /// token, where a route admits such: it keeps its own name and password, and can neither hold the client id of a claim nor roles.
-    /// Roles that were left out are added to `droppedRoles`.
+    /// `roleList` are the roles in the claims; what was left out of them is added to `droppedRoles` when they are told.
     public func rewrite(
-        _ connect: MQTTConnect, from bytes: Span<UInt8>, token: String?, claims: JSONValue?, droppedRoles: inout Int
+        _ connect: MQTTConnect, from bytes: Span<UInt8>, token: String?, claims: JSONValue?, roleList: RoleList, droppedRoles: inout Int
     ) throws(Fault) -> MQTTConnectRewrite {
         var rewrite = MQTTConnectRewrite()
         switch password {
@@ -122,10 +122,9 @@ public struct MQTTIdentity: Sendable, Equatable {
             // 3.x has no properties, so no client can forge them there, and none are told.
             guard connect.version == .v5 else { break }
             rewrite.userPropertyName = Self.rolesProperty
-            let roles = RoleList(claims)
-            droppedRoles += roles.dropped
-            rewrite.userPropertyValue = roles.text.isEmpty ? nil : roles.text
-        case .usernameSuffix: try appendRoles(connect, bytes, RoleList(claims), &rewrite, &droppedRoles)
+            droppedRoles += roleList.dropped
+            rewrite.userPropertyValue = roleList.text.isEmpty ? nil : roleList.text
+        case .usernameSuffix: try appendRoles(connect, bytes, roleList, &rewrite, &droppedRoles)
         }
         return rewrite
     }

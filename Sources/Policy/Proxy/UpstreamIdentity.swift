@@ -141,6 +141,9 @@ public struct RoleList: Sendable, Equatable {
     /// Roles left out: with a comma or control character, or beyond the limit.
     public let dropped: Int
 
+    /// Nobody's.
+    public static let none = RoleList(.null)
+
     /// The roles in `realm_access.roles` and every `resource_access.<client>.roles`, strings only.
     public init(_ claims: JSONValue) {
         var lists = [claims["realm_access"]?["roles"]]

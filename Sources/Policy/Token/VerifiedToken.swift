@@ -24,7 +24,7 @@ public struct VerifiedToken: Sendable {
     public let issuedSeconds: Double?
     /// The claims parsed, for rules, pointers, topic rights and what upstreams are told. Parsed once, when the token was verified.
     public let document: JSONValue
-    /// The roles in them as raw upstreams are told.
+    /// The roles in them as upstreams are told.
     public let roleList: RoleList
 
     /// The roles in the claims.

@@ -172,7 +172,8 @@ struct UpstreamIdentityTests {
         guard case .complete(let connect) = MQTTConnect.read(shape.span, acceptsPasswordAlone: true) else { return [] }
         var dropped = 0
         let rewrite = try identity.rewrite(
-            connect, from: shape.span, token: claims == nil ? nil : "TOKEN", claims: claims.map(Self.claims), droppedRoles: &dropped)
+            connect, from: shape.span, token: claims == nil ? nil : "TOKEN", claims: claims.map(Self.claims),
+            roleList: claims.map { RoleList(Self.claims($0)) } ?? .none, droppedRoles: &dropped)
         let bytes = try connect.rewritten(rewrite, from: shape.span)
         guard case .complete(let again) = MQTTConnect.read(bytes.span, acceptsPasswordAlone: true) else { return [] }
         func text(_ range: Range<Int>?) -> String? { range.map { String(decoding: bytes[$0], as: UTF8.self) } }
