@@ -54,6 +54,15 @@ jwt:
     return server
 
 
+def reload(context, server, changed):
+    """Gives the gateway of `native` another file, and waits until it has taken it."""
+    def count():
+        return sum("configuration reloaded" in str(record.get("msg")) for record in server.records())
+    before = count()
+    (context.folder / "sluice.yaml").write_text(changed)
+    eventually(lambda: count() > before, "a reload", 10)
+
+
 def url(server, path="/ws"):
     return f"ws://127.0.0.1:{server.port}{path}"
 

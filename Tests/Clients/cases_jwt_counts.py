@@ -4,6 +4,7 @@ import struct
 import time
 
 from cases_jwt import native, need
+from cases_jwt import reload as replace
 from cases_jwt_bounds import samples
 from cases_jwt_upstreams import unused
 from cases_jwt_waiting import reset
@@ -28,6 +29,21 @@ PLACES = 4
 FETCH_SECONDS, REFETCH_SECONDS = 1.0, 2.5
 
 
+def answered(context, server, path):
+    """A connection that is kept, and how a request was answered on it; None: it was closed."""
+    client = server.connect()
+    try:
+        client.sendall(b"GET %s HTTP/1.1\r\nHost: a\r\n\r\n" % path.encode())
+        data = client.recv(4096)
+    except (BrokenPipeError, ConnectionResetError):
+        data = b""
+    if not data:
+        client.close()
+        return None
+    context.defer(client.close)
+    return client, data
+
+
 class Address:
     """The connections of this client's address. All are answered once: so they are counted, and not about to be closed."""
 
@@ -40,18 +56,11 @@ class Address:
 
     def connect(self):
         """A connection that is answered; None: it was closed."""
-        client = self.server.connect()
-        try:
-            client.sendall(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
-            data = client.recv(4096)
-        except (BrokenPipeError, ConnectionResetError):
-            data = b""
-        if not data:
-            client.close()
+        found = answered(self.context, self.server, "/healthz")
+        if not found:
             return None
-        check(data.startswith(b"HTTP/1.1 200 ") and data.endswith(b"ok"), "an answer", data)
-        self.context.defer(client.close)
-        return client
+        check(found[1].startswith(b"HTTP/1.1 200 ") and found[1].endswith(b"ok"), "an answer", found[1])
+        return found[0]
 
     def come(self):
         """One more connection, as soon as there is a place."""
@@ -234,8 +243,7 @@ def reload(context):
         end(*session(server, upstream, "/" + name, issuer.token()))
     run("two", second)
     living = session(server, first, "/one", issuer.token())
-    path.write_text(path.read_text().replace("\n    - ".join(routes), "\n    - ".join(reversed(routes))))
-    eventually(lambda: any("configuration reloaded" in str(record.get("msg")) for record in server.records()), "a reload", 10)
+    replace(context, server, path.read_text().replace("\n    - ".join(routes), "\n    - ".join(reversed(routes))))
     end(*living)
     # Different numbers: sums that are mixed up are wrong.
     for _ in range(3):
@@ -274,24 +282,11 @@ def features(context):
     path = context.folder / "sluice.yaml"
 
     def put(former, latter):
-        before = sum("configuration reloaded" in str(record.get("msg")) for record in server.records())
-        path.write_text(path.read_text().replace(former, latter))
-        eventually(lambda: sum("configuration reloaded" in str(record.get("msg")) for record in server.records()) > before, "a reload", 10)
+        replace(context, server, path.read_text().replace(former, latter))
 
     def come():
-        """A connection that is kept, as soon as there is a place."""
-        client = server.connect()
-        client.settimeout(10)
-        try:
-            client.sendall(b"GET /nowhere HTTP/1.1\r\nHost: a\r\n\r\n")
-            data = client.recv(4096)
-        except (BrokenPipeError, ConnectionResetError):
-            data = b""
-        if not data:
-            client.close()
-            return None
-        context.defer(client.close)
-        return client
+        found = answered(context, server, "/nowhere")
+        return found and found[0]
 
     held = [eventually(come, "a place", 10) for _ in range(PLACES)]
     check(come() is None, "one connection too many at first")

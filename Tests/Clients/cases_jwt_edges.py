@@ -10,6 +10,7 @@ import time
 
 import mqtt
 from cases_jwt import compatible, native, need
+from cases_jwt import reload as replace
 from cases_jwt_bounds import admin_section, metrics, samples
 from cases_jwt_limits import ask, free_port
 from handshakes import Opened, Peer, RawUpstream, Stream, session
@@ -155,13 +156,10 @@ def reload(context):
     need()
     issuer, upstream = Issuer(context, "ES256"), RawUpstream(context)
     server = native(context, issuer, ROUTE % ("raw", "ws", "raw", upstream.url, ""), rest=OPEN % ", connections_per_ip: 5")
-    path = context.folder / "sluice.yaml"
-    text = path.read_text()
+    text = (context.folder / "sluice.yaml").read_text()
 
     def put(changed):
-        before = sum("configuration reloaded" in str(record.get("msg")) for record in server.records())
-        path.write_text(changed)
-        eventually(lambda: sum("configuration reloaded" in str(record.get("msg")) for record in server.records()) > before, "a reload", 10)
+        replace(context, server, changed)
 
     def admitted(count):
         """Connections that are answered, all held."""

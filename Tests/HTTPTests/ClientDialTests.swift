@@ -167,26 +167,16 @@ import Testing
         bench.finish()
     }
 
-    @Test("an address that speaks no TLS makes way for the next")
-    func broken() throws {
+    /// The address that is connected first speaks no TLS: it comes before the one that does, or is dialled beside it.
+    @Test("an address that speaks no TLS makes way for the others", arguments: [[1, 10], [400, 10]] as [[UInt64]])
+    func broken(milliseconds: [UInt64]) throws {
         let bench = try Self.benchWithoutFirst()
         let peers = [ServingPeer(), ServingPeer()]
-        let dials: [Dial] = [.acceptAfter(milliseconds: 1, peers[0]), .acceptAfter(milliseconds: 10, peers[1])]
-        let ticket = bench.begin(try Self.request(), dials: dials)
-        try Self.speakPlainly(bench, peers[0])
-        #expect(Self.asked(bench, peers) == 1)
-        bench.client.cancel(ticket)
-        bench.finish()
-    }
-
-    @Test("an address that speaks no TLS leaves one that is under way alone")
-    func brokenBeside() throws {
-        let bench = try Self.benchWithoutFirst()
-        let peers = [ServingPeer(), ServingPeer()]
-        let dials: [Dial] = [.acceptAfter(milliseconds: 400, peers[0]), .acceptAfter(milliseconds: 10, peers[1])]
-        let ticket = bench.begin(try Self.request(), dials: dials)
-        try Self.speakPlainly(bench, peers[1])
-        #expect(Self.asked(bench, peers) == 0)
+        let (plain, sound) = milliseconds[0] < 250 ? (0, 1) : (1, 0)
+        let ticket = bench.begin(
+            try Self.request(), dials: zip(milliseconds, peers).map { .acceptAfter(milliseconds: $0, $1) })
+        try Self.speakPlainly(bench, peers[plain])
+        #expect(Self.asked(bench, peers) == sound)
         bench.client.cancel(ticket)
         bench.finish()
     }
