@@ -187,7 +187,8 @@ public struct TokenSources: Sendable, Equatable {
             let value = try request.value("authorization", ifRepeated: .repeatedAuthorization)
             return value.flatMap { Self.credentials($0, scheme: scheme) }
         case .header(let name, let prefix):
-            guard let value = try request.value(name.lowercased(), ifRepeated: .repeatedHeader), value.utf8.starts(with: prefix.utf8) else { return nil }
+            guard let value = try request.value(name.lowercased(), ifRepeated: .repeatedHeader), value.utf8.starts(with: prefix.utf8)
+            else { return nil }
             return String(decoding: value.utf8.dropFirst(prefix.utf8.count), as: UTF8.self).trimmingBlanks()
         case .cookie(let name):
             return try Self.cookie(name, request.values("cookie"))
